@@ -1,0 +1,1 @@
+"""fnet: pure-functional, JAX-style training of image classifiers in PyTorch."""

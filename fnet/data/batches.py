@@ -1,0 +1,169 @@
+"""Batches as a pure function of (key, data set, size, step): there is no loader, and no state.
+
+Nothing here waits for the device: batches are cut on the data set's device, by tensor operations.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fnet import random
+from fnet.data.dataset import Dataset, rows
+
+
+class Batch(NamedTuple):
+    """What a step is given: some rows of a data set and the randomness to use on them.
+
+    Attributes:
+        images: uint8 (or float, on the same scale 0..255) `[N, C, H, W]`, channels-last strides.
+        labels: int64 `[N]`, or float `[N, classes]`.
+        key: one key, int64 `[2]`, this batch's own.
+        index: the rows' places in the data set, int64 `[N]`. A sample draws its randomness from
+            `fold_in(key, index)`, so it does not depend on how a batch is cut.
+        weight: float32 `[N]`, 0 for padding and 1 for the rest.
+        epoch: how many times the data set has been gone through, float64 0-d: 2.5 is the middle
+            of the third epoch.
+    """
+
+    images: Tensor
+    labels: Tensor
+    key: Tensor
+    index: Tensor  # type: ignore[assignment]  # takes the place of tuple.index
+    weight: Tensor
+    epoch: Tensor
+
+
+def steps_per_epoch(n: int, size: int) -> int:
+    """Return how many whole batches of this size n images give; the ragged rest is left out.
+
+    Raises:
+        ValueError: the size is below 1 or above n.
+
+    >>> steps_per_epoch(50_000, 128)
+    390
+    """
+    if not 1 <= size <= n:
+        raise ValueError(
+            f"a batch size of {size} does not fit a data set of {n} images: choose 1 to {n}"
+        )
+    return n // size
+
+
+def batch_at(key: Tensor, dataset: Dataset, size: int, step: int) -> Batch:
+    """Return the training batch of one step: the same arguments give the same batch.
+
+    Every epoch goes through its own permutation of the data set. To iterate, use `batches`, which
+    draws an epoch's permutation once instead of at every step.
+
+    Args:
+        key: the key of the whole run's data, int64 `[2]`.
+        dataset: the images to cut batches from.
+        size: rows in a batch.
+        step: counted from 0 over all epochs.
+
+    Raises:
+        ValueError: the size does not fit the data set, or the step is below 0.
+    """
+    if step < 0:
+        raise ValueError(f"steps are counted from 0, got step {step}")
+    epoch = step // steps_per_epoch(len(dataset), size)
+    return _batch(key, dataset, size, step, _permutation(key, dataset, epoch))
+
+
+def batches(
+    key: Tensor, dataset: Dataset, size: int, epochs: int = 1, start: int = 0
+) -> Iterator[Batch]:
+    """Return an iterator over the batches of the steps from `start` to the end of `epochs`.
+
+    `next(batches(key, dataset, size, epochs, start=n))` is `batch_at(key, dataset, size, n)`: a
+    run that was stopped after n steps goes on with `start=n`.
+
+    Args:
+        key: the key of the whole run's data, int64 `[2]`.
+        dataset: the images to cut batches from.
+        size: rows in a batch; rows left over at the end of an epoch are not used in it.
+        epochs: how many times to go through the data set, counted from step 0.
+        start: the first step.
+
+    Raises:
+        ValueError: the size does not fit the data set, or the start is below 0.
+
+    >>> from fnet.data.shapes import shapes
+    >>> len(list(batches(random.key(0), shapes(random.key(1), 50), size=16, epochs=2, start=1)))
+    5
+    """
+    steps = steps_per_epoch(len(dataset), size)
+    if start < 0:
+        raise ValueError(f"steps are counted from 0, got start={start}")
+
+    def iterate() -> Iterator[Batch]:
+        for epoch in range(start // steps, epochs):
+            order = _permutation(key, dataset, epoch)
+            for step in range(max(start, epoch * steps), (epoch + 1) * steps):
+                yield _batch(key, dataset, size, step, order)
+
+    return iterate()
+
+
+def eval_batches(dataset: Dataset, size: int) -> Iterator[Batch]:
+    """Return an iterator over the whole data set, in its order, in batches of one shape.
+
+    The last batch is filled up with copies of row 0 (index 0 as well) of weight 0, so sums
+    weighted by `weight` count every image once at any size. Key and epoch are zeros.
+
+    Raises:
+        ValueError: the size is below 1.
+
+    >>> from fnet.data.shapes import shapes
+    >>> parts = list(eval_batches(shapes(random.key(0), 10), size=4))
+    >>> parts[-1].index.tolist(), parts[-1].weight.tolist()
+    ([8, 9, 0, 0], [1.0, 1.0, 0.0, 0.0])
+    """
+    if size < 1:
+        raise ValueError(f"a batch needs at least 1 row, got size {size}")
+
+    def iterate() -> Iterator[Batch]:
+        device = dataset.device
+        for first in range(0, len(dataset), size):
+            place = torch.arange(first, first + size, device=device)
+            real = place < len(dataset)
+            index = torch.where(real, place, 0)
+            yield Batch(
+                images=rows(dataset.images, index),
+                labels=dataset.labels[index],
+                key=torch.zeros(2, dtype=torch.int64, device=device),
+                index=index,
+                weight=real.to(torch.float32),
+                epoch=torch.zeros((), dtype=torch.float64, device=device),
+            )
+
+    return iterate()
+
+
+def _permutation(key: Tensor, dataset: Dataset, epoch: int) -> Tensor:
+    """Return the order of the rows in this epoch, int64 `[n]`, on the data set's device."""
+    order_key, _ = random.split(_on(dataset.device, key))
+    return random.permutation(random.fold_in(order_key, epoch), len(dataset))
+
+
+def _batch(key: Tensor, dataset: Dataset, size: int, step: int, order: Tensor) -> Batch:
+    device = dataset.device
+    _, batch_key = random.split(_on(device, key))
+    steps = steps_per_epoch(len(dataset), size)
+    first = step % steps * size
+    index = order[first : first + size]
+    return Batch(
+        images=rows(dataset.images, index),
+        labels=dataset.labels[index],
+        key=random.fold_in(batch_key, step),
+        index=index,
+        weight=torch.ones(size, device=device),
+        epoch=torch.full((), step / steps, dtype=torch.float64, device=device),
+    )
+
+
+def _on(device: torch.device, key: Tensor) -> Tensor:
+    # non_blocking: a copy of the key must not wait for the work queued on a GPU.
+    return key.to(device, non_blocking=True)

@@ -1,0 +1,104 @@
+"""A data set in memory: images, labels and the names of the classes.
+
+Images are uint8 `[N, C, H, W]` with channels-last strides: stored as `[N, H, W, C]`, the order in
+which image files decode, convolutions on most devices run fastest, and one row is one block.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fnet import random
+
+
+class DataError(Exception):
+    """Something is wrong with the user's data: what it is, what was expected, what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images in memory, on one device.
+
+    Attributes:
+        images: uint8 `[N, C, H, W]`, channels-last strides, C = 1 (grey) or 3 (RGB).
+        labels: int64 `[N]`, each below `len(classes)`.
+        classes: the names of the classes; the label is the place in this tuple.
+        name: what the data set is called in records and titles.
+
+    Raises:
+        ValueError: images or labels have another dtype, or their shapes do not fit together.
+
+    >>> images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
+    >>> dataset = Dataset(images, torch.tensor([0, 0, 0, 1, 1, 1]), ("cat", "dog"), "pets")
+    >>> len(dataset), dataset.take(2).labels.tolist()
+    (6, [0, 1])
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                "images must be uint8 [N, C, H, W], "
+                f"got {self.images.dtype} {list(self.images.shape)}"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels must be int64 [{len(self.images)}], one for each image, "
+                f"got {self.labels.dtype} {list(self.labels.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that images and labels are on."""
+        return self.images.device
+
+    def take(self, n: int) -> "Dataset":
+        """Return n of the images, each class in proportion, in the order they have here.
+
+        The choice is stratified and pseudo-random with a fixed key, so it depends on the labels
+        and on n alone, and `take(m)` holds every image of `take(n)` for m >= n. In a set with
+        equally many images a class, the counts of two classes differ by at most one.
+
+        Raises:
+            ValueError: n is below 1 or above the number of images.
+        """
+        if not 1 <= n <= len(self):
+            raise ValueError(
+                f"cannot take {n} images: {self.name!r} has {len(self)}, ask for 1 to {len(self)}"
+            )
+        labels = self.labels.cpu()
+        shuffled = random.permutation(random.key(0), len(self))
+        # An image's place in its class, from 0 to 1: the n smallest hold the same share of each.
+        place = torch.empty(len(self), dtype=torch.float64)
+        for label in range(len(self.classes)):
+            members = shuffled[labels[shuffled] == label]
+            place[members] = (torch.arange(len(members)) + 0.5).double() / len(members)
+        chosen = shuffled[torch.argsort(place[shuffled], stable=True)[:n]]
+        index = chosen.sort().values.to(self.device)
+        return replace(self, images=rows(self.images, index), labels=self.labels[index])
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """Return the data set on another device (strides stay channels-last)."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+def rows(images: Tensor, index: Tensor) -> Tensor:
+    """Return the images at these places, with channels-last strides.
+
+    Args:
+        images: `[N, C, H, W]`, any strides (fastest for channels-last).
+        index: int64 `[B]`.
+
+    Returns:
+        `[B, C, H, W]`.
+    """
+    # index_select writes a contiguous result: on the NHWC view that is channels-last for us.
+    return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)

@@ -1,0 +1,88 @@
+"""`load`: a data set by its name, or from a folder of images."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+import torch
+
+from fnet import random
+from fnet.data.cache import Arrays
+from fnet.data.dataset import DataError, Dataset
+from fnet.data.folder import Progress, load_folder
+from fnet.data.shapes import shapes
+from fnet.data.sources import SOURCES, load_source
+
+Split = Literal["train", "test"]
+
+SHAPES = {"train": (0, 10_000), "test": (1, 2_000)}
+"""For each split the key's seed and the number of images of the data set "shapes"."""
+
+
+def data_dir(root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the data directory: `root`, else `FNET_DATA`, else one in the user's cache directory.
+
+    >>> data_dir("/data").name
+    'data'
+    """
+    chosen = root or os.environ.get("FNET_DATA")
+    return (
+        Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("fnet"), "data")
+    )
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
+    *,
+    split: Split = "train",
+    on_progress: Progress | None = None,
+) -> Dataset:
+    """Return a data set on the CPU.
+
+    | name | images | train | test |
+    | --- | --- | --- | --- |
+    | "cifar10", "cifar100" | 3 x 32 x 32 | 50,000 | 10,000 |
+    | "mnist", "fashion_mnist" | 1 x 28 x 28 | 60,000 | 10,000 |
+    | "shapes" (drawn, not read) | 3 x 32 x 32 | 10,000 | 2,000 |
+    | a folder with train/class/image and test/class/image | as they are | | |
+
+    Published data sets are downloaded by torchvision unless their files are in the data directory
+    (see `data_dir`). They and folders are decoded once, into a cache (see `fnet.data.cache`), and
+    memory-mapped from then on.
+
+    Args:
+        name_or_path: a name of the table, or a folder (a folder called "mnist" is "./mnist").
+        root: the data directory; folders and "shapes" do not need it.
+        split: "train" or "test".
+        on_progress: called with how many files of a folder are decoded, and of how many.
+
+    Raises:
+        DataError: the data cannot be had, or is not as expected; the message names what and where.
+        ValueError: the split is neither "train" nor "test".
+
+    >>> dataset = load("shapes", split="test")
+    >>> len(dataset), dataset.classes[:3]
+    (2000, ('circle', 'ring', 'square'))
+    """
+    if split not in SHAPES:
+        raise ValueError(f'split is "train" or "test", got {split!r}')
+    if name_or_path == "shapes":
+        seed, n = SHAPES[split]
+        return shapes(random.key(seed), n)
+    if name_or_path in SOURCES:
+        name = str(name_or_path)
+        return _dataset(load_source(name, data_dir(root), split), name)
+    folder = Path(name_or_path).expanduser()
+    if not folder.exists():
+        raise DataError(
+            f"There is no data set {str(name_or_path)!r}, and no folder of that name. "
+            f"Give one of {', '.join([*SOURCES, 'shapes'])}, or a folder with train and test in it."
+        )
+    return _dataset(load_folder(folder, split, on_progress), folder.resolve().name)
+
+
+def _dataset(arrays: Arrays, name: str) -> Dataset:
+    images = torch.from_numpy(arrays.images).permute(0, 3, 1, 2)
+    return Dataset(images, torch.from_numpy(arrays.labels), arrays.classes, name)

@@ -1,0 +1,116 @@
+"""From uint8 images to the float32 numbers a network sees.
+
+A `Preprocess` is part of a run's record: training, evaluation and prediction share it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from fnet.data.dataset import Dataset
+
+Preprocess: TypeAlias = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Scale images to 0..1, then to mean 0 and deviation 1: `(x / 255 - mean) / std`.
+
+    The same numbers as torchvision's `ToTensor` followed by `Normalize`.
+
+    Attributes:
+        mean: one number for each channel, or a single one for all, on the scale 0..1.
+        std: the deviations, as many as the means, on the same scale.
+
+    Raises:
+        ValueError: mean and std differ in length, or a deviation is not above 0.
+
+    >>> NORM_HALF(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)).flatten().tolist()
+    [-1.0, 1.0]
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ValueError(
+                "mean and std need one number for each channel (or one for all), "
+                f"got {len(self.mean)} and {len(self.std)}"
+            )
+        if not all(std > 0 for std in self.std):
+            raise ValueError(
+                f"every std must be above 0, got {self.std}: a channel that never changes "
+                "cannot be scaled to deviation 1, give it a std of 1"
+            )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the normalised images.
+
+        Args:
+            images: `[..., C, H, W]`, uint8 or float, values 0..255.
+
+        Returns:
+            float32, shape and strides of `images`.
+
+        Raises:
+            ValueError: the images have another number of channels than there are means.
+        """
+        channels = images.shape[-3]
+        if len(self.mean) not in (1, channels):
+            raise ValueError(
+                f"this Normalize is for images of {len(self.mean)} channels, these have "
+                f"{channels}: use statistics of the same data set, or a single mean and std"
+            )
+        scaled = images.to(torch.float32) / 255
+        return (scaled - _per_channel(self.mean, scaled)) / _per_channel(self.std, scaled)
+
+
+def normalize(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> Normalize:
+    """Return the `Preprocess` with these means and deviations (a number stands for all channels).
+
+    >>> normalize(0.5, 0.5) == NORM_HALF
+    True
+    """
+    return Normalize(_as_tuple(mean), _as_tuple(std))
+
+
+NORM_HALF = Normalize((0.5,), (0.5,))
+"""To -1..1, for any number of channels."""
+
+NORM_CIFAR10 = Normalize((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+"""The constants in common use for CIFAR-10 (the std is the mean over images of each one's own)."""
+
+
+def statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return each channel's mean and (population) standard deviation over all pixels, on 0..1.
+
+    Counted exactly in integers, so the result depends neither on the device nor on the threads.
+
+    >>> images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
+    >>> statistics(Dataset(images, torch.tensor([0, 1]), ("black", "white"), "two"))
+    ((0.5,), (0.5,))
+    """
+    value = torch.arange(256)
+    means, stds = [], []
+    for channel in dataset.images.unbind(1):
+        counts = torch.bincount(channel.flatten(), minlength=256).cpu()
+        n = channel.numel()
+        total, squares = int((counts * value).sum()), int((counts * value**2).sum())
+        means.append(total / n / 255)
+        stds.append((n * squares - total**2) ** 0.5 / n / 255)
+    return tuple(means), tuple(stds)
+
+
+def _as_tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (float(value),)
+
+
+def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    # Made by fill kernels: torch.tensor(values, device="cuda") would wait for the GPU.
+    return torch.stack([torch.full((), value, device=like.device) for value in values]).view(
+        -1, 1, 1
+    )

@@ -1,0 +1,100 @@
+"""What a user sees while a network trains: a live display on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+_REFRESH_SECONDS = 0.25
+
+
+class Display:
+    """Progress of the epoch and of the run, and one line an epoch.
+
+    Knows nothing of training: it is told counts and finished figures.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._refreshed = 0.0
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Show the live part while the context lasts."""
+        with self._live:
+            yield
+
+    def say(self, text: str) -> None:
+        """Print a line of its own."""
+        self.console.print(text, soft_wrap=True, highlight=False)
+
+    def panel(self, text: str, title: str) -> None:
+        """Print a notice that cannot be overlooked."""
+        self.console.print(Panel(text, title=title, border_style="yellow"))
+
+    def progress(self, name: str, done: int, total: int, note: str = "") -> None:
+        """Move a bar, making it at first; cheap to call often."""
+        if name not in self._tasks:
+            self._tasks[name] = self._live.add_task(name, total=total, note=note)
+        now = time.monotonic()
+        if done < total and now - self._refreshed < _REFRESH_SECONDS:
+            return
+        self._refreshed = now
+        self._live.update(self._tasks[name], completed=done, total=total, note=note)
+
+    def restart(self, name: str) -> None:
+        """Set a bar, and its clock, back to the beginning."""
+        if name in self._tasks:
+            self._live.reset(self._tasks[name], note="")
+
+    def finish(self, name: str) -> None:
+        """Take a bar away."""
+        if name in self._tasks:
+            self._live.remove_task(self._tasks.pop(name))
+
+    def epoch(self, line: Mapping[str, Any], epochs: int) -> None:
+        """Print the line of an epoch; before the first, what the columns are."""
+        if line["epoch"] == 1:
+            self.say(
+                "[bold] epoch   train loss  train acc   test loss   test acc"
+                "   learning rate       time[/bold]"
+            )
+        self.say(
+            f"{line['epoch']:>4}/{epochs:<4}"
+            f" {line['train_loss']:>9.4f} {line['train_accuracy']:>9.2%}"
+            f"   {line['test_loss']:>9.4f}  {line['test_accuracy']:>9.2%}"
+            f"   {line['learning_rate']:>13.3g} {line['seconds']:>8.1f} s"
+        )
+
+    def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
+        """Print a small table."""
+        table = Table(*columns, title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)

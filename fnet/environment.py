@@ -1,0 +1,117 @@
+"""Where a run happens: device, precision, compiler, versions, resolved once and recorded."""
+
+import os
+import platform
+import shutil
+import sysconfig
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy
+import torch
+import torchvision
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+class ConfigError(Exception):
+    """An option that cannot be: what was given, what was expected."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a run computes on, as resolved: with the same versions these give the same bits.
+
+    Attributes:
+        device: "cpu", "cuda:0", ...
+        precision: of the forward and backward pass; weights are float32 always.
+        compiled: whether steps are compiled.
+        threads: threads of one operation on the CPU.
+    """
+
+    device: str
+    precision: Literal["bf16", "fp32"]
+    compiled: bool
+    threads: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the forward and backward pass."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+
+def resolve(device: str = "auto", precision: Precision = "auto", compile: bool = True) -> Runtime:
+    """Return the runtime these options come to on this machine.
+
+    "auto" is the GPU where there is one, and bf16 where the device multiplies matrices faster in
+    it. `compile` is possible where a C++ compiler is (`missing_compiler`).
+
+    Raises:
+        ConfigError: a device that is not there.
+    """
+    place = _device(device)
+    if precision == "auto":
+        precision = "bf16" if _gains_from_bf16(place) else "fp32"
+    compiled = compile and missing_compiler() is None
+    return Runtime(str(place), precision, compiled, torch.get_num_threads())
+
+
+def missing_compiler() -> str | None:
+    """Return what the compiler of steps lacks on this machine, or None where it lacks nothing."""
+    compiler = os.environ.get("CXX", "clang++" if platform.system() == "Darwin" else "g++")
+    if shutil.which(compiler) is None:
+        return f"no C++ compiler ({compiler})"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "no Python headers (Python.h)"
+    return None
+
+
+def describe(runtime: Runtime) -> dict[str, Any]:
+    """Return the record of an environment: the runtime, the machine, the versions. JSON values."""
+    place = torch.device(runtime.device)
+    gpu = torch.cuda.get_device_name(place) if place.type == "cuda" else None
+    return {
+        **asdict(runtime),
+        "cpu": _cpu_info("model name") or platform.processor() or platform.machine(),
+        "gpu": gpu,
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": numpy.__version__,
+    }
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"there is no device {name!r}: give auto, cpu, cuda or cuda:1") from None
+    if place.type == "cuda":
+        count = torch.cuda.device_count()
+        if (place.index or 0) >= count:
+            raise ConfigError(f"device {name!r} is not there: PyTorch sees {count} GPUs")
+        return torch.device("cuda", place.index or 0)
+    if place.type != "cpu":
+        raise ConfigError(f"fnet runs on cpu and cuda devices, not on {name!r}")
+    return torch.device("cpu")
+
+
+def _gains_from_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    flags = _cpu_info("flags").split() or _cpu_info("Features").split()
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
+def _cpu_info(field: str) -> str:
+    """Return the first value of a field of /proc/cpuinfo, or "" where there is none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")

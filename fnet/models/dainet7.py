@@ -1,0 +1,41 @@
+"""DaiNet7: six 3x3 convolutions of 64 to 256 channels, each ReLU then batch norm."""
+
+from torch import nn
+
+from fnet.nn import Model, from_module
+
+
+def dainet7(
+    classes: int = 10, channels: int = 3, dropout: tuple[float, ...] = (0.1, 0.1, 0.5, 0.5)
+) -> Model:
+    """Return DaiNet7 for images `[N, channels, 32, 32]`: 1,149,770 parameters at the defaults.
+
+    `dropout` has the rates after the first, second, fourth and fifth convolution; the author's
+    are the default. ReLU comes before batch norm, as in the original.
+    """
+    return from_module(lambda: _module(classes, channels, dropout))
+
+
+def _module(classes: int, channels: int, dropout: tuple[float, ...]) -> nn.Module:
+    first, second, third, fourth = dropout
+    return nn.Sequential(
+        *_convolution(channels, 64),
+        nn.Dropout(first),
+        *_convolution(64, 64),
+        nn.MaxPool2d(2),
+        nn.Dropout(second),
+        *_convolution(64, 128),
+        *_convolution(128, 128),
+        nn.MaxPool2d(2),
+        nn.Dropout(third),
+        *_convolution(128, 256),
+        nn.Dropout(fourth),
+        *_convolution(256, 256),
+        nn.AvgPool2d(8),
+        nn.Flatten(),
+        nn.Linear(256, classes),
+    )
+
+
+def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(outputs)]

@@ -1,0 +1,77 @@
+"""Dropout whose masks are a pure function of a key, in place of PyTorch's global generator.
+
+A layer gets its key and its rate as buffers, the same way a weight gets its value: as entries of
+the dict given to `functional_call`. In evaluation mode every layer here is the identity.
+"""
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from fnet import random
+
+
+class KeyedDropout(nn.Module):
+    """Zero parts of the input with probability `p` and scale the rest by `1 / (1 - p)`.
+
+    Source: `torch.nn.Dropout` and its relatives. `dims` is the number of leading dimensions that
+    get a draw of their own: all of them (None) for Dropout, 2 for Dropout2d (whole channels), 1
+    for stochastic depth by row, 0 for stochastic depth by batch.
+
+    Buffers: `key`, int64 `[2]` or one for each sample `[N, 2]`; `p`, float32 0-d.
+    """
+
+    key: Tensor
+    p: Tensor
+
+    def __init__(self, p: float, dims: int | None) -> None:
+        super().__init__()
+        self.dims = dims
+        self.register_buffer("p", torch.tensor(p, dtype=torch.float32))
+        self.register_buffer("key", torch.zeros(2, dtype=torch.int64), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` with parts of it zeroed; same shape, dtype and layout."""
+        if not self.training:
+            return x
+        keep = self._keep(x)
+        # p = 1 keeps nothing: the maximum only prevents 0 * inf in the gradient.
+        scale = 1.0 / torch.clamp(1.0 - self.p, min=torch.finfo(torch.float32).tiny)
+        return torch.where(keep, x * scale.to(x.dtype), torch.zeros((), dtype=x.dtype, device=x.device))
+
+    def _keep(self, x: Tensor) -> Tensor:
+        """Return the mask, drawn in channels-last order so that it meets the pixels in memory."""
+        drawn = x.shape if self.dims is None else x.shape[: self.dims]
+        batch_first = self.key.dim() == 2 and len(drawn) > 0
+        shape = drawn[1:] if batch_first else drawn
+        key = self.key if batch_first or self.key.dim() == 1 else self.key[0]
+        channels_last = self.dims is None and x.dim() == 4
+        if channels_last:
+            channels, height, width = x.shape[1:]
+            shape = (height, width, channels) if batch_first else (len(x), height, width, channels)
+        keep = random.fast_bernoulli(key, 1.0 - self.p, shape)
+        if channels_last:
+            return keep.permute(0, 3, 1, 2)
+        return keep.reshape(*drawn, *[1] * (x.dim() - len(drawn)))
+
+
+_DIMS: dict[type[nn.Module], int | None] = {
+    nn.Dropout: None,
+    nn.Dropout1d: 2,
+    nn.Dropout2d: 2,
+    nn.Dropout3d: 2,
+}
+
+
+def keyed(module: nn.Module) -> KeyedDropout | None:
+    """Return the keyed layer that takes the place of `module`, or None if it draws no mask."""
+    if isinstance(module, StochasticDepth):
+        return KeyedDropout(module.p, 1 if module.mode == "row" else 0)
+    if type(module) in _DIMS:
+        return KeyedDropout(module.p, _DIMS[type(module)])  # type: ignore[arg-type]
+    return None
+
+
+def is_dropout_rate(name: str) -> bool:
+    """Tell whether an entry of `Params.stats` is the rate of a dropout layer, by its name."""
+    return name.rpartition(".")[2] == "p"

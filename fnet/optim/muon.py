@@ -1,0 +1,106 @@
+"""Muon: momentum, made orthogonal, for weight matrices and convolutions."""
+
+import torch
+from torch import Tensor
+
+from fnet import tree
+from fnet.optim.base import GradientTransformation, chain, stateless
+from fnet.optim.hyper import Hyper
+from fnet.optim.learning_rate import scale_by_learning_rate
+from fnet.optim.sgd import trace
+from fnet.optim.weight_decay import add_decayed_weights
+from fnet.tree import Tree
+
+
+def newton_schulz(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Return about the nearest semi-orthogonal matrix: `U @ V.T` of the `U @ S @ V.T` given.
+
+    Five steps take singular values from [0.01, 1] of the Frobenius norm to about [0.7, 1.2], which
+    is as good for training as 1. The arithmetic is in the dtype of the matrix (`[..., rows,
+    columns]`); bfloat16 is enough. A matrix of zeros stays what it is. Quintic iteration and
+    coefficients: Keller Jordan, "Muon", 2024 (kellerjordan.github.io/posts/muon).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wide = matrix.shape[-2] <= matrix.shape[-1]
+    x = matrix if wide else matrix.mT
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x if wide else x.mT
+
+
+def orthogonalize(ns_steps: int = 5) -> GradientTransformation:
+    """Return the transformation that makes each leaf a semi-orthogonal matrix.
+
+    A leaf `[out, in, ...]` is taken as the matrix `[out, in * ...]`, goes through `newton_schulz`,
+    and is multiplied by `max(1, rows / columns) ** 0.5`. Looks at shapes: not for a ravelled tree.
+
+    Raises:
+        ValueError: by `init` and `update`, for a leaf with fewer than two dimensions.
+    """
+
+    def one(path: str, leaf: Tensor) -> Tensor:
+        _check_matrix(path, leaf)
+        matrix = leaf.flatten(1)
+        rows, columns = matrix.shape
+        scaled = newton_schulz(matrix, ns_steps) * max(1.0, rows / columns) ** 0.5
+        # The sum with zeros brings back the strides of the leaf (channels last, say).
+        return torch.zeros_like(leaf) + scaled.view_as(leaf)
+
+    transform = stateless(lambda grads, params: tree.map_with_path(one, grads))
+
+    def init(params: Tree) -> tuple[()]:
+        tree.map_with_path(_check_matrix, params)
+        return transform.init(params)
+
+    return transform._replace(init=init)
+
+
+def muon(
+    learning_rate: Hyper,
+    momentum: Hyper = 0.95,
+    nesterov: bool = True,
+    weight_decay: Hyper = 0.0,
+    ns_steps: int = 5,
+) -> GradientTransformation:
+    """Return Muon, for the leaves that are matrices or convolutions.
+
+    Momentum (`trace`), then `orthogonalize`, decoupled weight decay, and the learning rate: each
+    update has singular values of about `learning_rate * max(1, rows / columns) ** 0.5`. As
+    `torch.optim.Muon` with its default scaling (Keller Jordan's), where momentum is constant;
+    convolutions are flattened, and the iteration runs in the dtype of the leaf, not in bfloat16.
+
+    Biases, the parameters of normalisation layers, and usually the first and last layer go to
+    another optimizer, by `partition`:
+
+    >>> from fnet import optim
+    >>> tx = optim.partition(
+    ...     {"muon": optim.muon(0.02), "adam": optim.adam(3e-4)},
+    ...     lambda path, leaf: "muon" if leaf.ndim >= 2 and path != "fc.weight" else "adam",
+    ... )
+
+    Args:
+        learning_rate: step size; its hyper-parameter `lr_scale` multiplies it.
+        momentum: decay of the momentum buffers.
+        nesterov: Nesterov's momentum.
+        weight_decay: the params shrink by `learning_rate * weight_decay` of themselves.
+        ns_steps: Newton-Schulz iterations; each costs three matrix products a leaf.
+
+    Raises:
+        ValueError: by `init` and `update`, for a leaf with fewer than two dimensions.
+    """
+    return chain(
+        trace(momentum, nesterov=nesterov),
+        orthogonalize(ns_steps),
+        add_decayed_weights(weight_decay),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+def _check_matrix(path: str, leaf: Tensor) -> None:
+    if leaf.ndim < 2:
+        raise ValueError(
+            f"muon is for leaves with two dimensions or more, but {path!r} has shape "
+            f"{tuple(leaf.shape)}: give it another optimizer by optim.partition"
+        )

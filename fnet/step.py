@@ -1,0 +1,168 @@
+"""The training step and the evaluation step as pure functions, and the seams to change them.
+
+`make_grad` makes a gradient function; whatever changes how a gradient is made wraps it.
+`make_step` joins it to a gradient transformation; `compile` turns a step into one graph.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+from torch.func import grad
+
+from fnet import metrics, optim, random
+from fnet.data import Augment, Batch, Preprocess
+from fnet.losses import Loss
+from fnet.metrics import Metrics
+from fnet.nn import Model, Params, is_dropout_rate
+from fnet.optim import GradientTransformation
+from fnet.tree import Tree
+
+Grads: TypeAlias = dict[str, Tensor]
+Stats: TypeAlias = dict[str, Tensor]
+GradFn: TypeAlias = Callable[[Params, Batch], tuple[Grads, Stats, Metrics]]
+Step: TypeAlias = Callable[[Params, Tree, Batch], tuple[Params, Tree, Metrics]]
+EvalStep: TypeAlias = Callable[[Params, Batch], Metrics]
+# An annotation inside a compiled function is traced, and Dynamo cannot subscript a type.
+_LossAndAux: TypeAlias = tuple[Tensor, tuple[Stats, Metrics]]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def make_grad(
+    model: Model,
+    loss: Loss,
+    *,
+    preprocess: Preprocess,
+    augment: Augment | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> GradFn:
+    """Return `grad_fn(params, batch) -> (grads, stats, metrics)` of the batch's mean loss.
+
+    The mean is weighted by `batch.weight`; `grads` has the structure of `params.trainable`,
+    `stats` that of `params.stats`, `metrics` are sums over the batch. The images are augmented,
+    preprocessed and cast to `dtype`, which decides the precision of the forward and backward pass
+    (`Model`); weights and gradients keep their own dtype. A sample's randomness comes from
+    `fold_in(batch.key, batch.index)`.
+    """
+
+    def grad_fn(params: Params, batch: Batch) -> tuple[Grads, Stats, Metrics]:
+        model_key, augment_key = random.split(batch.key)
+        images = batch.images
+        if augment is not None:
+            images = augment(batch._replace(key=augment_key)).images
+        images = preprocess(images).to(dtype)
+        keys = random.fold_in(model_key, batch.index)
+
+        def mean_loss(trainable: Grads) -> _LossAndAux:
+            logits, stats = model.apply(
+                Params(trainable, params.stats), images, key=keys, train=True
+            )
+            losses = loss(logits, batch.labels)
+            sums = metrics.from_logits(losses.detach(), logits.detach(), batch.labels, batch.weight)
+            mean = (batch.weight * losses).sum() / batch.weight.sum()
+            return mean, (stats, sums)
+
+        grads, (stats, sums) = grad(mean_loss, has_aux=True)(params.trainable)
+        return grads, stats, sums
+
+    return grad_fn
+
+
+def accumulate(grad_fn: GradFn, m: int) -> GradFn:
+    """Return the gradient function that works through a batch in `m` micro-batches.
+
+    The gradient is the mean over the whole batch, weighted by the true counts; statistics run
+    through the micro-batches in order. Without batch norm the result is that of one batch, dropout
+    and augmentation included, since each sample draws from its own key.
+
+    Raises:
+        ValueError: by the gradient function, where `m` does not divide the batch.
+    """
+    if m < 1:
+        raise ValueError(f"a batch is cut into at least 1 micro-batch; got m={m}")
+
+    def accumulated(params: Params, batch: Batch) -> tuple[Grads, Stats, Metrics]:
+        size = len(batch.labels)
+        if size % m:
+            raise ValueError(
+                f"a batch of {size} cannot be cut into {m} equal micro-batches: choose a batch "
+                f"size that is a multiple of {m}"
+            )
+        total = batch.weight.sum()
+        grads: Grads = {}
+        sums: Metrics = {}
+        stats = params.stats
+        for start in range(0, size, size // m):
+            part = _rows(batch, slice(start, start + size // m))
+            share = part.weight.sum() / total
+            g, stats, s = grad_fn(params._replace(stats=stats), part)
+            g = {name: share * leaf for name, leaf in g.items()}
+            grads = {name: grads[name] + g[name] for name in g} if grads else g
+            sums = metrics.add(sums, s) if sums else s
+        return grads, stats, sums
+
+    return accumulated
+
+
+def scale_dropout(grad_fn: GradFn, factor: Callable[[Tensor], Tensor]) -> GradFn:
+    """Return the gradient function whose dropout rates are multiplied by `factor(batch.epoch)`.
+
+    `factor` maps the fractional epoch (float64 0-d) to a 0-d tensor. The rates in `params.stats`
+    stay what they are: they are the network's own, and the factor belongs to the training.
+    """
+
+    def scaled(params: Params, batch: Batch) -> tuple[Grads, Stats, Metrics]:
+        rates = {name: p for name, p in params.stats.items() if is_dropout_rate(name)}
+        now = {name: (p * factor(batch.epoch)).to(p.dtype) for name, p in rates.items()}
+        grads, stats, sums = grad_fn(params._replace(stats={**params.stats, **now}), batch)
+        return grads, {**stats, **rates}, sums
+
+    return scaled
+
+
+def make_step(grad_fn: GradFn, tx: GradientTransformation) -> Step:
+    """Return the pure step `(params, opt_state, batch) -> (params, opt_state, metrics)`.
+
+    `metrics` are sums over the batch (`fnet.metrics`); the trees keep structure, shapes, dtypes,
+    devices and strides.
+    """
+
+    def step(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:
+        grads, stats, sums = grad_fn(params, batch)
+        updates, opt_state = tx.update(grads, opt_state, params.trainable)
+        trainable = optim.apply_updates(params.trainable, updates)
+        return Params(trainable, stats), opt_state, sums
+
+    return step
+
+
+def make_eval(
+    model: Model, loss: Loss, *, preprocess: Preprocess, dtype: torch.dtype = torch.float32
+) -> EvalStep:
+    """Return `eval_step(params, batch) -> metrics`: sums over the batch, in evaluation mode."""
+
+    def eval_step(params: Params, batch: Batch) -> Metrics:
+        logits, _ = model.apply(params, preprocess(batch.images).to(dtype))
+        return metrics.from_logits(loss(logits, batch.labels), logits, batch.labels, batch.weight)
+
+    return eval_step
+
+
+def compile(fn: F) -> F:
+    """Return `fn` (a step, an evaluation step, any pure function of tensors) as one compiled graph.
+
+    The signature stays. One compile for each set of shapes: a new batch size or dtype compiles
+    again, a new value never does. Compile outermost: `compile(vmap(step))`, not the other way
+    round. Needs a C++ compiler on the CPU (`fnet.environment.compiler` tells).
+    """
+    return torch.compile(fn, fullgraph=True, dynamic=False)  # type: ignore[return-value]
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    return batch._replace(
+        images=batch.images[rows],
+        labels=batch.labels[rows],
+        index=batch.index[rows],
+        weight=batch.weight[rows],
+    )

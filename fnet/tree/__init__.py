@@ -1,0 +1,48 @@
+"""Trees of tensors: nested dicts, lists, tuples and NamedTuples, as in jax.
+
+Anything else is a leaf, and None is a tree without leaves. A leaf is addressed by its path
+("trainable/conv1.weight"), never by its place in a list: dicts keep their order of insertion.
+"""
+
+from fnet.tree.compare import (
+    assert_close,
+    assert_equal,
+    equal,
+    first_difference,
+    first_layout_difference,
+)
+from fnet.tree.vectors import Vectors, ravel
+from fnet.tree.walk import (
+    Tree,
+    combine,
+    flatten,
+    flatten_with_path,
+    leaves,
+    map,
+    map_with_path,
+    nbytes,
+    partition,
+    size,
+    unflatten,
+)
+
+__all__ = [
+    "Tree",
+    "Vectors",
+    "assert_close",
+    "assert_equal",
+    "combine",
+    "equal",
+    "first_difference",
+    "first_layout_difference",
+    "flatten",
+    "flatten_with_path",
+    "leaves",
+    "map",
+    "map_with_path",
+    "nbytes",
+    "partition",
+    "ravel",
+    "size",
+    "unflatten",
+]

@@ -1,0 +1,84 @@
+"""Data sets: what they refuse, and the stratified choice of `take`."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fnet.data import Dataset
+
+counts = st.lists(st.integers(1, 30), min_size=1, max_size=5)
+
+
+def sorted_by_class(counts):
+    """Return a data set with so many images of each class; an image's pixels hold its place."""
+    n = sum(counts)
+    places = torch.arange(n).to(torch.uint8).view(n, 1, 1, 1)
+    images = places.expand(n, 2, 2, 3).contiguous().permute(0, 3, 1, 2)
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    return Dataset(images, labels, tuple(f"class {i}" for i in range(len(counts))), "sorted")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64), r"images must be uint8"),
+        (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), r"\[N, C"),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2), r"labels must be int64 \[2\]"),
+        (
+            torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
+            torch.zeros(3, dtype=torch.int64),
+            r"int64 \[2\], one for each image, got torch.int64 \[3\]",
+        ),
+    ],
+)
+def test_wrong_tensors_are_refused(images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        Dataset(images, labels, ("a", "b"), "wrong")
+
+
+@pytest.mark.parametrize("n", [0, -1, 7])
+def test_take_refuses_what_is_not_there(n):
+    with pytest.raises(ValueError, match="ask for 1 to 6"):
+        sorted_by_class([3, 3]).take(n)
+
+
+@settings(deadline=None, max_examples=50)
+@given(counts, st.data())
+def test_take_is_stratified_nested_and_in_order(counts, data):
+    dataset = sorted_by_class(counts)
+    n = data.draw(st.integers(1, len(dataset)))
+    taken = dataset.take(n)
+    places = taken.images[:, 0, 0, 0].tolist()
+    assert len(taken) == n
+    assert places == sorted(set(places))
+    assert taken.labels.tolist() == dataset.labels[places].tolist()
+    assert set(places) <= set(dataset.take(min(n + 1, len(dataset))).images[:, 0, 0, 0].tolist())
+    for label, count in enumerate(counts):
+        share = count / len(dataset)
+        rounding = 0.5 + share * len(counts) / 2
+        assert abs((taken.labels == label).sum().item() - n * share) <= rounding + 1e-9
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 20), st.integers(1, 6), st.data())
+def test_classes_of_one_size_stay_balanced(count, classes, data):
+    dataset = sorted_by_class([count] * classes)
+    taken = dataset.take(data.draw(st.integers(1, len(dataset))))
+    per_class = torch.bincount(taken.labels, minlength=classes)
+    assert per_class.max() - per_class.min() <= 1
+
+
+def test_take_is_not_the_beginning_of_each_class_and_never_changes():
+    places = sorted_by_class([50, 50]).take(10).images[:, 0, 0, 0].tolist()
+    assert places == sorted_by_class([50, 50]).take(10).images[:, 0, 0, 0].tolist()
+    assert places[4] > 10
+    assert sorted_by_class([50, 50]).take(100).images.equal(sorted_by_class([50, 50]).images)
+
+
+def test_take_and_to_keep_the_strides():
+    dataset = sorted_by_class([4, 4])
+    for images in (dataset.take(3).images, dataset.to("cpu").images):
+        assert images.stride() == (12, 1, 6, 3)
+    assert dataset.to("meta").images.stride() == (12, 1, 6, 3)
+    assert dataset.to("meta").labels.device.type == "meta"

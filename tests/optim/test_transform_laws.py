@@ -1,0 +1,252 @@
+"""Laws of every gradient transformation, on random trees."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+
+from fnet import optim, tree
+from fnet.optim import GradientTransformation, schedules
+
+CURVE = schedules.one_cycle(0.1, 6, pct_start=0.5)
+
+ELEMENTWISE = {
+    "identity": optim.identity(),
+    "set_to_zero": optim.set_to_zero(),
+    "add_decayed_weights": optim.add_decayed_weights(0.1),
+    "scale_by_learning_rate": optim.scale_by_learning_rate(CURVE),
+    "clip_by_global_norm": optim.clip_by_global_norm(1.0),
+    "trace": optim.trace(0.9, dampening=0.5),
+    "scale_by_adam": optim.scale_by_adam(),
+    "sgd": optim.sgd(0.1),
+    "sgd, nesterov": optim.sgd(CURVE, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "adam": optim.adam(CURVE, b1=schedules.linear(0.5, 0.9, 3), weight_decay=0.1),
+    "adamw": optim.adamw(0.1),
+    "chain": optim.chain(optim.clip_by_global_norm(1.0), optim.adamw(CURVE)),
+}
+BY_LEAF = {
+    "freeze": optim.chain(optim.sgd(0.1), optim.freeze(lambda path, leaf: "b" in path)),
+    "muon": optim.partition(
+        {"muon": optim.muon(CURVE, weight_decay=0.1), "adam": optim.adam(1e-3)},
+        lambda path, leaf: "muon" if leaf.ndim >= 2 else "adam",
+    ),
+}
+TRANSFORMS = ELEMENTWISE | BY_LEAF
+each_transform = pytest.mark.parametrize("name", TRANSFORMS)
+
+shapes = st.lists(st.integers(1, 4), max_size=2).map(tuple) | st.sampled_from(
+    [(4, 3, 3, 3), (2, 3, 1, 2), (5, 1, 3, 3)]
+)
+random_trees = st.fixed_dictionaries(
+    {
+        "shapes": st.dictionaries(st.sampled_from("abcde"), shapes, min_size=1, max_size=3),
+        "dtype": st.sampled_from([torch.float32, torch.float64]),
+        "channels_last": st.booleans(),
+        "seed": st.integers(0, 2**16),
+    }
+)
+
+
+CASE = {
+    "shapes": {"a": (4, 3, 3, 3)},
+    "dtype": torch.float32,
+    "channels_last": True,
+    "seed": 0,
+}
+
+
+def make_tree(case: dict, salt: int) -> dict[str, Tensor | tuple[Tensor]]:
+    """Return a random tree; the leaves of one `case` differ by `salt` alone."""
+    generator = torch.Generator().manual_seed(case["seed"] * 10 + salt)
+
+    def leaf(shape: tuple[int, ...]) -> Tensor:
+        values = torch.randn(shape, generator=generator, dtype=case["dtype"])
+        last = case["channels_last"] and values.ndim == 4
+        return values.contiguous(memory_format=torch.channels_last) if last else values
+
+    leaves = {name: leaf(shape) for name, shape in case["shapes"].items()}
+    return {"layer": (leaves,), "z.bias": leaf((3,)), "none": None} if salt >= 0 else leaves
+
+
+def steps(tx: GradientTransformation, params: dict, *grads: dict) -> tuple:
+    """Return (params, state, updates) after one step for each of `grads`."""
+    state, updates = tx.init(params), None
+    for grad in grads:
+        updates, state = tx.update(grad, state, params)
+        params = optim.apply_updates(params, updates)
+    return params, state, updates
+
+
+def make_args(case: dict) -> tuple[dict, dict, dict]:
+    return make_tree(case, 0), make_tree(case, 1), make_tree(case, 2)
+
+
+def assert_same(a: tree.Tree, b: tree.Tree, tolerance: float = 0.0) -> None:
+    """Check that two trees agree in structure, dtypes and values."""
+    a, b = dict(tree.flatten_with_path(a)), dict(tree.flatten_with_path(b))
+    assert_close(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def layouts(values: tree.Tree) -> dict[str, tuple]:
+    return {
+        path: (leaf.shape, leaf.stride(), leaf.dtype, leaf.device)
+        for path, leaf in tree.flatten_with_path(values)
+    }
+
+
+@each_transform
+@settings(max_examples=12, deadline=None)
+@given(case=random_trees)
+@example(case=CASE)
+def test_pure_deterministic_and_layout_preserving(name: str, case: dict) -> None:
+    tx, args = TRANSFORMS[name], make_args(case)
+    before, random_state = tree.map(torch.clone, args), torch.get_rng_state()
+
+    first, again = steps(tx, *args), steps(tx, *args)
+
+    assert_same(first, again)
+    assert_same(args, before)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    params, state, updates = first
+    assert layouts(params) == layouts(args[0])
+    assert layouts(updates) == layouts(args[1])
+    assert layouts(state) == layouts(tx.init(args[0]))
+
+
+@each_transform
+@settings(max_examples=8, deadline=None)
+@given(case=random_trees)
+def test_the_order_of_leaves_does_not_matter(name: str, case: dict) -> None:
+    tx, args = TRANSFORMS[name], make_args(case)
+
+    def backwards(values: dict) -> dict:
+        inner = values["layer"][0]
+        return {**dict(reversed(values.items())), "layer": (dict(reversed(inner.items())),)}
+
+    # Clipping sums over leaves in their order: that is rounding.
+    assert_same(steps(tx, *args), steps(tx, *map(backwards, args)), tolerance=1e-5)
+    mixed = steps(tx, args[0], backwards(args[1]), args[2])
+    assert_same(steps(tx, *args), mixed, tolerance=1e-5)
+
+
+@each_transform
+@settings(max_examples=5, deadline=None)
+@given(case=random_trees)
+def test_vmap_is_a_loop(name: str, case: dict) -> None:
+    tx = TRANSFORMS[name]
+    models = [tuple(make_tree(case | {"seed": s}, -t) for t in (1, 2, 3)) for s in (1, 2, 3)]
+    stacked = tree.map(lambda *leaves: torch.stack(leaves), *models)
+    together = torch.vmap(lambda *args: steps(tx, *args))(*stacked)
+    for i, args in enumerate(models):
+        one = tree.map(lambda leaf, i=i: leaf[i], together)
+        assert_same(steps(tx, *args), one, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@settings(max_examples=8, deadline=None)
+@given(case=random_trees)
+def test_a_ravelled_tree_gives_ravelled_updates(name: str, case: dict) -> None:
+    tx, args = ELEMENTWISE[name], make_args(case)
+
+    def ravel(values: dict) -> dict[str, Tensor]:
+        return {"vector": torch.cat([leaf.reshape(-1) for leaf in tree.leaves(values)])}
+
+    params, _, updates = steps(tx, *args)
+    ravelled_params, _, ravelled_updates = steps(tx, *map(ravel, args))
+    assert_same(ravel(params), ravelled_params, tolerance=1e-5)
+    assert_same(ravel(updates), ravelled_updates, tolerance=1e-5)
+
+
+def check_compiled(tx: GradientTransformation, backend: str) -> None:
+    """Check update against its compiled self, with counts and hyper-parameters that change."""
+    torch.compiler.reset()
+    params, *grads = make_args(CASE)
+    compiled = torch.compile(tx.update, fullgraph=True, backend=backend)
+    state = tx.init(params)
+    compiled(grads[0], state, params)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for grad in grads:
+            for hyper in ("weight_decay", "lr_scale"):
+                if hyper in optim.hypers(state):
+                    state = optim.set_hyper(state, hyper, 0.5)
+            expected = tx.update(grad, state, params)
+            updates, state = compiled(grad, state, params)
+            assert_same(expected, (updates, state), tolerance=1e-5)
+            assert layouts((updates, state)) == layouts(expected)
+            params = optim.apply_updates(params, updates)
+
+
+@pytest.mark.parametrize("name", ["chain", "muon"])
+def test_compiled_is_eager(name: str) -> None:
+    check_compiled(TRANSFORMS[name], "aot_eager")
+
+
+def test_compiled_with_inductor_is_eager() -> None:
+    check_compiled(TRANSFORMS["sgd, nesterov"], "inductor")
+
+
+def test_float16_and_bfloat16_leaves_keep_their_dtype() -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        args = [{"w": torch.full((3, 2), 0.5, dtype=dtype)} for _ in range(3)]
+        for name, tx in TRANSFORMS.items():
+            params, _, updates = steps(tx, *args)
+            assert params["w"].dtype == updates["w"].dtype == dtype, name
+            assert torch.isfinite(params["w"]).all(), name
+
+
+def test_a_tree_without_leaves_is_fine() -> None:
+    for tx in TRANSFORMS.values():
+        params, _, updates = steps(tx, {}, {})
+        assert params == updates == {}
+
+
+def test_apply_updates_keeps_the_dtype_of_the_params() -> None:
+    params = {"w": torch.ones(2, dtype=torch.bfloat16)}
+    updated = optim.apply_updates(params, {"w": torch.ones(2)})
+    assert_close(updated, {"w": torch.full((2,), 2.0, dtype=torch.bfloat16)})
+
+
+def test_chain_applies_in_order() -> None:
+    double = optim.stateless(lambda grads, params: tree.map(lambda g: 2 * g, grads))
+    minus: Callable = optim.stateless(lambda grads, params: tree.map(torch.sub, grads, params))
+    tx = optim.chain(double, minus)
+    params = {"w": torch.tensor([1.0])}
+    updates, _ = tx.update({"w": torch.tensor([5.0])}, tx.init(params), params)
+    assert updates["w"].item() == 9.0
+
+
+def test_chain_refuses_the_state_of_another() -> None:
+    params = {"w": torch.zeros(2)}
+    state = optim.sgd(0.1).init(params)
+    with pytest.raises(ValueError, match="3 transformations, but its state has 2"):
+        optim.adam().update(params, state, params)
+
+
+def test_frozen_leaves_stay() -> None:
+    _, *grads = make_args(CASE)
+    params = make_tree(CASE, 0)
+    after, _, _ = steps(BY_LEAF["freeze"], params, *grads)
+    moved = {
+        path
+        for (path, old), (_, new) in zip(
+            tree.flatten_with_path(params), tree.flatten_with_path(after), strict=True
+        )
+        if not torch.equal(old, new)
+    }
+    assert moved == {"layer/0/a"}
+
+
+@pytest.mark.parametrize("momentum", [{"momentum": 0.0}, {"momentum": 0.9, "dampening": 0.1}])
+def test_sgd_refuses_nesterov_as_torch_does(momentum: dict) -> None:
+    with pytest.raises(ValueError, match="nesterov needs"):
+        optim.sgd(0.1, nesterov=True, **momentum)
+
+
+@pytest.mark.parametrize("decays", [{"b1": 1.0}, {"b2": 1.5}])
+def test_adam_refuses_decays_of_one_and_more(decays: dict) -> None:
+    with pytest.raises(ValueError, match="in \\[0, 1\\)"):
+        optim.adam(**decays)
