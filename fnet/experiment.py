@@ -9,7 +9,6 @@ from fnet.environment import ConfigError, Precision
 from fnet.losses import Loss
 from fnet.nn import Model, Params
 from fnet.optim import GradientTransformation
-from fnet.step import GradFn
 from fnet.tree import Tree
 
 
@@ -47,9 +46,7 @@ class Config:
         """
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{option(name)} is at least 1; got {getattr(self, name)}"
-                )
+                raise ConfigError(f"{option(name)} is at least 1; got {getattr(self, name)}")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit is at least 1; got {self.limit}")
         if not 0 <= self.seed < 2**32:
@@ -89,7 +86,6 @@ class Experiment:
         loss: of training and evaluation.
         preprocess: of training, evaluation and prediction.
         augment: of training, or None.
-        wrap_grad: what changes how the gradient is made (`accumulate`, `scale_dropout`, ...).
         eval_params: `(params, opt_state) -> Params` that are evaluated, kept as best and saved;
             averages of weights override it.
         learning_rate: the name under which `get_hyper` finds the rate to log.
@@ -101,7 +97,6 @@ class Experiment:
     loss: Loss
     preprocess: Preprocess
     augment: Augment | None = None
-    wrap_grad: Callable[[GradFn], GradFn] = lambda grad_fn: grad_fn
     eval_params: Callable[[Params, Tree], Params] = lambda params, opt_state: params
     learning_rate: str = "learning_rate"
     reported: Mapping[str, str] = field(default_factory=dict)

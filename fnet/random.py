@@ -1,76 +1,258 @@
-"""PROVISIONAL (lead): to be replaced by the owner of this file.
+"""Random numbers as pure functions of explicit keys, with the bits of `jax.random`.
 
-Note for the owner: with the 20 rounds traced into the DaiNet7 step Inductor took 455 s to compile.
-The block function must be ONE opaque node for the compiler: torch.library.custom_op with register_fake and
-register_vmap, as here (keep that, make it good: few in-place ops, tests eager/compiled/vmap/grad)."""
+A key is an int64 tensor [2] of two 32-bit words. Keys [..., 2] draw [..., *shape]: each row what
+its key alone would draw. Integers, and floats in [0, 1), are the same bits eager, compiled, under
+vmap and on every device, and jax's. The generator is Threefry-2x32 with 20 rounds (Salmon et al.,
+"Parallel random numbers: as easy as 1, 2, 3", 2011), counting as jax's partitionable form does.
+"""
+
 import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
-M = 0xFFFFFFFF
-def _rotl(x, r): return ((x << r) | (x >> (32 - r))) & M
 
-@torch.library.custom_op("fnet::threefry2x32", mutates_args=())
-def _threefry(k0: Tensor, k1: Tensor, x0: Tensor, x1: Tensor) -> list[Tensor]:
-    ks = (k0, k1, k0 ^ k1 ^ 0x1BD11BDA)
-    x0, x1 = (x0 + ks[0]) & M, (x1 + ks[1]) & M
-    rot = ((13, 15, 26, 6), (17, 29, 16, 24))
-    for i in range(5):
-        for r in rot[i % 2]:
-            x0.add_(x1).bitwise_and_(M)
-            low = x1 >> (32 - r)
-            x1.bitwise_left_shift_(r).bitwise_or_(low).bitwise_and_(M).bitwise_xor_(x0)
-        x0.add_(ks[(i + 1) % 3]).bitwise_and_(M)
-        x1.add_(ks[(i + 2) % 3] + (i + 1)).bitwise_and_(M)
-    return [x0, x1]
-@_threefry.register_fake
-def _(k0, k1, x0, x1):
-    return [torch.empty_like(x0), torch.empty_like(x1)]
-@_threefry.register_vmap
-def _(info, in_dims, *xs):
-    xs = [x if d is None else x.movedim(d, 0) for x, d in zip(xs, in_dims)]
-    n = max(x.ndim - (d is not None) for x, d in zip(xs, in_dims))
-    xs = [x if d is None else x.reshape(x.shape[0], *[1] * (n - x.ndim + 1), *x.shape[1:]) for x, d in zip(xs, in_dims)]
-    xs = [x.contiguous() for x in torch.broadcast_tensors(*xs)]
-    return _threefry(*xs), [0, 0]
-def _block(k0, k1, x0, x1):
-    return _threefry(*[t.contiguous() for t in torch.broadcast_tensors(k0, k1, x0, x1)])
-def key(seed, device=None): return torch.tensor([0, seed & M], device=device)
-def _ctr(key, n): return torch.arange(n, device=key.device)
-def split(key, num=2):
-    c = _ctr(key, num)
-    return torch.stack(_block(key[..., 0, None], key[..., 1, None], torch.zeros_like(c), c), -1)
-def fold_in(key, data):
-    d = torch.as_tensor(data, device=key.device) & M
-    return torch.stack(_block(key[..., 0], key[..., 1], torch.zeros_like(d), d), -1)
-def bits(key, shape):
-    c = _ctr(key, math.prod(shape))
-    a, b = _block(key[..., 0, None], key[..., 1, None], torch.zeros_like(c), c)
-    return (a ^ b).reshape((*key.shape[:-1], *shape))
-def uniform(key, shape, low=0.0, high=1.0, dtype=torch.float32):
-    return (bits(key, shape) >> 9).to(dtype) * 2.0**-23 * (high - low) + low
-def bernoulli(key, p, shape): return uniform(key, shape) < p
-def normal(key, shape): return math.sqrt(2) * torch.erfinv(uniform(key, shape, -0.9999999, 1.0))
-def randint(key, shape, low, high):
-    k = split(key)
+_MASK = 0xFFFFFFFF
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_FAST_BITS = 24
+
+
+def key(seed: int, device: torch.device | str | None = None) -> Tensor:
+    """Return the key [2] of a seed, 0 <= seed < 2**64.
+
+    The words are the seed's high and low 32 bits, as in `jax.random.key` with 64-bit integers on;
+    with them off, jax drops the high word: below 2**32 both agree.
+
+    >>> key(42)
+    tensor([ 0, 42])
+    """
+    seed = operator.index(seed)
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"a seed must be at least 0 and below 2**64, got {seed}")
+    return torch.tensor([seed >> 32, seed & _MASK], dtype=torch.int64, device=device)
+
+
+def split(key: Tensor, num: int = 2) -> Tensor:
+    """Return `num` new keys [..., num, 2] of a key [..., 2], as `jax.random.split`.
+
+    >>> k_init, k_data = split(key(0))
+    """
+    return torch.stack(_blocks(key, num).unbind(0), dim=-1)
+
+
+def fold_in(key: Tensor, data: int | Tensor) -> Tensor:
+    """Return the key [..., 2] that belongs to `data` under a key, as `jax.random.fold_in`.
+
+    Data is an integer, or a tensor of integers whose shape broadcasts with the keys': one key and
+    data [N] give [N, 2], and so do keys [N, 2] with one number or with [N]. The low 32 bits count.
+
+    >>> fold_in(key(0), torch.arange(3)).shape
+    torch.Size([3, 2])
+    """
+    if not isinstance(data, Tensor):
+        data = torch.full((), operator.index(data) & _MASK, device=key.device)
+    if data.is_floating_point() or data.is_complex():
+        raise TypeError(f"data folded into a key must be integers, got {data.dtype}")
+    count = data.to(torch.int64) & _MASK
+    words = _threefry2x32(*_words(key), torch.zeros_like(count), count)
+    return torch.stack(words.unbind(0), dim=-1)
+
+
+def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return uniform 32-bit integers [..., *shape], int64 in [0, 2**32), as `jax.random.bits`.
+
+    >>> bits(key(0), (2,))
+    tensor([4070199207, 4202968722])
+    """
+    high, low = _blocks(key, math.prod(shape)).unbind(0)
+    return (high ^ low).reshape((*key.shape[:-1], *shape))
+
+
+def uniform(
+    key: Tensor,
+    shape: Sequence[int],
+    low: float | Tensor = 0.0,
+    high: float | Tensor = 1.0,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return uniform numbers [..., *shape] in [low, high), multiples of 2**-23 scaled to the range.
+
+    As `jax.random.uniform` in float32. Bounds are floats or tensors that broadcast. Other dtypes
+    are converted to from float32, where rounding to half precision may reach `high`.
+
+    >>> uniform(key(0), (2,))
+    tensor([0.9477, 0.9786])
+    """
+    unit = (bits(key, shape) >> 9).to(torch.float32) * 2.0**-23
+    if _is_number(low, 0.0) and _is_number(high, 1.0):
+        return unit.to(dtype)
+    low, high = _float32(low, key), _float32(high, key)
+    # In float64 the product is exact, so a compiler that fuses the addition changes nothing.
+    scaled = (unit.to(torch.float64) * (high - low) + low).to(torch.float32)
+    return torch.maximum(scaled, low).to(dtype)
+
+
+def bernoulli(key: Tensor, p: float | Tensor, shape: Sequence[int]) -> Tensor:
+    """Return booleans [..., *shape], True with probability p, as `jax.random.bernoulli`.
+
+    Exactly: where `uniform(key, shape)` is below p rounded to float32; a tensor p broadcasts.
+
+    >>> bernoulli(key(0), 0.3, (6,)).tolist()
+    [False, False, False, False, False, True]
+    """
+    return uniform(key, shape) < _float32(p, key)
+
+
+def normal(key: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return standard normal numbers [..., *shape], float32, as `jax.random.normal` to 1e-6.
+
+    >>> normal(key(0), (2,))
+    tensor([1.6226, 2.0253])
+    """
+    # The open interval's least float32: erfinv(-1) would be -infinity.
+    return math.sqrt(2.0) * torch.erfinv(uniform(key, shape, -1.0 + 2.0**-24, 1.0))
+
+
+def randint(key: Tensor, shape: Sequence[int], low: int, high: int) -> Tensor:
+    """Return integers [..., *shape] in [low, high), int64, as `jax.random.randint` (int32).
+
+    >>> randint(key(0), (8,), 0, 9).tolist()
+    [4, 3, 2, 1, 2, 3, 0, 8]
+    """
     span = high - low
-    mult = ((2**16 % span) ** 2 & M) % span
-    hi, lo = bits(k[..., 0, :], shape), bits(k[..., 1, :], shape)
-    return low + (((hi % span * mult) & M) + lo % span) % M % span
-def permutation(key, n):
-    x = _ctr(key, n)
-    for _ in range(math.ceil(3 * math.log(max(1, n)) / math.log(2**32 - 1))):
-        key, sub = split(key)
-        x = x[torch.sort(bits(sub, (n,)), stable=True).indices]
-    return x
-def fast_bits(key, shape):
-    n = math.prod(shape)
-    k0, k1 = (key[..., i, None].to(torch.int64) for i in (0, 1))
-    k0, k1 = (k0 & 0x7FFFFFFF).to(torch.int32), (k1 & 0x7FFFFFFF).to(torch.int32)
-    h = torch.arange(n, dtype=torch.int32, device=key.device) ^ k0
-    for s, m in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
-        h = (h ^ ((h >> s) & 0x1FFFF)) * m ^ k1
-    h = h ^ ((h >> 15) & 0x1FFFF)
-    return (h & 0xFFFFFF).reshape((*key.shape[:-1], *shape))
-def fast_bernoulli(key, p, shape):
-    t = torch.as_tensor(p, dtype=torch.float32, device=key.device) * 2.0**24
-    return fast_bits(key, shape).to(torch.float32) < t
+    if not 0 < span <= 2**31:
+        raise ValueError(f"randint needs low < high <= low + 2**31, got low={low}, high={high}")
+    # 64 random bits modulo the span: the high word counts 2**32 mod span times.
+    multiplier = (2**16 % span) ** 2 % 2**32 % span
+    words = bits(split(key), shape).movedim(key.ndim - 1, 0) % span
+    return low + ((words[0] * multiplier & _MASK) + words[1] & _MASK) % span
+
+
+def permutation(key: Tensor, n: int) -> Tensor:
+    """Return a random order [..., n] of 0 ... n - 1, int64, as `jax.random.permutation`.
+
+    Stable sorts by random words, repeated until ties between words are unlikely to show.
+
+    >>> permutation(key(0), 10).tolist()
+    [0, 1, 8, 5, 6, 4, 3, 2, 7, 9]
+    """
+    order = torch.arange(n, device=key.device).expand(*key.shape[:-1], n)
+    for _ in range(math.ceil(3 * math.log(max(1, n)) / math.log(_MASK))):
+        key, subkey = split(key).unbind(-2)
+        places = torch.sort(bits(subkey, (n,)), stable=True).indices
+        order = order.gather(-1, places)
+    return order
+
+
+def fast_bits(key: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return uniform 24-bit integers [..., *shape], int64 in [0, 2**24), for dropout and the like.
+
+    A counter-based hash of 19 operations an element, which a compiler fuses into the operation
+    that uses the bits; Threefry takes 140. Element i of a row depends on that row's key and on i
+    alone, 0 <= i < 2**31. It is not Threefry and not jax: do not derive keys from it.
+
+    >>> fast_bits(key(0), (2,)).shape
+    torch.Size([2])
+    """
+    high, low = (word.unsqueeze(-1) for word in _words(key))
+    x = torch.arange(math.prod(shape), device=key.device)
+    # Weyl sequence from the key's first word, one multiply-xorshift round, the second word, and
+    # the two rounds of https://github.com/skeeto/hash-prospector (bias 0.107). Multipliers above
+    # 2**31 are written minus 2**32: no product of a 32-bit word then overflows 64 bits.
+    x = (x * (0x9E3779B1 - 2**32) + high) & _MASK
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
+    x = x ^ low
+    x = ((x ^ (x >> 16)) * 0x21F0AAAD) & _MASK
+    x = ((x ^ (x >> 15)) * (0xD35A2D97 - 2**32)) & _MASK
+    x = (x ^ (x >> 15)) >> (32 - _FAST_BITS)
+    return x.reshape((*key.shape[:-1], *shape))
+
+
+def fast_bernoulli(key: Tensor, p: float | Tensor, shape: Sequence[int]) -> Tensor:
+    """Return booleans [..., *shape], True with probability p rounded to a multiple of 2**-24.
+
+    On `fast_bits`; p is a float or a 0-d float tensor, whose value may change without recompiling.
+
+    >>> fast_bernoulli(key(0), torch.tensor(1.0), (3,))
+    tensor([True, True, True])
+    """
+    threshold = (_float32(p, key) * 2.0**_FAST_BITS).round().to(torch.int64)
+    return fast_bits(key, shape) < threshold
+
+
+def _words(key: Tensor) -> tuple[Tensor, Tensor]:
+    if key.dtype != torch.int64 or key.ndim == 0 or key.shape[-1] != 2:
+        raise TypeError(
+            "expected a key, an int64 tensor [..., 2] made by fnet.random.key, "
+            f"got {key.dtype} of shape {tuple(key.shape)}"
+        )
+    return key[..., 0], key[..., 1]
+
+
+def _blocks(key: Tensor, n: int) -> Tensor:
+    """Return the words [2, ..., n] of the blocks 0 ... n - 1 of each key."""
+    high, low = _words(key)
+    count = torch.arange(n, device=key.device)
+    return _threefry2x32(high.unsqueeze(-1), low.unsqueeze(-1), torch.zeros_like(count), count)
+
+
+# One node for the compiler: traced into a training step, 20 rounds take minutes to compile.
+@torch.library.custom_op("fnet::threefry2x32", mutates_args=())
+def _threefry2x32(k0: Tensor, k1: Tensor, x0: Tensor, x1: Tensor) -> Tensor:
+    """Return the words [2, ...] of the blocks; keys and counters broadcast."""
+    words = torch.broadcast_tensors(k0, k1, x0, x1)
+    if k0.device.type != "cpu":
+        return torch.stack(_rounds(*words))
+    # NumPy starts an operation in a third of torch's time, and keys are few.
+    return torch.from_numpy(np.stack(_rounds(*(word.numpy() for word in words))))
+
+
+def _rounds(k0: Any, k1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
+    """Return the two words of Threefry-2x32-20, given int64 tensors or arrays of 32-bit words."""
+    schedule = (k0, k1, k0 ^ k1 ^ 0x1BD11BDA)
+    x0, x1 = x0 + k0, (x1 + k1) & _MASK
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
+            x0 += x1  # masked once, at the end: it stays far below 2**63
+            carried = x1 >> (32 - rotation)
+            x1 <<= rotation
+            x1 |= carried
+            x1 ^= x0
+            x1 &= _MASK
+        x0 += schedule[(group + 1) % 3]
+        x1 += schedule[(group + 2) % 3] + (group + 1)
+        x1 &= _MASK
+    return x0 & _MASK, x1
+
+
+@_threefry2x32.register_fake
+def _threefry2x32_like(k0: Tensor, k1: Tensor, x0: Tensor, x1: Tensor) -> Tensor:
+    shape = torch.broadcast_shapes(k0.shape, k1.shape, x0.shape, x1.shape)
+    return k0.new_empty((2, *shape))
+
+
+@_threefry2x32.register_vmap
+def _threefry2x32_vmap(
+    info: Any, in_dims: tuple[int | None, ...], *words: Tensor
+) -> tuple[Tensor, int]:
+    ndim = max(word.ndim - (dim is not None) for word, dim in zip(words, in_dims, strict=True))
+    aligned = []
+    for word, dim in zip(words, in_dims, strict=True):
+        if dim is not None:
+            word = word.movedim(dim, 0)
+            word = word.reshape(word.shape[0], *[1] * (ndim + 1 - word.ndim), *word.shape[1:])
+        aligned.append(word)
+    return _threefry2x32(*aligned), 1
+
+
+def _is_number(value: float | Tensor, number: float) -> bool:
+    return not isinstance(value, Tensor) and value == number
+
+
+def _float32(value: float | Tensor, key: Tensor) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.to(torch.float32)
+    return torch.full((), value, dtype=torch.float32, device=key.device)

@@ -15,7 +15,7 @@ from fnet import metrics, optim, random
 from fnet.data import Augment, Batch, Preprocess
 from fnet.losses import Loss
 from fnet.metrics import Metrics
-from fnet.nn import Model, Params, is_dropout_rate
+from fnet.nn import Model, Params
 from fnet.optim import GradientTransformation
 from fnet.tree import Tree
 
@@ -105,22 +105,6 @@ def accumulate(grad_fn: GradFn, m: int) -> GradFn:
     return accumulated
 
 
-def scale_dropout(grad_fn: GradFn, factor: Callable[[Tensor], Tensor]) -> GradFn:
-    """Return the gradient function whose dropout rates are multiplied by `factor(batch.epoch)`.
-
-    `factor` maps the fractional epoch (float64 0-d) to a 0-d tensor. The rates in `params.stats`
-    stay what they are: they are the network's own, and the factor belongs to the training.
-    """
-
-    def scaled(params: Params, batch: Batch) -> tuple[Grads, Stats, Metrics]:
-        rates = {name: p for name, p in params.stats.items() if is_dropout_rate(name)}
-        now = {name: (p * factor(batch.epoch)).to(p.dtype) for name, p in rates.items()}
-        grads, stats, sums = grad_fn(params._replace(stats={**params.stats, **now}), batch)
-        return grads, {**stats, **rates}, sums
-
-    return scaled
-
-
 def make_step(grad_fn: GradFn, tx: GradientTransformation) -> Step:
     """Return the pure step `(params, opt_state, batch) -> (params, opt_state, metrics)`.
 
@@ -156,6 +140,8 @@ def compile(fn: F) -> F:
     again, a new value never does. Compile outermost: `compile(vmap(step))`, not the other way
     round. Needs a C++ compiler on the CPU (`fnet.environment.compiler` tells).
     """
+    # Otherwise Dynamo first takes every number in a closure for a variable, and traces twice.
+    torch._dynamo.config.specialize_float = True
     return torch.compile(fn, fullgraph=True, dynamic=False)  # type: ignore[return-value]
 
 

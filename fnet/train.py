@@ -6,8 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fnet import data, metrics, random, tree
 from fnet.allocator import keep_freed_memory
 from fnet.data import DataError
@@ -42,7 +40,7 @@ def open_data(recipe: Recipe, config: Config, display: Display) -> tuple[Config,
         fallback = True
         config = replace(config, epochs=min(config.epochs, FALLBACK_EPOCHS))
         display.panel(
-            f"{error}\n\nThis run goes on with \"shapes\", a drawn data set of ten classes, for "
+            f'{error}\n\nThis run goes on with "shapes", a drawn data set of ten classes, for '
             f"{config.epochs} epochs: it shows that everything works, not what {recipe.name} "
             f"reaches. To insist on the data: --data {name}. To use a folder: --data DIR.",
             title=f"{name} cannot be had",
@@ -77,115 +75,6 @@ def load_splits(name: str, config: Config, display: Display) -> Splits:
     return Splits(load("train"), load("test"))
 
 
-class Trainer:
-    """One run: it trains, evaluates after each epoch, and keeps what was reached.
-
-    Attributes:
-        record: where the run is, None before the first step.
-        best: the line of the epoch with the best test accuracy, None before the first epoch ends.
-        last: the line of the last whole epoch, None before the first ends.
-    """
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        splits: Splits,
-        config: Config,
-        runtime: Runtime,
-        directory: RunDirectory,
-        display: Display,
-    ) -> None:
-        self._experiment, self._config, self._runtime = experiment, config, runtime
-        self._directory, self._display = directory, display
-        self._train = splits.train.to(runtime.device)
-        self._test = splits.test.to(runtime.device)
-        self.record: Record | None = None
-        self.best: dict[str, Any] | None = None
-        self.last: dict[str, Any] | None = None
-
-        compiled: Callable[..., Any] = compile if runtime.compiled else lambda fn: fn
-        how = {"preprocess": experiment.preprocess, "dtype": runtime.dtype}
-        grad_fn = make_grad(experiment.model, experiment.loss, augment=experiment.augment, **how)
-        self._step = compiled(make_step(experiment.wrap_grad(grad_fn), experiment.tx))
-        self._eval_step = compiled(make_eval(experiment.model, experiment.loss, **how))
-
-    def run(self) -> None:
-        """Train for the epochs of the config, leaving `record`, `best` and `last` behind."""
-        config, experiment = self._config, self._experiment
-        init_key, data_key = random.split(random.key(config.seed, device=self._runtime.device))
-        params = experiment.model.init(init_key)
-        opt_state = experiment.tx.init(params.trainable)
-        if self._runtime.compiled:
-            self._display.say("Compiling the step: up to a minute at first, seconds from the cache.")
-        started = clock = time.monotonic()
-        counted = 0
-        steps = data.steps_per_epoch(len(self._train), config.batch_size)
-        records = fit(
-            self._step,
-            params,
-            opt_state,
-            data_key,
-            self._train,
-            size=config.batch_size,
-            epochs=config.epochs,
-        )
-        for record in records:
-            self.record = record
-            counted += 1
-            if counted == 1:
-                # The first step waits for the compiler: the rate is that of the others.
-                clock = time.monotonic()
-            rate = (counted - 1) * config.batch_size / max(time.monotonic() - clock, 1e-9)
-            done = record.step - record.epoch * steps
-            self._display.progress("epoch", done, steps, f"{rate:,.0f} images/s" if rate else "")
-            self._display.progress("run", record.step, steps * config.epochs)
-            if record.epoch_done:
-                train = metrics.means(record.metrics)
-                rate = (counted - 1) * config.batch_size / max(time.monotonic() - clock, 1e-9)
-                self._finish_epoch(record, train, rate, started)
-                self._display.restart("epoch")
-                started, clock, counted = time.monotonic(), time.monotonic(), 1
-
-
-def _headline(
-    recipe: Recipe,
-    variant: str,
-    config: Config,
-    splits: Splits,
-    runtime: Runtime,
-    experiment: Experiment,
-) -> str:
-    size = tree.size(experiment.model.init(random.key(0)).trainable)
-    return (
-        f"{recipe.name} ({variant}): {size:,} parameters, {len(splits.train):,} images of "
-        f"{splits.train.name}, {config.epochs} epochs of batches of {config.batch_size}, "
-        f"on {runtime.device} in {runtime.precision}"
-    )
-
-
-def _say_result(
-    recipe: Recipe, result: dict[str, Any], directory: RunDirectory, display: Display
-) -> None:
-    stand_in = f', a stand-in for {recipe.data}: not a result' if result["stand_in"] else ""
-    where = f"on {result['data']}{stand_in}"
-    final, best = result["final"], result["best"]
-    if final is not None:
-        rows = [
-            ["test accuracy, final", f"{final['test_accuracy']:.2%}"],
-            [f"test accuracy, best (epoch {best['epoch']})", f"{best['test_accuracy']:.2%}"],
-            ["train accuracy, final", f"{final['train_accuracy']:.2%}"],
-        ]
-        reported = result["reported"] or {}
-        rows = [[name, reported.get(name.partition(" (")[0], "-"), value] for name, value in rows]
-        display.table(
-            f"{recipe.name} {where}", ["figure", "reported by the author", "measured"], rows
-        )
-    if result["status"] == "interrupted":
-        reached = f"after {result['step']} steps" if result["step"] else "before the first step"
-        kept = "the weights reached are kept" if result["step"] else "no weights to keep"
-        display.say(f"Stopped {reached}; {kept}. Run: {directory.path}")
-    else:
-        display.say(f"Test accuracy {final['test_accuracy']:.2%} {where}. Run: {directory.path}")
 class Throughput:
     """Images per second since the last restart."""
 
@@ -237,7 +126,7 @@ class Trainer:
         grad_fn = make_grad(
             model, loss, preprocess=preprocess, augment=experiment.augment, dtype=runtime.dtype
         )
-        self._step = compiled(make_step(experiment.wrap_grad(grad_fn), experiment.tx))
+        self._step = compiled(make_step(grad_fn, experiment.tx))
         self._eval = compiled(make_eval(model, loss, preprocess=preprocess, dtype=runtime.dtype))
 
     def run(self) -> None:

@@ -1,0 +1,1 @@
+"""Experiments, one module each: `python -m recipes.dainet7`."""

@@ -1,21 +1,17 @@
 """DaiNet7 on CIFAR-10: six 3x3 convolutions, 1,149,770 parameters.
 
-    python -m recipes.dainet7
+python -m recipes.dainet7
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
-
-import torch
-from torch import Tensor
 
 from fnet import cli, models, optim
 from fnet.data import NORM_CIFAR10, compose, random_crop, random_flip, steps_per_epoch
 from fnet.experiment import Config as CommonConfig
 from fnet.experiment import Experiment, Recipe, Splits
 from fnet.losses import cross_entropy
-from fnet.step import scale_dropout
 
 
 @dataclass(frozen=True)
@@ -53,12 +49,15 @@ VARIANTS = {
 def build(config: Config, splits: Splits) -> Experiment:
     """Return the experiment of a config."""
     return Experiment(
-        model=models.dainet7(len(splits.train.classes), splits.input_shape[0]),
+        model=models.dainet7(
+            classes=len(splits.train.classes),
+            channels=splits.input_shape[0],
+            dropout=tuple(config.dropout * rate for rate in models.DAINET7_DROPOUT),
+        ),
         tx=_optimizer(config, steps_per_epoch(len(splits.train), config.batch_size)),
         loss=partial(cross_entropy, label_smoothing=config.label_smoothing),
         preprocess=NORM_CIFAR10,
         augment=compose(random_crop(4), random_flip()),
-        wrap_grad=lambda grad_fn: scale_dropout(grad_fn, lambda epoch: epoch * 0 + config.dropout),
         learning_rate="muon/learning_rate" if config.optimizer == "muon" else "learning_rate",
         reported={"test accuracy, best epoch": "91.91 % (250 epochs)"},
     )

@@ -52,7 +52,7 @@ def random_crop(padding: int = 4) -> Augment:
 
     def augment(batch: Batch) -> Batch:
         # Of 2^32 values the remainder is uniform to within (2 * padding + 1) / 2^32.
-        offsets = random.bits(_sample_keys(batch), (2,)) % (2 * padding + 1)
+        offsets = _draw(batch) % (2 * padding + 1)
         return batch._replace(images=crop(batch.images, offsets, padding))
 
     return augment
@@ -70,7 +70,7 @@ def random_flip(p: float = 0.5) -> Augment:
         raise ValueError(f"p is a probability, from 0 to 1, got {p}")
 
     def augment(batch: Batch) -> Batch:
-        flips = random.bernoulli(_sample_keys(batch), p, ())
+        flips = _draw(batch)[:, 0] < round(p * 2**32)
         return batch._replace(images=flip(batch.images, flips))
 
     return augment
@@ -133,5 +133,8 @@ def _pick(pixels: Tensor, row: Tensor, column: Tensor) -> Tensor:
     return pixels[sample, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _sample_keys(batch: Batch) -> Tensor:
+def _draw(batch: Batch) -> Tensor:
+    """Return two random integers in [0, 2^32) for each sample, int64 `[N, 2]`."""
+    # The words of a new key are 64 random bits. This key is used for nothing else, so they are
+    # taken as they are: drawing from it would double the time, which is most of a crop's.
     return random.fold_in(batch.key, batch.index)

@@ -55,7 +55,7 @@ def _draw(key: Tensor, index: Tensor) -> Tensor:
     polarity, slope, angle, right, down, scale = draws[:6]
     start, end, contrast = 0.25 + 0.5 * colours[0], 0.25 + 0.5 * colours[1], colours[2]
 
-    along = torch.arange(SIZE, device=key.device) - (SIZE - 1) / 2
+    along = torch.arange(SIZE, dtype=torch.float32, device=key.device) - (SIZE - 1) / 2
     x, y = along[None, :], along[:, None]
     ramp = _rotate(x, y, slope)[0] / SIZE + 0.5
     picture = start + (end - start) * ramp.clamp(0, 1)[:, None]
@@ -77,10 +77,11 @@ def _draw(key: Tensor, index: Tensor) -> Tensor:
     colour = (start + end) / 2 + torch.where(polarity[:, None] < 0.5, step, -step)
     picture = _paint(picture, colour, distance * radius)
 
-    # Each of the words gives eight numbers from 0 to 15.
+    # Each of the words gives eight numbers from 0 to 15. (Multiplied by a fraction, as a GPU
+    # would not divide by 15 exactly.)
     words = random.bits(keys[:, 2], (3, SIZE, SIZE // 8))
     noise = torch.cat([words >> shift & 15 for shift in range(0, 32, 4)], -1)
-    picture = picture + (noise.float() / 15 - 0.5) * _NOISE
+    picture = picture + (noise.float() - 7.5) * (_NOISE / 15)
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
@@ -95,9 +96,8 @@ def _rotate(x: Tensor, y: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
     # A table, because torch's sine differs in the last bit from one processor to the next; sums,
     # products, quotients and square roots do not.
     angles = [2 * math.pi * i / _ANGLES for i in range(_ANGLES)]
-    place = (turn * _ANGLES).long() % _ANGLES
-    cos = torch.tensor([math.cos(angle) for angle in angles], device=turn.device)[place]
-    sin = torch.tensor([math.sin(angle) for angle in angles], device=turn.device)[place]
+    table = torch.tensor([(math.cos(angle), math.sin(angle)) for angle in angles]).to(x)
+    cos, sin = table[(turn * _ANGLES).long() % _ANGLES].unbind(-1)
     return cos * x + sin * y, cos * y - sin * x
 
 

@@ -4,9 +4,12 @@ from torch import nn
 
 from fnet.nn import Model, from_module
 
+DAINET7_DROPOUT = (0.1, 0.1, 0.5, 0.5)
+"""The author's dropout rates, after the first, second, fourth and fifth convolution."""
+
 
 def dainet7(
-    classes: int = 10, channels: int = 3, dropout: tuple[float, ...] = (0.1, 0.1, 0.5, 0.5)
+    classes: int = 10, channels: int = 3, dropout: tuple[float, ...] = DAINET7_DROPOUT
 ) -> Model:
     """Return DaiNet7 for images `[N, channels, 32, 32]`: 1,149,770 parameters at the defaults.
 

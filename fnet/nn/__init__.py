@@ -2,7 +2,6 @@
 
 from fnet.nn.adapter import from_module
 from fnet.nn.check import check
-from fnet.nn.dropout import is_dropout_rate
 from fnet.nn.export import from_state_dict, to_module
 from fnet.nn.init import Initializer, kaiming_normal, kaiming_uniform, xavier_normal, xavier_uniform
 from fnet.nn.model import Model, Params
@@ -16,7 +15,6 @@ __all__ = [
     "check",
     "from_module",
     "from_state_dict",
-    "is_dropout_rate",
     "kaiming_normal",
     "kaiming_uniform",
     "to_module",

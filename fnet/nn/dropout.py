@@ -37,7 +37,9 @@ class KeyedDropout(nn.Module):
         keep = self._keep(x)
         # p = 1 keeps nothing: the maximum only prevents 0 * inf in the gradient.
         scale = 1.0 / torch.clamp(1.0 - self.p, min=torch.finfo(torch.float32).tiny)
-        return torch.where(keep, x * scale.to(x.dtype), torch.zeros((), dtype=x.dtype, device=x.device))
+        return torch.where(
+            keep, x * scale.to(x.dtype), torch.zeros((), dtype=x.dtype, device=x.device)
+        )
 
     def _keep(self, x: Tensor) -> Tensor:
         """Return the mask, drawn in channels-last order so that it meets the pixels in memory."""
@@ -63,13 +65,19 @@ _DIMS: dict[type[nn.Module], int | None] = {
 }
 
 
-def keyed(module: nn.Module) -> KeyedDropout | None:
-    """Return the keyed layer that takes the place of `module`, or None if it draws no mask."""
+def keyed(module: nn.Module) -> nn.Module | None:
+    """Return what takes the place of a layer that draws masks, None for any other layer.
+
+    That is a `KeyedDropout`, or where the rate is 0 the identity.
+    """
     if isinstance(module, StochasticDepth):
-        return KeyedDropout(module.p, 1 if module.mode == "row" else 0)
-    if type(module) in _DIMS:
-        return KeyedDropout(module.p, _DIMS[type(module)])  # type: ignore[arg-type]
-    return None
+        dims: int | None = 1 if module.mode == "row" else 0
+    elif type(module) in _DIMS:
+        dims = _DIMS[type(module)]
+    else:
+        return None
+    rate = float(module.p)  # type: ignore[arg-type]
+    return KeyedDropout(rate, dims) if rate > 0 else nn.Identity()
 
 
 def is_dropout_rate(name: str) -> bool:

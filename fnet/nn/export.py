@@ -31,14 +31,17 @@ def to_module(model: Model, params: Params) -> nn.Module:
             weights[name] = torch.zeros_like(tensor)
     # Buffers that a module does not save are constants, which it has made itself.
     constants = dict(module.named_buffers()).keys() - own.keys()
-    _load({name: leaf for name, leaf in weights.items() if name not in constants}, own)
+    weights = {name: leaf.clone() for name, leaf in weights.items() if name not in constants}
+    _check(weights, own)
+    # Assigned, not copied into the module's: the layout of a weight decides the last bits.
+    module.load_state_dict(weights, assign=True)
     return module.eval()
 
 
 def from_state_dict(like: Params, state_dict: Mapping[str, Tensor]) -> Params:
     """Return parameters with the values of a `state_dict`, laid out as those of `like`.
 
-    Dropout rates, which a `state_dict` does not hold, are those of `like`, as are constants.
+    Dropout rates, which a `state_dict` does not hold, are those of `like`.
 
     Raises:
         ModelError: a name or a shape differs; the message names the first.
@@ -48,34 +51,30 @@ def from_state_dict(like: Params, state_dict: Mapping[str, Tensor]) -> Params:
     >>> params = model.init(random.key(0))
     >>> again = from_state_dict(params, to_module(model, params).state_dict())
     """
-    own = {
-        name: leaf.clone()
-        for name, leaf in {**like.trainable, **like.stats}.items()
-        if name in state_dict or not is_dropout_rate(name)
-    }
     given = {k: v for k, v in state_dict.items() if not k.endswith("num_batches_tracked")}
-    _load(given, own)
+    own = {**like.trainable, **like.stats}
+    _check(given, {k: v for k, v in own.items() if k in given or not is_dropout_rate(k)})
+
+    def value(name: str, leaf: Tensor) -> Tensor:
+        return torch.empty_like(leaf).copy_(given.get(name, leaf))
+
     return Params(
-        {name: own[name] for name in like.trainable},
-        {name: own.get(name, leaf) for name, leaf in like.stats.items()},
+        {name: value(name, leaf) for name, leaf in like.trainable.items()},
+        {name: value(name, leaf) for name, leaf in like.stats.items()},
     )
 
 
-def _load(values: Mapping[str, Tensor], into: dict[str, Tensor]) -> None:
-    """Copy the values into the tensors of the same names."""
-    for names, word in ((into.keys() - values.keys(), "lack"), (values.keys() - into.keys(), "have")):
+def _check(values: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse values whose names or shapes are not the model's own."""
+    for names, verb in ((own.keys() - values.keys(), "lack"), (values.keys() - own.keys(), "have")):
         if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise ModelError(
-                f"these weights are not this model's: they {word} {sorted(names)[0]!r}"
-                + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-                + (", which the model does not have" if word == "have" else "")
+                f"these weights are not this model's: they {verb} {sorted(names)[0]!r}{more}"
             )
-    for name, target in into.items():
-        value = values[name]
-        if value.shape != target.shape:
+    for name, leaf in own.items():
+        if values[name].shape != leaf.shape:
             raise ModelError(
-                f"these weights are not this model's: {name!r} has shape {tuple(value.shape)}, "
-                f"the model's {tuple(target.shape)}"
+                f"these weights are not this model's: {name!r} has shape "
+                f"{tuple(values[name].shape)}, the model's {tuple(leaf.shape)}"
             )
-        with torch.no_grad():
-            target.copy_(value)

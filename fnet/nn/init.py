@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fnet import random
-from fnet.nn.dropout import keyed
+from fnet.nn.dropout import KeyedDropout, keyed
 from fnet.nn.model import Params
 
 Initializer: TypeAlias = Callable[[Tensor, tuple[int, ...]], Tensor]
@@ -64,7 +64,7 @@ def initial_params(
     }
     for name, layer in module.named_modules():
         dropout = keyed(layer)
-        if dropout is not None:
+        if isinstance(dropout, KeyedDropout):
             stats[f"{name}.p"] = dropout.p
     if init is not None:
         trainable |= _redrawn(module, key, init)

@@ -46,15 +46,17 @@ def partition(
     def group(params: Tree, values: Tree) -> dict[str, dict[str, Tensor]]:
         """Return the leaves of `values` by label and path."""
         groups: dict[str, dict[str, Tensor]] = {label: {} for label in transforms}
-        leaves = dict(tree.flatten_with_path(values))
-        for path, param in tree.flatten_with_path(params):
+
+        def place(path: str, param: Tensor, value: Tensor) -> None:
             label = label_fn(path, param)
             if label not in groups:
                 raise ValueError(
                     f"label_fn gives {path!r} the label {label!r}, which has no transformation; "
                     f"the labels are {', '.join(map(repr, transforms))}"
                 )
-            groups[label][path] = leaves[path]
+            groups[label][path] = value
+
+        tree.map_with_path(place, params, values)
         return groups
 
     def init(params: Tree) -> PartitionState:

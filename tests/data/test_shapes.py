@@ -28,7 +28,7 @@ def test_what_it_is(splits):
 
 def test_the_bits_are_known(splits):
     images = splits[0].images[:500].permute(0, 2, 3, 1).contiguous()
-    assert zlib.crc32(images.numpy()) == 0
+    assert zlib.crc32(images.numpy()) == 665015848
 
 
 def test_an_image_is_a_function_of_key_and_place(splits):
@@ -70,11 +70,11 @@ def block(channels_in, channels_out):
 
 
 def test_a_linear_model_is_lost_and_a_small_network_is_not(splits):
-    """Measured: 12 % (chance is 10 %) and 96 %; a wider network passes 98 %."""
+    """Measured: 12 % (chance is 10 %) and 93 to 95 %; at full resolution and wider 98 %."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         linear = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
         head = nn.Flatten(), nn.Linear(512, 10)
-        network = nn.Sequential(*block(3, 8), *block(8, 16), *block(16, 32), *head)
-    assert accuracy(splits, linear, epochs=4) < 0.5
+        network = nn.Sequential(nn.AvgPool2d(2), *block(3, 16), *block(16, 32), *head)
+    assert accuracy(splits, linear, epochs=2) < 0.5
     assert accuracy(splits, network.to(memory_format=torch.channels_last), epochs=2) > 0.9

@@ -107,7 +107,7 @@ def test_damaged_mnist(mnist, offline, file, size):
 def test_damaged_cifar10(cifar10, offline):
     with (cifar10 / "cifar-10-batches-py" / "two").open("ab") as file:
         file.write(b"!")
-    with pytest.raises(DataError, match="files of cifar10 in .*-py are damaged"):
+    with pytest.raises(DataError, match=r"files of cifar10 in .*-py are damaged"):
         load("cifar10", cifar10)
 
 

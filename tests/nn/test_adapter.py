@@ -1,0 +1,127 @@
+import copy
+
+import pytest
+import torch
+import torchvision
+from networks import full
+from torch import nn
+
+from fnet import random, tree
+from fnet.nn import ModelError, from_module, from_state_dict, to_module
+
+
+def _same_logits(make, images):
+    model = from_module(make)
+    params = model.init(random.key(3))
+    module = to_module(model, params)
+    with torch.no_grad():
+        expected = module(images)
+    logits, stats = model.apply(params, images)
+    assert torch.equal(logits, expected)
+    assert stats == params.stats
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torchvision.models.resnet18(num_classes=7),
+        lambda: torchvision.models.mobilenet_v3_small(num_classes=7),
+    ],
+    ids=["resnet18", "mobilenet_v3_small"],
+)
+def test_torchvision_models_give_the_modules_logits_bit_for_bit(make):
+    _same_logits(make, random.normal(random.key(0), (2, 3, 64, 64)))
+
+
+def test_mobilenets_dropout_is_driven_by_the_key():
+    model = from_module(lambda: torchvision.models.mobilenet_v3_small(num_classes=7))
+    params = model.init(random.key(0))
+    images = random.normal(random.key(1), (4, 3, 64, 64))
+    first, _ = model.apply(params, images, key=random.key(2), train=True)
+    again, _ = model.apply(params, images, key=random.key(2), train=True)
+    other, _ = model.apply(params, images, key=random.key(3), train=True)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_training_mode_is_the_modules_own_without_dropout():
+    def make():
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+
+    model = from_module(lambda: nn.Sequential(make(), nn.Linear(144, 5)))
+    params = model.init(random.key(0))
+    module = to_module(model, params).train()
+    images = random.normal(random.key(1), (6, 3, 8, 8))
+    logits, stats = model.apply(params, images, train=True)
+    torch.testing.assert_close(logits, module(images))
+    for name, value in stats.items():
+        torch.testing.assert_close(value, module.state_dict()[name])
+
+
+def test_apply_changes_neither_params_nor_the_global_generator():
+    model = full()
+    params = model.init(random.key(0))
+    before, state = copy.deepcopy(params), torch.random.get_rng_state()
+    _, stats = model.apply(params, torch.ones(2, 3, 8, 8), key=random.key(1), train=True)
+    tree.assert_equal(params, before)
+    assert not torch.equal(stats["1.running_mean"], params.stats["1.running_mean"])
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_init_is_a_pure_function_of_the_key():
+    model, state = full(), torch.random.get_rng_state()
+    tree.assert_equal(model.init(random.key(5)), model.init(random.key(5)))
+    assert not tree.equal(model.init(random.key(5)), model.init(random.key(6)))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_key_for_each_sample_makes_its_mask_independent_of_the_batch():
+    model = from_module(lambda: nn.Sequential(nn.Dropout(0.5), nn.Flatten(), nn.Linear(48, 2)))
+    params = model.init(random.key(0))
+    images, keys = torch.ones(6, 3, 4, 4), random.split(random.key(1), 6)
+    whole, _ = model.apply(params, images, key=keys, train=True)
+    parts = [
+        model.apply(params, images[i : i + 2], key=keys[i : i + 2], train=True)[0]
+        for i in (0, 2, 4)
+    ]
+    torch.testing.assert_close(torch.cat(parts), whole)
+
+
+def test_a_missing_key_is_asked_for_by_layer_name():
+    model = full()
+    with pytest.raises(ValueError, match=r"dropout layers 3, 4: pass apply\(\.\.\., key=\.\.\.\)"):
+        model.apply(model.init(random.key(0)), torch.ones(2, 3, 8, 8), train=True)
+
+
+def test_images_decide_the_precision_and_normalisation_stays_float32():
+    model = full()
+    params = model.init(random.key(0))
+    logits, stats = model.apply(
+        params, torch.ones(2, 3, 8, 8, dtype=torch.bfloat16), key=random.key(1), train=True
+    )
+    assert logits.dtype == torch.bfloat16
+    assert stats["1.running_mean"].dtype == torch.float32
+
+
+def test_cumulative_batch_norm_is_refused():
+    with pytest.raises(ModelError, match="layer '1': momentum=None"):
+        from_module(lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4, momentum=None)))
+
+
+def test_state_dicts_go_out_and_in():
+    model = full()
+    params = model.init(random.key(0))
+    state = to_module(model, params).state_dict()
+    assert set(state) == set(model.make().state_dict())
+    tree.assert_equal(from_state_dict(model.init(random.key(1)), state), params)
+    with pytest.raises(ModelError, match=r"lack '0\.bias'"):
+        from_state_dict(params, {k: v for k, v in state.items() if k != "0.bias"})
+    with pytest.raises(ModelError, match=r"'6\.bias' has shape \(9,\), the model's \(5,\)"):
+        from_state_dict(params, {**state, "6.bias": torch.zeros(9)})
+
+
+def test_exported_dropout_has_the_rate_of_the_params():
+    model = full()
+    params = model.init(random.key(0))
+    params.stats["3.p"] = torch.tensor(0.125)
+    assert to_module(model, params)[3].p == 0.125
