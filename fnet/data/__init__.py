@@ -3,7 +3,7 @@
 from fnet.data.augment import Augment, compose, crop, flip, random_crop, random_flip
 from fnet.data.batches import Batch, batch_at, batches, eval_batches, steps_per_epoch
 from fnet.data.dataset import DataError, Dataset
-from fnet.data.load import data_dir, load
+from fnet.data.load import Split, data_dir, load
 from fnet.data.preprocess import (
     NORM_CIFAR10,
     NORM_HALF,
@@ -23,6 +23,7 @@ __all__ = [
     "Dataset",
     "Normalize",
     "Preprocess",
+    "Split",
     "batch_at",
     "batches",
     "compose",
