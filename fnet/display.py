@@ -1,5 +1,6 @@
 """What a user sees while a network trains: a live display on a terminal, plain lines elsewhere."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 _REFRESH_SECONDS = 0.25
+_PLAIN_SECONDS = 30.0
 
 
 class Display:
@@ -42,7 +44,8 @@ class Display:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._refreshed = 0.0
+        self._refreshed: dict[str, float] = {}
+        self._printed = time.monotonic()
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -63,10 +66,13 @@ class Display:
         if name not in self._tasks:
             self._tasks[name] = self._live.add_task(name, total=total, note=note)
         now = time.monotonic()
-        if done < total and now - self._refreshed < _REFRESH_SECONDS:
+        if done < total and now - self._refreshed.get(name, -math.inf) < _REFRESH_SECONDS:
             return
-        self._refreshed = now
+        self._refreshed[name] = now
         self._live.update(self._tasks[name], completed=done, total=total, note=note)
+        if not self.console.is_terminal and now - self._printed > _PLAIN_SECONDS:
+            self._printed = now
+            self.say(f"{name}: {done} of {total}  {note}".rstrip())
 
     def restart(self, name: str) -> None:
         """Set a bar, and its clock, back to the beginning."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fnet.data import Augment, Dataset, Preprocess
+from fnet.data import Augment, Dataset, Normalize
 from fnet.environment import ConfigError, Precision
 from fnet.losses import Loss
 from fnet.nn import Model, Params
@@ -95,7 +95,7 @@ class Experiment:
     model: Model
     tx: GradientTransformation
     loss: Loss
-    preprocess: Preprocess
+    preprocess: Normalize
     augment: Augment | None = None
     eval_params: Callable[[Params, Tree], Params] = lambda params, opt_state: params
     learning_rate: str = "learning_rate"

@@ -1,9 +1,9 @@
 """Random numbers as pure functions of explicit keys, with the bits of `jax.random`.
 
 A key is an int64 tensor [2] of two 32-bit words. Keys [..., 2] draw [..., *shape]: each row what
-its key alone would draw. Integers, and floats in [0, 1), are the same bits eager, compiled, under
-vmap and on every device, and jax's. The generator is Threefry-2x32 with 20 rounds (Salmon et al.,
-"Parallel random numbers: as easy as 1, 2, 3", 2011), counting as jax's partitionable form does.
+its key alone would draw. All but `normal` gives the same bits eager, compiled, under vmap, on
+every device and, the `fast` functions apart, in jax. The generator is Threefry-2x32-20 (Salmon et
+al., "Parallel random numbers: as easy as 1, 2, 3", 2011), counting as jax's partitionable form.
 """
 
 import math
@@ -87,12 +87,12 @@ def uniform(
     tensor([0.9477, 0.9786])
     """
     unit = (bits(key, shape) >> 9).to(torch.float32) * 2.0**-23
-    if _is_number(low, 0.0) and _is_number(high, 1.0):
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor) and (low, high) == (0, 1):
         return unit.to(dtype)
-    low, high = _float32(low, key), _float32(high, key)
+    low, span = _float32(low), _float32(_float32(high) - _float32(low))
     # In float64 the product is exact, so a compiler that fuses the addition changes nothing.
-    scaled = (unit.to(torch.float64) * (high - low) + low).to(torch.float32)
-    return torch.maximum(scaled, low).to(dtype)
+    scaled = (unit.to(torch.float64) * span + low).to(torch.float32)
+    return scaled.clamp(min=low).to(dtype)
 
 
 def bernoulli(key: Tensor, p: float | Tensor, shape: Sequence[int]) -> Tensor:
@@ -103,11 +103,13 @@ def bernoulli(key: Tensor, p: float | Tensor, shape: Sequence[int]) -> Tensor:
     >>> bernoulli(key(0), 0.3, (6,)).tolist()
     [False, False, False, False, False, True]
     """
-    return uniform(key, shape) < _float32(p, key)
+    return uniform(key, shape) < _float32(p)
 
 
 def normal(key: Tensor, shape: Sequence[int]) -> Tensor:
     """Return standard normal numbers [..., *shape], float32, as `jax.random.normal` to 1e-6.
+
+    Beyond three standard deviations jax's inverse error function is coarser: 2e-5 off at worst.
 
     >>> normal(key(0), (2,))
     tensor([1.6226, 2.0253])
@@ -134,7 +136,7 @@ def randint(key: Tensor, shape: Sequence[int], low: int, high: int) -> Tensor:
 def permutation(key: Tensor, n: int) -> Tensor:
     """Return a random order [..., n] of 0 ... n - 1, int64, as `jax.random.permutation`.
 
-    Stable sorts by random words, repeated until ties between words are unlikely to show.
+    Stable sorts by random words, once, or twice for n above 1625: words may tie.
 
     >>> permutation(key(0), 10).tolist()
     [0, 1, 8, 5, 6, 4, 3, 2, 7, 9]
@@ -179,7 +181,8 @@ def fast_bernoulli(key: Tensor, p: float | Tensor, shape: Sequence[int]) -> Tens
     >>> fast_bernoulli(key(0), torch.tensor(1.0), (3,))
     tensor([True, True, True])
     """
-    threshold = (_float32(p, key) * 2.0**_FAST_BITS).round().to(torch.int64)
+    scaled = _float32(p) * 2.0**_FAST_BITS
+    threshold = scaled.round().to(torch.int64) if isinstance(scaled, Tensor) else round(scaled)
     return fast_bits(key, shape) < threshold
 
 
@@ -248,11 +251,9 @@ def _threefry2x32_vmap(
     return _threefry2x32(*aligned), 1
 
 
-def _is_number(value: float | Tensor, number: float) -> bool:
-    return not isinstance(value, Tensor) and value == number
-
-
-def _float32(value: float | Tensor, key: Tensor) -> Tensor:
+def _float32(value: float | Tensor) -> Any:
+    """Round to float32; a Python number stays one, for a compiler to see as a constant."""
     if isinstance(value, Tensor):
         return value.to(torch.float32)
-    return torch.full((), value, dtype=torch.float32, device=key.device)
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(round(mantissa * 2**24), exponent - 24)

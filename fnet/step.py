@@ -60,8 +60,7 @@ def make_grad(
             )
             losses = loss(logits, batch.labels)
             sums = metrics.from_logits(losses.detach(), logits.detach(), batch.labels, batch.weight)
-            mean = (batch.weight * losses).sum() / batch.weight.sum()
-            return mean, (stats, sums)
+            return (batch.weight * losses).sum() / _count(batch), (stats, sums)
 
         grads, (stats, sums) = grad(mean_loss, has_aux=True)(params.trainable)
         return grads, stats, sums
@@ -89,7 +88,7 @@ def accumulate(grad_fn: GradFn, m: int) -> GradFn:
                 f"a batch of {size} cannot be cut into {m} equal micro-batches: choose a batch "
                 f"size that is a multiple of {m}"
             )
-        total = batch.weight.sum()
+        total = _count(batch)
         grads: Grads = {}
         sums: Metrics = {}
         stats = params.stats
@@ -143,6 +142,11 @@ def compile(fn: F) -> F:
     # Otherwise Dynamo first takes every number in a closure for a variable, and traces twice.
     torch._dynamo.config.specialize_float = True
     return torch.compile(fn, fullgraph=True, dynamic=False)  # type: ignore[return-value]
+
+
+def _count(batch: Batch) -> Tensor:
+    """Return the sum of the weights, above 0 where a (micro-)batch is nothing but padding."""
+    return batch.weight.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _rows(batch: Batch, rows: slice) -> Batch:

@@ -1,6 +1,11 @@
 """DaiNet7 on CIFAR-10: six 3x3 convolutions, 1,149,770 parameters.
 
-python -m recipes.dainet7
+    python -m recipes.dainet7
+
+The author reports 91.91 % test accuracy after 250 epochs (`--variant original`). The default
+variant trains the same network in a fraction of them: Muon for the convolutions, one cycle of the
+learning rate, label smoothing, and no dropout, which a short run cannot afford. The network that
+predicts is the author's.
 """
 
 from dataclasses import dataclass
@@ -19,13 +24,15 @@ class Config(CommonConfig):
     """The options of DaiNet7 and those of all recipes."""
 
     optimizer: Literal["muon", "sgd", "adam"] = "muon"
-    """Of the convolutions; with muon the other parameters are Adam's."""
+    """Of the convolutions; with muon, Adam has the other parameters."""
     schedule: Literal["one_cycle", "author"] = "one_cycle"
     """one_cycle: up over a fifth of the run, then down to zero. author: by epoch, for 250."""
     lr: float = 0.02
-    """The learning rate, one_cycle's highest."""
+    """The learning rate; of one_cycle the highest."""
     weight_decay: float = 0.05
+    """Decoupled with muon, L2 with sgd and adam."""
     label_smoothing: float = 0.1
+    """The share of each label that is spread over all classes."""
     dropout: float = 0.0
     """A factor on the network's dropout rates while it trains; 1 is the author's."""
 
@@ -33,17 +40,19 @@ class Config(CommonConfig):
 VARIANTS = {
     "default": Config(),
     "original": Config(
-        epochs=250,
         optimizer="adam",
         schedule="author",
+        epochs=250,
         lr=1e-3,
         weight_decay=5e-4,
         label_smoothing=0.0,
         dropout=1.0,
     ),
-    "sgd": Config(optimizer="sgd", lr=0.1, weight_decay=5e-4),
     "smoke": Config(data="shapes", epochs=1, limit=256, batch_size=32, compile=False),
 }
+
+AUTHORS_RATES = {50: 0.5, 100: 0.3, 150: 0.1, 200: 0.01, 230: 0.001}
+"""From which epoch on the author multiplies the first learning rate by what."""
 
 
 def build(config: Config, splits: Splits) -> Experiment:
@@ -54,7 +63,7 @@ def build(config: Config, splits: Splits) -> Experiment:
             channels=splits.input_shape[0],
             dropout=tuple(config.dropout * rate for rate in models.DAINET7_DROPOUT),
         ),
-        tx=_optimizer(config, steps_per_epoch(len(splits.train), config.batch_size)),
+        tx=optimizer(config, steps_per_epoch(len(splits.train), config.batch_size)),
         loss=partial(cross_entropy, label_smoothing=config.label_smoothing),
         preprocess=NORM_CIFAR10,
         augment=compose(random_crop(4), random_flip()),
@@ -63,35 +72,31 @@ def build(config: Config, splits: Splits) -> Experiment:
     )
 
 
-def _optimizer(config: Config, steps: int) -> optim.GradientTransformation:
-    rate = _schedule(config, steps)
-    decay = config.weight_decay
+def optimizer(config: Config, steps: int) -> optim.GradientTransformation:
+    """Return the optimizer of a run with this many steps an epoch."""
+    rate, decay = schedule(config, config.lr, steps), config.weight_decay
     match config.optimizer:
         case "adam":
-            return optim.adam(rate(config.lr), b1=0.9, b2=0.99, weight_decay=decay)
+            return optim.adam(rate, b1=0.9, b2=0.99, weight_decay=decay)
         case "sgd":
-            return optim.sgd(rate(config.lr), momentum=0.9, nesterov=True, weight_decay=decay)
+            return optim.sgd(rate, momentum=0.9, nesterov=True, weight_decay=decay)
         case "muon":
+            others = optim.adam(schedule(config, config.lr / 4, steps), b1=0.9, b2=0.99)
             return optim.partition(
-                {
-                    "muon": optim.muon(rate(config.lr), weight_decay=decay),
-                    "adam": optim.adam(rate(config.lr / 4), b1=0.9, b2=0.99),
-                },
+                {"muon": optim.muon(rate, weight_decay=decay), "adam": others},
                 lambda path, leaf: "muon" if leaf.dim() == 4 else "adam",
             )
 
 
-def _schedule(config: Config, steps: int):
+def schedule(config: Config, peak: float, steps: int) -> optim.Schedule:
+    """Return the learning rate of a run with this many steps an epoch."""
     if config.schedule == "author":
-        boundaries = {50: 0.5, 100: 0.3, 150: 0.1, 200: 0.01, 230: 0.001}
-        return lambda peak: optim.schedules.piecewise(
-            peak, {epoch * steps: factor * peak for epoch, factor in boundaries.items()}
-        )
-    total = config.epochs * steps
-    return lambda peak: optim.schedules.one_cycle(peak, total, pct_start=0.2, anneal="linear")
+        rates = {epoch * steps: factor * peak for epoch, factor in AUTHORS_RATES.items()}
+        return optim.schedules.piecewise(peak, rates)
+    return optim.schedules.one_cycle(peak, config.epochs * steps, pct_start=0.2, anneal="linear")
 
 
-RECIPE = Recipe("dainet7", __doc__ or "", "cifar10", VARIANTS, build)
+RECIPE = Recipe("dainet7", __doc__, "cifar10", VARIANTS, build)
 
 if __name__ == "__main__":
     cli.run(RECIPE)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fnet import random, tree
@@ -12,6 +12,8 @@ CASES = json.loads((Path(__file__).parent / "jax_random.json").read_text())["cas
 
 seeds = st.integers(0, 2**32 - 1)
 shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
+
+few = settings(max_examples=15, deadline=None)
 
 # Every function that draws with a key; each takes keys [2] or [N, 2].
 DRAWS = {
@@ -41,10 +43,8 @@ draws = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 @pytest.mark.parametrize("rounds", ["numpy", "torch"])
 def test_known_answers_of_the_block_function(key, counter, expected, rounds):
     words = [torch.tensor(word) for word in (*key, *counter)]
-    if rounds == "numpy":
-        words = random._threefry2x32(*words)
-    else:
-        words = random._rounds(*words)
+    block = random._threefry2x32 if rounds == "numpy" else random._rounds
+    words = block(*words)
     assert tuple(int(word) for word in words) == expected
 
 
@@ -72,6 +72,7 @@ def test_draws_are_those_of_jax(case):
 
 
 @draws
+@few
 @given(seed=seeds)
 def test_a_batch_of_keys_draws_what_each_key_draws(draw, seed):
     keys = random.split(random.key(seed), 3)
@@ -83,22 +84,28 @@ def test_a_batch_of_keys_draws_what_each_key_draws(draw, seed):
 
 
 def test_compiled_draws_are_the_same_bits():
-    def draw_all(keys):
-        return {name: draw(keys) for name, draw in DRAWS.items()}
+    def draw_some(keys):
+        return {name: DRAWS[name](keys) for name in ("uniform in a range", "randint", "normal")}
 
     keys = random.split(random.key(1), 3)
-    compiled = torch.compile(draw_all, fullgraph=True)(keys)
-    approximate = {"normal": compiled.pop("normal")}  # erfinv is not one function
-    expected = draw_all(keys)
-    tree.assert_close(approximate, {"normal": expected.pop("normal")}, rtol=1e-6)
+    compiled, expected = torch.compile(draw_some, fullgraph=True)(keys), draw_some(keys)
+    tree.assert_close(compiled.pop("normal"), expected.pop("normal"), rtol=1e-6)
     tree.assert_equal(compiled, expected)
 
 
-@draws
-def test_draws_trace_into_one_graph_that_vmaps(draw):
+def test_compiled_fast_bits_are_the_same_bits():
     keys = random.split(random.key(1), 3)
-    compiled = torch.compile(torch.func.vmap(draw), backend="aot_eager", fullgraph=True)
-    tree.assert_equal(compiled(keys), draw(keys))
+    compiled = torch.compile(random.fast_bits, fullgraph=True)(keys, (50,))
+    tree.assert_equal(compiled, random.fast_bits(keys, (50,)))
+
+
+def test_draws_trace_into_one_graph_under_vmap():
+    def draw_all(key):
+        return {name: draw(key) for name, draw in DRAWS.items()}
+
+    keys = random.split(random.key(1), 3)
+    compiled = torch.compile(torch.func.vmap(draw_all), backend="aot_eager", fullgraph=True)
+    tree.assert_equal(compiled(keys), draw_all(keys))
 
 
 def test_draws_inside_grad():
@@ -118,6 +125,7 @@ def test_draws_leave_the_global_state_and_the_key_alone(draw):
     tree.assert_equal(draw(key), first)
 
 
+@few
 @given(seed=seeds, shape=shapes)
 def test_shapes_and_ranges(seed, shape):
     key = random.key(seed)
@@ -132,6 +140,7 @@ def test_shapes_and_ranges(seed, shape):
         assert ((draw >= low) & (draw < high)).all()
 
 
+@few
 @given(seed=seeds, n=st.integers(0, 50))
 def test_permutations_hold_every_number_once(seed, n):
     assert sorted(random.permutation(random.key(seed), n).tolist()) == list(range(n))
@@ -142,6 +151,7 @@ def test_a_long_permutation_sorts_twice():
     assert random.permutation(random.key(7), 2000)[:6].tolist() == [1785, 5, 1002, 442, 880, 109]
 
 
+@few
 @given(seed=seeds, num=st.integers(1, 64))
 def test_split_keys_are_distinct_and_folded_keys_too(seed, num):
     key = random.key(seed)
@@ -183,7 +193,7 @@ def test_errors_say_what_was_expected():
                 draw(wrong)
     with pytest.raises(ValueError, match="randint needs low < high"):
         random.randint(key, (), 3, 3)
-    with pytest.raises(TypeError, match="must be integers, got torch.float32"):
+    with pytest.raises(TypeError, match="must be integers, got"):
         random.fold_in(key, torch.ones(2))
 
 

@@ -42,19 +42,19 @@ class KeyedDropout(nn.Module):
         )
 
     def _keep(self, x: Tensor) -> Tensor:
-        """Return the mask, drawn in channels-last order so that it meets the pixels in memory."""
-        drawn = x.shape if self.dims is None else x.shape[: self.dims]
-        batch_first = self.key.dim() == 2 and len(drawn) > 0
-        shape = drawn[1:] if batch_first else drawn
-        key = self.key if batch_first or self.key.dim() == 1 else self.key[0]
-        channels_last = self.dims is None and x.dim() == 4
-        if channels_last:
-            channels, height, width = x.shape[1:]
-            shape = (height, width, channels) if batch_first else (len(x), height, width, channels)
-        keep = random.fast_bernoulli(key, 1.0 - self.p, shape)
-        if channels_last:
+        """Return the mask, True where `x` is kept, in a shape that broadcasts with `x`."""
+        size = list(x.shape if self.dims is None else x.shape[: self.dims])
+        key = self.key
+        if key.dim() == 2:
+            # A key for each sample draws the rest of the shape (of several for one, the first's).
+            size, key = (size[1:], key) if size else (size, key[0])
+        if self.dims is None and x.dim() == 4:
+            # Drawn in channels-last order, the mask meets the pixels as they lie in memory.
+            *batch, channels, height, width = size
+            keep = random.fast_bernoulli(key, 1.0 - self.p, (*batch, height, width, channels))
             return keep.permute(0, 3, 1, 2)
-        return keep.reshape(*drawn, *[1] * (x.dim() - len(drawn)))
+        keep = random.fast_bernoulli(key, 1.0 - self.p, size)
+        return keep.reshape(*keep.shape, *[1] * (x.dim() - keep.dim()))
 
 
 _DIMS: dict[type[nn.Module], int | None] = {

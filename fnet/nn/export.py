@@ -24,7 +24,7 @@ def to_module(model: Model, params: Params) -> nn.Module:
     module.to(next(iter(weights.values())).device)
     for name, layer in module.named_modules():
         if keyed(layer) is not None and f"{name}.p" in weights:
-            layer.p = float(weights.pop(f"{name}.p"))  # type: ignore[assignment]
+            layer.p = float(weights.pop(f"{name}.p"))
     own = module.state_dict()
     for name, tensor in own.items():
         if name.endswith("num_batches_tracked"):

@@ -1,5 +1,7 @@
 """Muon: momentum, made orthogonal, for weight matrices and convolutions."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,13 @@ def newton_schulz(matrix: Tensor, steps: int = 5) -> Tensor:
     columns]`); bfloat16 is enough. A matrix of zeros stays what it is. Quintic iteration and
     coefficients: Keller Jordan, "Muon", 2024 (kellerjordan.github.io/posts/muon).
     """
+    return _newton_schulz(matrix, steps)
+
+
+# One node for the compiler: matrix products gain nothing from it, and unrolled for every shape of
+# a network they take it longer than the rest of the step.
+@torch.library.custom_op("fnet::newton_schulz", mutates_args=())
+def _newton_schulz(matrix: Tensor, steps: int) -> Tensor:
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.shape[-2] <= matrix.shape[-1]
     x = matrix if wide else matrix.mT
@@ -27,7 +36,19 @@ def newton_schulz(matrix: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x if wide else x.mT
+    return (x if wide else x.mT).contiguous()
+
+
+@_newton_schulz.register_fake
+def _newton_schulz_like(matrix: Tensor, steps: int) -> Tensor:
+    return matrix.new_empty(matrix.shape)
+
+
+@_newton_schulz.register_vmap
+def _newton_schulz_vmap(
+    info: Any, in_dims: tuple[int | None, None], matrix: Tensor, steps: int
+) -> tuple[Tensor, int]:
+    return _newton_schulz(matrix.movedim(in_dims[0] or 0, 0), steps), 0
 
 
 def orthogonalize(ns_steps: int = 5) -> GradientTransformation:

@@ -110,8 +110,6 @@ def _view(
 
 def _memory_order(leaf: Tensor) -> tuple[int, ...]:
     """Return the dimensions from outermost to innermost, or as they are where memory has gaps."""
-    if leaf.is_contiguous():
-        return tuple(range(leaf.ndim))
     strides = leaf.stride()
     # Among equal strides a dimension of size 1 is the inner one; that restores its stride too.
     order = sorted(range(leaf.ndim), key=lambda dim: (-strides[dim], -leaf.shape[dim]))

@@ -126,6 +126,7 @@ def combine(*trees: Tree) -> Tree:
 def size(tree: Tree) -> int:
     """Return the number of elements of all leaves together.
 
+    >>> import torch
     >>> size({"weight": torch.zeros(3, 4), "bias": torch.zeros(3)})
     15
     """
@@ -135,6 +136,7 @@ def size(tree: Tree) -> int:
 def nbytes(tree: Tree) -> int:
     """Return the number of bytes of all elements of all leaves together.
 
+    >>> import torch
     >>> nbytes({"weight": torch.zeros(3, 4), "bias": torch.zeros(3)})
     60
     """
@@ -201,10 +203,6 @@ def _children(tree: Tree) -> dict[str, Tree] | None:
 
 
 def _kind(tree: Tree) -> str:
-    return (
-        "None"
-        if tree is None
-        else "a " + type(tree).__name__
-        if _children(tree) is not None
-        else "a leaf"
-    )
+    if tree is None:
+        return "None"
+    return "a leaf" if pytree.tree_is_leaf(tree) else type(tree).__name__

@@ -1,0 +1,252 @@
+"""The recipe end to end, as a user runs it; eager, on a few images."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from fnet import cli, models, random, train
+from fnet.data import DataError
+from recipes.dainet7 import RECIPE, VARIANTS
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(tmp_path, *options):
+    code = cli.main(RECIPE, ["--variant", "smoke", "--out", str(tmp_path), *options])
+    assert code == 0
+    newest = max((p for p in tmp_path.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime_ns)
+    return newest
+
+
+def metrics_of(directory):
+    lines = [json.loads(x) for x in (directory / "metrics.jsonl").read_text().splitlines()]
+    times = ("seconds", "images_per_second")
+    return [{k: v for k, v in line.items() if k not in times} for line in lines]
+
+
+@pytest.fixture(autouse=True)
+def _few_test_images(monkeypatch):
+    """Evaluate on 100 images: what is tested here does not need 2,000."""
+    load = train.data.load
+
+    def short(name, root=None, *, split="train", on_progress=None):
+        loaded = load(name, root, split=split, on_progress=on_progress)
+        return loaded.take(min(len(loaded), 100 if split == "test" else 256))
+
+    monkeypatch.setattr(train.data, "load", short)
+
+
+def test_a_run_leaves_what_it_promises(tmp_path, capsys):
+    directory = run(tmp_path, "--epochs", "2", "--limit", "64")
+    assert directory.name == "dainet7-smoke-s0"
+    config = json.loads((directory / "config.json").read_text())
+    assert config["config"]["limit"] == 64
+    assert config["recipe"] == "recipes.dainet7"
+    assert config["preprocess"]["mean"] == [0.4914, 0.4822, 0.4465]
+    environment = json.loads((directory / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__
+    assert environment["device"] == "cpu"
+    assert [line["epoch"] for line in metrics_of(directory)] == [1, 2]
+    result = json.loads((directory / "result.json").read_text())
+    assert result["status"] == "complete"
+    assert result["best"]["test_accuracy"] >= result["final"]["test_accuracy"]
+    module = models.dainet7().make()
+    module.load_state_dict(load_file(directory / "final.safetensors"))
+    module.load_state_dict(load_file(directory / "best.safetensors"))
+    printed = capsys.readouterr().out
+    assert "2/2" in printed
+    assert printed.strip().splitlines()[-1].startswith("Test accuracy ")
+
+
+def test_a_seed_decides_everything_and_no_run_is_overwritten(tmp_path):
+    options = ("--limit", "64", "--optimizer", "sgd", "--lr", "0.1")
+    first, again = run(tmp_path, *options), run(tmp_path, *options)
+    other = run(tmp_path, *options, "--seed", "1")
+    assert [d.name for d in (first, again, other)] == [
+        "dainet7-smoke-s0",
+        "dainet7-smoke-s0-2",
+        "dainet7-smoke-s1",
+    ]
+    assert metrics_of(first) == metrics_of(again) != metrics_of(other)
+    weights = [(d / "final.safetensors").read_bytes() for d in (first, again, other)]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_the_same_run_in_another_process_gives_the_same_bits(tmp_path):
+    command = [sys.executable, "-m", "recipes.dainet7", "--variant", "smoke", "--limit", "64"]
+    for name in "ab":
+        subprocess.run([*command, "--out", str(tmp_path / name)], cwd=ROOT, check=True)
+    a, b = (tmp_path / name / "dainet7-smoke-s0" for name in "ab")
+    assert metrics_of(a) == metrics_of(b)
+    assert (a / "final.safetensors").read_bytes() == (b / "final.safetensors").read_bytes()
+
+
+def test_original_is_the_authors_training():
+    config = VARIANTS["original"]
+    assert (config.optimizer, config.schedule, config.epochs) == ("adam", "author", 250)
+    from fnet.experiment import Splits
+
+    images = train.data.load("shapes")
+    experiment = RECIPE.build(config, Splits(images, images))
+    state = experiment.tx.init({"w": torch.zeros(2)})
+    steps = len(images) // 128
+    update = experiment.tx.update
+    rates = {}
+    for epoch in (0, 49, 50, 99, 100, 150, 200, 229, 230, 249):
+        moved = _at_step(state, epoch * steps)
+        _, after = update({"w": torch.ones(2)}, moved, {"w": torch.zeros(2)})
+        rates[epoch] = float(train.get_hyper(after, "learning_rate"))
+    expected = [1e-3, 1e-3, 5e-4, 5e-4, 3e-4, 1e-4, 1e-5, 1e-5, 1e-6, 1e-6]
+    assert list(rates.values()) == pytest.approx(expected)
+    params = experiment.model.init(random.key(0))
+    assert params.stats["11.p"] == 0.1 or torch.isclose(params.stats["3.p"], torch.tensor(0.1))
+
+
+def _at_step(state, step):
+    """Return an optimizer state with every count at `step`."""
+    if hasattr(state, "_fields"):
+        return type(state)(
+            *(
+                torch.full_like(value, step) if name == "count" else _at_step(value, step)
+                for name, value in zip(state._fields, state, strict=True)
+            )
+        )
+    if isinstance(state, tuple):
+        return tuple(_at_step(inner, step) for inner in state)
+    return state
+
+
+def test_without_the_data_a_marked_stand_in_runs(tmp_path, monkeypatch, capsys):
+    load = train.data.load
+
+    def nothing(name, root=None, *, split="train", on_progress=None):
+        if name == "cifar10":
+            raise DataError("cifar10 cannot be downloaded: no network.")
+        return load(name, root, split=split, on_progress=on_progress)
+
+    monkeypatch.setattr(train.data, "load", nothing)
+    directory = run(tmp_path, "--data", "auto", "--limit", "64", "--epochs", "9")
+    printed = capsys.readouterr().out
+    assert "cifar10 cannot be had" in printed
+    assert "a stand-in for cifar10 and no result of dainet7" in printed.splitlines()[-1]
+    assert json.loads((directory / "result.json").read_text())["stand_in"] is True
+    record = json.loads((directory / "config.json").read_text())
+    assert record["data"] == "shapes"
+    assert record["config"]["epochs"] == train.FALLBACK_EPOCHS
+    code = cli.main(RECIPE, ["--variant", "smoke", "--data", "cifar10", "--out", str(tmp_path)])
+    assert code == 2
+    assert "no network" in capsys.readouterr().err
+
+
+def folder(root, sizes=(32, 32), broken=False):
+    for split in ("train", "test"):
+        for label, size in zip(("cat", "dog"), sizes, strict=True):
+            place = root / split / label
+            place.mkdir(parents=True)
+            for n in range(4):
+                pixels = np.full((size, size, 3), 40 * n, dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{n}.png")
+    if broken:
+        (root / "train" / "dog" / "2.png").write_text("not an image")
+    return root
+
+
+def test_a_folder_of_images_can_be_trained_on(tmp_path):
+    images = folder(tmp_path / "pets")
+    directory = run(tmp_path, "--data", str(images), "--limit", "8", "--batch-size", "4")
+    record = json.loads((directory / "config.json").read_text())
+    assert (record["data"], record["classes"]) == ("pets", ["cat", "dog"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "/nowhere/at/all"], "no data set '/nowhere/at/all'"),
+        (["--batch-size", "-1"], "--batch-size is at least 1; got -1"),
+        (["--epochs", "0"], "--epochs is at least 1; got 0"),
+        (["--batch-size", "1000"], "--batch-size 1000 is more than the 256 training images"),
+        (["--limit", "1000"], "--limit 1000 is more than the 256 training images"),
+        (["--seed", "-1"], "--seed is between 0 and"),
+        (["--device", "cuda:7"], "device 'cuda:7' is not there"),
+        (["--device", "toaster"], "there is no device 'toaster'"),
+        (["--variant", "huge"], "there is no variant 'huge' of dainet7"),
+    ],
+)
+def test_a_mistake_gets_one_message_and_exit_code_2(tmp_path, capsys, options, message):
+    given = [] if "--variant" in options else ["--variant", "smoke"]
+    limit = [] if {"--limit", "--batch-size"} & set(options) else ["--limit", "64"]
+    if "--batch-size" in options:
+        limit = ["--limit", "256"]
+    assert cli.main(RECIPE, [*given, "--out", str(tmp_path), *limit, *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p.mkdir() or p, "train"),
+        (lambda p: (p / "train").mkdir(parents=True) or (p / "test").mkdir() or p, "class"),
+        (lambda p: folder(p, broken=True), "2.png"),
+        (lambda p: folder(p, sizes=(32, 16)), "size"),
+        (lambda p: folder(p, sizes=(20, 20)), "layer '18' (AvgPool2d)"),
+    ],
+    ids=["empty", "no classes", "broken image", "mixed sizes", "wrong size"],
+)
+def test_a_bad_folder_gets_one_message_and_exit_code_2(tmp_path, capsys, make, message):
+    images = make(tmp_path / "pets")
+    options = ["--variant", "smoke", "--data", str(images), "--limit", "8", "--batch-size", "4"]
+    assert cli.main(RECIPE, [*options, "--out", str(tmp_path / "runs")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_option_gets_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as error:
+        cli.main(RECIPE, ["--learning-rat", "3"])
+    assert error.value.code == 2
+    assert "learning-rat" in capsys.readouterr().err
+
+
+def test_without_a_compiler_it_says_so_and_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    run(tmp_path, "--compile", "--limit", "64")
+    assert "this machine has no C++ compiler (no-such-compiler)" in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_was_reached(tmp_path):
+    command = [sys.executable, "-u", "-m", "recipes.dainet7", "--variant", "smoke", "--epochs"]
+    process = subprocess.Popen(
+        [*command, "1000", "--limit", "32", "--out", str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    directory = tmp_path / "dainet7-smoke-s0"
+    deadline = time.monotonic() + 120
+    while not (directory / "metrics.jsonl").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "its weights are kept" in out.splitlines()[-1]
+    result = json.loads((directory / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    assert result["step"] >= 1
+    assert load_file(directory / "final.safetensors")

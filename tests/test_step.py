@@ -1,0 +1,170 @@
+"""The laws of a step: pure, deterministic, same structure, same results compiled and mapped."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import batch, full, plain
+
+from fnet import metrics, optim, random, tree
+from fnet.data import compose, random_crop, random_flip
+from fnet.losses import cross_entropy
+from fnet.nn import Params
+from fnet.step import accumulate, compile, make_eval, make_grad, make_step
+
+OPTIMIZERS = {
+    "sgd": lambda: optim.sgd(0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
+    "adamw": lambda: optim.adamw(optim.schedules.one_cycle(1e-2, 10)),
+    "muon": lambda: optim.partition(
+        {"muon": optim.muon(0.02), "adam": optim.adam(1e-3)},
+        lambda path, leaf: "muon" if leaf.dim() == 4 else "adam",
+    ),
+}
+
+
+def preprocess(images):
+    return images.to(torch.float32) / 255
+
+
+def step_of(model, tx, augment=True):
+    augments = compose(random_crop(1), random_flip()) if augment else None
+    return make_step(make_grad(model, cross_entropy, preprocess=preprocess, augment=augments), tx)
+
+
+def start(model, tx, seed=0):
+    params = model.init(random.key(seed))
+    return params, tx.init(params.trainable)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_step_is_pure_and_deterministic_and_keeps_the_trees(name, seed):
+    model, tx = full(), OPTIMIZERS[name]()
+    step, inputs = step_of(model, tx), (*start(model, tx, seed), batch(seed))
+    before, rng = copy.deepcopy(inputs), torch.random.get_rng_state()
+    first = step(*inputs)
+    assert tree.first_difference(inputs, before) is None
+    assert torch.equal(torch.random.get_rng_state(), rng)
+    tree.assert_equal(step(*inputs), first)
+    assert tree.first_layout_difference(first[:2], inputs[:2]) is None
+    other = step(*inputs[:2], batch(seed)._replace(key=random.key(seed ^ 1)))
+    assert not tree.equal(other[0].trainable, first[0].trainable)
+
+
+def test_a_compiled_step_is_the_step_and_compiles_once():
+    model, tx = full(), OPTIMIZERS["sgd"]()
+    step = step_of(model, tx)
+    compiled = compile(step)
+    eager_state = compiled_state = start(model, tx)
+    for seed in range(3):
+        *eager_state, sums = step(*eager_state, batch(seed))
+        stance = "default" if seed == 0 else "fail_on_recompile"
+        with torch.compiler.set_stance(stance):
+            *compiled_state, compiled_sums = compiled(*compiled_state, batch(seed))
+        tree.assert_close(compiled_sums, sums, rtol=1e-4, atol=1e-4)
+    tree.assert_close(tuple(compiled_state), tuple(eager_state), rtol=1e-3, atol=1e-4)
+
+
+def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():
+    model, tx = full(), OPTIMIZERS["sgd"]()
+    step = torch.compile(step_of(model, tx), fullgraph=True, dynamic=False, backend="aot_eager")
+    params, state = start(model, tx)
+    step(params, state, batch(0))
+    with torch.compiler.set_stance("fail_on_recompile"):
+        state = optim.set_hyper(state, "learning_rate", 0.01)
+        params = params._replace(stats={**params.stats, "3.p": torch.tensor(0.25)})
+        moved, _, _ = step(params, state, batch(0))
+        still, _, _ = step(params, optim.set_hyper(state, "lr_scale", 0.0), batch(0))
+    assert not tree.equal(moved.trainable, params.trainable)
+    tree.assert_equal(still.trainable, params.trainable)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_mapped_step_is_each_single_step(name):
+    # Adam turns the rounding of a gradient that is 0 (a bias before batch norm) into whole steps.
+    model, tx = plain() if name == "adamw" else full(), OPTIMIZERS[name]()
+    step = step_of(model, tx)
+    singles = [(*start(model, tx, seed), batch(seed)) for seed in range(3)]
+    stacked = tree.map(lambda *leaves: torch.stack(leaves), *singles)
+    mapped = torch.func.vmap(step)(*stacked)
+    for place, single in enumerate(singles):
+        one = tree.map(lambda leaf, i=place: leaf[i], mapped)
+        tree.assert_close(one, step(*single), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), m=st.sampled_from([2, 4, 8]), padding=st.integers(0, 7))
+def test_micro_batches_add_up_to_the_batch(seed, m, padding):
+    model = plain()
+    augment = compose(random_crop(1), random_flip())
+    grad_fn = make_grad(model, cross_entropy, preprocess=preprocess, augment=augment)
+    params, whole = model.init(random.key(seed)), batch(seed)
+    whole = whole._replace(weight=(torch.arange(8) >= padding).to(torch.float32))
+    expected, got = grad_fn(params, whole), accumulate(grad_fn, m)(params, whole)
+    tree.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_run_through_the_micro_batches_in_order():
+    model = full()
+    grad_fn = make_grad(model, cross_entropy, preprocess=preprocess)
+    params, whole = model.init(random.key(0)), batch(0)
+    halves = [tree.map(lambda leaf: leaf, whole) for _ in range(2)]
+    for place, half in enumerate(halves):
+        rows = slice(4 * place, 4 * place + 4)
+        halves[place] = half._replace(
+            images=whole.images[rows],
+            labels=whole.labels[rows],
+            index=whole.index[rows],
+            weight=whole.weight[rows],
+        )
+    _, first, _ = grad_fn(params, halves[0])
+    _, second, _ = grad_fn(params._replace(stats=first), halves[1])
+    _, stats, _ = accumulate(grad_fn, 2)(params, whole)
+    tree.assert_equal(stats, second)
+
+
+def test_micro_batches_must_divide_the_batch():
+    grad_fn = accumulate(make_grad(plain(), cross_entropy, preprocess=preprocess), 3)
+    with pytest.raises(ValueError, match="a batch of 8 cannot be cut into 3"):
+        grad_fn(plain().init(random.key(0)), batch(0))
+
+
+def test_the_gradient_is_autograds():
+    model = plain()
+    params, rows = model.init(random.key(0)), batch(0)
+    grads, _, _ = make_grad(model, cross_entropy, preprocess=preprocess)(params, rows)
+    leaves = {k: v.clone().requires_grad_() for k, v in params.trainable.items()}
+    logits, _ = model.apply(Params(leaves, params.stats), preprocess(rows.images))
+    torch.nn.functional.cross_entropy(logits, rows.labels).backward()
+    tree.assert_close(grads, {k: v.grad for k, v in leaves.items()}, rtol=1e-5, atol=1e-6)
+
+
+def test_bf16_stays_near_float32_and_leaves_the_weights_alone():
+    model = full()
+    params, rows = model.init(random.key(0)), batch(0)
+    exact, _, _ = make_grad(model, cross_entropy, preprocess=preprocess)(params, rows)
+    rough, _, _ = make_grad(model, cross_entropy, preprocess=preprocess, dtype=torch.bfloat16)(
+        params, rows
+    )
+    assert all(leaf.dtype == torch.float32 for leaf in rough.values())
+    difference = tree.map(torch.sub, rough, exact)
+    assert 0 < optim.global_norm(difference) < 0.05 * optim.global_norm(exact)
+
+
+def test_evaluation_counts_each_row_by_its_weight_and_draws_nothing():
+    model = full()
+    params, rows = model.init(random.key(0)), batch(0)
+    eval_step = make_eval(model, cross_entropy, preprocess=preprocess)
+    padded = rows._replace(weight=torch.tensor([1.0] * 5 + [0.0] * 3))
+    short = rows._replace(
+        images=rows.images[:5],
+        labels=rows.labels[:5],
+        index=rows.index[:5],
+        weight=rows.weight[:5],
+    )
+    got = metrics.means(eval_step(params, padded))
+    assert got == pytest.approx(metrics.means(eval_step(params, short)), rel=1e-5)
+    assert float(eval_step(params, padded)["count"]) == 5
