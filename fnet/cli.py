@@ -1,6 +1,7 @@
 """The command line of a recipe: its config's fields as options, its errors as one message."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,8 @@ def main(recipe: Recipe, args: Sequence[str] | None = None) -> int:
     0 when the run is complete, 130 after Ctrl-C, 2 where what was asked for cannot be: one
     message on standard error says why.
     """
+    # torch looks for CUDA to compile with, and says at every start where it finds half of it.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     variants = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     variants.add_argument("--variant", default="default")
     chosen, rest = variants.parse_known_args(args)

@@ -2,77 +2,24 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fnet import data, metrics, random, tree
 from fnet.allocator import keep_freed_memory
-from fnet.data import DataError
+from fnet.config import Config
 from fnet.display import Display
-from fnet.environment import ConfigError, Runtime, describe, missing_compiler, resolve
-from fnet.experiment import Config, Experiment, Recipe, Splits
+from fnet.environment import Runtime, describe, missing_compiler, resolve
+from fnet.experiment import Experiment, Recipe
 from fnet.loop import Record, evaluate, fit
 from fnet.nn import Params, check
 from fnet.optim import get_hyper
 from fnet.rundir import RunDirectory
+from fnet.splits import Splits, open_splits
 from fnet.step import compile, make_eval, make_grad, make_step
 
 EVAL_BATCH = 500
-FALLBACK_EPOCHS = 2
-
-
-def open_data(recipe: Recipe, config: Config, display: Display) -> tuple[Config, Splits, bool]:
-    """Return the config, the data and whether "shapes" had to stand in for the recipe's own.
-
-    Only `--data auto` may fall back; the config that comes back is then that of a short run.
-
-    Raises:
-        DataError: the data cannot be had, or is not as expected.
-    """
-    name = recipe.data if config.data == "auto" else config.data
-    fallback = False
-    try:
-        splits = load_splits(name, config, display)
-    except DataError as error:
-        if config.data != "auto":
-            raise
-        fallback = True
-        config = replace(config, epochs=min(config.epochs, FALLBACK_EPOCHS))
-        display.panel(
-            f'{error}\n\nThis run goes on with "shapes", a drawn data set of ten classes, for '
-            f"{config.epochs} epochs: it shows that everything works, not what {recipe.name} "
-            f"reaches. To insist on the data: --data {name}. To use a folder: --data DIR.",
-            title=f"{name} cannot be had",
-        )
-        splits = load_splits("shapes", config, display)
-    if config.limit is not None:
-        if config.limit > len(splits.train):
-            raise ConfigError(
-                f"--limit {config.limit} is more than the {len(splits.train)} training images of "
-                f"{splits.train.name}"
-            )
-        splits = replace(splits, train=splits.train.take(config.limit))
-    if config.batch_size > len(splits.train):
-        raise ConfigError(
-            f"--batch-size {config.batch_size} is more than the {len(splits.train)} training "
-            f"images of {splits.train.name}: give at most that many"
-        )
-    return config, splits, fallback
-
-
-def load_splits(name: str, config: Config, display: Display) -> Splits:
-    """Return both splits of a data set, with a bar while it is being decoded."""
-
-    def load(split: data.Split) -> data.Dataset:
-        def on_progress(done: int, total: int) -> None:
-            display.progress(f"decoding {split}", done, total)
-
-        loaded = data.load(name, config.root, split=split, on_progress=on_progress)
-        display.finish(f"decoding {split}")
-        return loaded
-
-    return Splits(load("train"), load("test"))
 
 
 class Throughput:
@@ -205,7 +152,7 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> int
 
 def _train(recipe: Recipe, variant: str, config: Config, display: Display) -> int:
     runtime = resolve(config.device, config.precision, config.compile)
-    config, splits, stand_in = open_data(recipe, config, display)
+    config, splits, stand_in = open_splits(recipe.data, config, display)
     experiment = recipe.build(config, splits)
     check(experiment.model, splits.input_shape)
     directory = RunDirectory(Path(config.out), f"{recipe.name}-{variant}-s{config.seed}")

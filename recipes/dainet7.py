@@ -13,10 +13,11 @@ from functools import partial
 from typing import Literal
 
 from fnet import cli, models, optim
+from fnet.config import Config as CommonConfig
 from fnet.data import NORM_CIFAR10, compose, random_crop, random_flip, steps_per_epoch
-from fnet.experiment import Config as CommonConfig
-from fnet.experiment import Experiment, Recipe, Splits
+from fnet.experiment import Experiment, Recipe
 from fnet.losses import cross_entropy
+from fnet.splits import Splits
 
 
 @dataclass(frozen=True)

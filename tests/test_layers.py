@@ -13,8 +13,9 @@ LAYERS = [
     ["models", "data"],
     ["step"],
     ["loop", "environment"],
-    ["checkpoint", "display", "experiment"],
-    ["rundir"],
+    ["checkpoint", "config", "display"],
+    ["rundir", "splits"],
+    ["experiment"],
     ["train"],
     ["cli"],
 ]

@@ -46,7 +46,7 @@ def ravel(tree: Tree, like: Tree = None) -> tuple[Vectors, Callable[[Vectors], T
         tree = map(lambda _, leaf: leaf, like, tree)
     models, structure = flatten(like)
     values = leaves(tree)
-    _require_ravelable(like, models, tree, values)
+    _require_ravelable(like, models, values)
     places: dict[str, list[int]] = {}
     for place, leaf in enumerate(models):
         places.setdefault(_dtype(leaf), []).append(place)
@@ -57,7 +57,7 @@ def ravel(tree: Tree, like: Tree = None) -> tuple[Vectors, Callable[[Vectors], T
     }
     layout = tuple(
         [
-            (dtype, tuple([(i, *_view(models[i].shape, orders[i])) for i in group]))
+            (dtype, tuple([_view(i, models[i].shape, orders[i]) for i in group]))
             for dtype, group in places.items()
         ]
     )
@@ -65,13 +65,13 @@ def ravel(tree: Tree, like: Tree = None) -> tuple[Vectors, Callable[[Vectors], T
     return vectors, lambda vectors: _unravel(vectors, structure, text)
 
 
-def _unravel(vectors: Vectors, structure: Tree, layout: str) -> Tree:
-    pieces: dict[int | None, Tensor | None] = {None: None}
-    plan = _parse(layout)
-    expected = [dtype for dtype, _ in plan]
+def _unravel(vectors: Vectors, structure: Tree, text: str) -> Tree:
+    layout = _parse(text)
+    expected = [dtype for dtype, _ in layout]
     if set(vectors) != set(expected):
         raise ValueError(f"expected the vectors {expected}, got {list(vectors)}")
-    for dtype, views in plan:
+    pieces: dict[int, Tensor] = {}
+    for dtype, views in layout:
         lengths = [math.prod(shape) for _, shape, _ in views]
         if vectors[dtype].shape != (sum(lengths),):
             raise ValueError(
@@ -86,26 +86,23 @@ def _unravel(vectors: Vectors, structure: Tree, layout: str) -> Tree:
 
 
 @torch.compiler.assume_constant_result
-def _parse(layout: str) -> Layout:
+def _parse(text: str) -> Layout:
     """Return the layout, which travels as text: compiled code checks a text in one comparison.
 
     Held as tuples, every number in it would be checked at every call (0.2 ms for 300 leaves).
     """
-    return _parse_once(layout)
+    return _parse_once(text)
 
 
 @functools.lru_cache(maxsize=64)
-def _parse_once(layout: str) -> Layout:
-    return ast.literal_eval(layout)
+def _parse_once(text: str) -> Layout:
+    return ast.literal_eval(text)
 
 
-def _view(
-    shape: tuple[int, ...], order: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Return the shape in memory, and the permutation that leads from it to the leaf, if any."""
+def _view(place: int, shape: torch.Size, order: tuple[int, ...]) -> View:
     in_memory = tuple([shape[dim] for dim in order])
-    inverse = tuple([order.index(dim) for dim in range(len(order))])
-    return in_memory, None if inverse == order == tuple(range(len(order))) else inverse
+    back = tuple([order.index(dim) for dim in range(len(order))])
+    return place, in_memory, None if back == tuple(range(len(order))) else back
 
 
 def _memory_order(leaf: Tensor) -> tuple[int, ...]:
@@ -125,7 +122,7 @@ def _dtype(leaf: Tensor) -> str:
     return str(leaf.dtype).removeprefix("torch.")
 
 
-def _require_ravelable(like: Tree, models: list[Any], tree: Tree, values: list[Any]) -> None:
+def _require_ravelable(like: Tree, models: list[Any], values: list[Any]) -> None:
     device = models[0].device if models and isinstance(models[0], Tensor) else None
     for place, (model, value) in enumerate(zip(models, values, strict=True)):
         if not isinstance(model, Tensor) or not isinstance(value, Tensor):

@@ -6,11 +6,9 @@ The only module that knows torch's pytrees, which take None for a leaf and prefi
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from torch import Tensor
 from torch.utils import _pytree as pytree
 
 Tree: TypeAlias = Any
-Vectors: TypeAlias = dict[str, Tensor]
 
 
 def map(fn: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:

@@ -1,0 +1,79 @@
+"""The data of a run: opened by name, cut to size, or replaced where it cannot be had."""
+
+from dataclasses import dataclass, replace
+
+from fnet import data
+from fnet.config import Config
+from fnet.data import DataError, Dataset
+from fnet.display import Display
+from fnet.environment import ConfigError
+
+STAND_IN = "shapes"
+STAND_IN_EPOCHS = 2
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The images to train on and the images to test on."""
+
+    train: Dataset
+    test: Dataset
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+
+def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Splits, bool]:
+    """Return the config, the data, and whether it is a stand-in for the data set `name`.
+
+    `--data auto` is `name`, or where that cannot be had the drawn "shapes"; the config that comes
+    back is then that of a short run. Any other `--data` is that or nothing.
+
+    Raises:
+        ConfigError: the limit or the batch size does not fit the data.
+        DataError: the data cannot be had, or is not as expected.
+    """
+    stand_in = False
+    try:
+        splits = _load(name if config.data == "auto" else config.data, config, display)
+    except DataError as error:
+        if config.data != "auto":
+            raise
+        stand_in = True
+        config = replace(config, epochs=min(config.epochs, STAND_IN_EPOCHS))
+        display.panel(
+            f"{error}\n\nThis run goes on with {STAND_IN!r}, a drawn data set of ten classes, for "
+            f"{config.epochs} epochs: it shows that everything works, and no more. To insist on "
+            f"the data: --data {name}. To use a folder of images: --data DIR.",
+            title=f"{name} cannot be had",
+        )
+        splits = _load(STAND_IN, config, display)
+    for option, size in (("--limit", config.limit), ("--batch-size", config.batch_size)):
+        if size is not None and size > len(splits.train):
+            raise ConfigError(
+                f"{option} {size} is more than the {len(splits.train)} training images of "
+                f"{splits.train.name}: give at most that many"
+            )
+        if option == "--limit" and size is not None:
+            splits = replace(splits, train=splits.train.take(size))
+    return config, splits, stand_in
+
+
+def _load(name: str, config: Config, display: Display) -> Splits:
+    """Return both splits of a data set, with a bar while they are being decoded."""
+
+    def load(split: data.Split) -> Dataset:
+        bar = f"decoding {split}"
+        loaded = data.load(
+            name,
+            config.root,
+            split=split,
+            on_progress=lambda done, total: display.progress(bar, done, total),
+        )
+        display.finish(bar)
+        return loaded
+
+    return Splits(load("train"), load("test"))
