@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import tyro
 from rich.console import Console
+from rich.text import Text
 
 from fnet.data import DataError
 from fnet.display import Display
@@ -46,8 +47,11 @@ def main(recipe: Recipe, args: Sequence[str] | None = None) -> int:
         )
         return train(recipe, chosen.variant, config, Display(Console()))
     except USER_ERRORS as error:
-        errors.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        errors.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
         return 2
+    except KeyboardInterrupt:
+        errors.print("Stopped before training began.")
+        return 130
 
 
 def run(recipe: Recipe) -> None:

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 _REFRESH_SECONDS = 0.25
 _PLAIN_SECONDS = 30.0
@@ -53,13 +54,13 @@ class Display:
         with self._live:
             yield
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "") -> None:
         """Print a line of its own."""
-        self.console.print(text, soft_wrap=True, highlight=False)
+        self.console.print(Text(text, style), soft_wrap=True)
 
     def panel(self, text: str, title: str) -> None:
         """Print a notice that cannot be overlooked."""
-        self.console.print(Panel(text, title=title, border_style="yellow"))
+        self.console.print(Panel(Text(text), title=title, border_style="yellow"))
 
     def progress(self, name: str, done: int, total: int, note: str = "") -> None:
         """Move a bar, making it at first; cheap to call often."""
@@ -87,15 +88,15 @@ class Display:
     def epoch(self, line: Mapping[str, Any], epochs: int) -> None:
         """Print the line of an epoch; before the first, what the columns are."""
         if line["epoch"] == 1:
-            self.say(
-                "[bold] epoch   train loss  train acc   test loss   test acc"
-                "   learning rate       time[/bold]"
+            heading = (
+                f"{'epoch':>9} train loss train acc  test loss  test acc  learning rate     time"
             )
+            self.say(heading, "bold")
+        number = f"{line['epoch']}/{epochs}"
         self.say(
-            f"{line['epoch']:>4}/{epochs:<4}"
-            f" {line['train_loss']:>9.4f} {line['train_accuracy']:>9.2%}"
-            f"   {line['test_loss']:>9.4f}  {line['test_accuracy']:>9.2%}"
-            f"   {line['learning_rate']:>13.3g} {line['seconds']:>8.1f} s"
+            f"{number:>9} {line['train_loss']:>10.4f} {line['train_accuracy']:>9.2%}"
+            f" {line['test_loss']:>10.4f} {line['test_accuracy']:>9.2%}"
+            f" {line['learning_rate']:>14.3g} {line['seconds']:>6.1f} s"
         )
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -6,11 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fnet import data, metrics, random, tree
 from fnet.allocator import keep_freed_memory
 from fnet.config import Config
 from fnet.display import Display
-from fnet.environment import Runtime, describe, missing_compiler, resolve
+from fnet.environment import ConfigError, Runtime, describe, missing_compiler, resolve
 from fnet.experiment import Experiment, Recipe
 from fnet.loop import Record, evaluate, fit
 from fnet.nn import Params, check
@@ -153,8 +155,7 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> int
 def _train(recipe: Recipe, variant: str, config: Config, display: Display) -> int:
     runtime = resolve(config.device, config.precision, config.compile)
     config, splits, stand_in = open_splits(recipe.data, config, display)
-    experiment = recipe.build(config, splits)
-    check(experiment.model, splits.input_shape)
+    experiment = _build(recipe, config, splits)
     directory = RunDirectory(Path(config.out), f"{recipe.name}-{variant}-s{config.seed}")
     directory.write_json(
         "config.json",
@@ -200,6 +201,18 @@ def _train(recipe: Recipe, variant: str, config: Config, display: Display) -> in
     directory.write_json("result.json", result)
     _say_result(recipe, result, directory, display)
     return 130 if interrupted else 0
+
+
+def _build(recipe: Recipe, config: Config, splits: Splits) -> Experiment:
+    """Return the experiment, once its parts are seen to fit each other and the data."""
+    try:
+        experiment = recipe.build(config, splits)
+        classes = check(experiment.model, splits.input_shape)
+        experiment.loss(torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64))
+        experiment.preprocess(splits.train.images[:1])
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return experiment
 
 
 def _say_result(

@@ -24,6 +24,8 @@ from fnet.splits import Splits
 class Config(CommonConfig):
     """The options of DaiNet7 and those of all recipes."""
 
+    epochs: int = 6
+    """How many times to go through the training images."""
     optimizer: Literal["muon", "sgd", "adam"] = "muon"
     """Of the convolutions; with muon, Adam has the other parameters."""
     schedule: Literal["one_cycle", "author"] = "one_cycle"

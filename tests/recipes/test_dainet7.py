@@ -180,6 +180,8 @@ def test_a_folder_of_images_can_be_trained_on(tmp_path):
         (["--seed", "-1"], "--seed is between 0 and"),
         (["--device", "cuda:7"], "device 'cuda:7' is not there"),
         (["--device", "toaster"], "there is no device 'toaster'"),
+        (["--label-smoothing", "2"], "label_smoothing is in [0, 1]; got 2.0"),
+        (["--dropout", "3"], "dropout probability"),
         (["--variant", "huge"], "there is no variant 'huge' of dainet7"),
     ],
 )
@@ -203,7 +205,7 @@ def test_a_mistake_gets_one_message_and_exit_code_2(tmp_path, capsys, options, m
         (lambda p: (p / "train").mkdir(parents=True) or (p / "test").mkdir() or p, "class"),
         (lambda p: folder(p, broken=True), "2.png"),
         (lambda p: folder(p, sizes=(32, 16)), "size"),
-        (lambda p: folder(p, sizes=(20, 20)), "layer '18' (AvgPool2d)"),
+        (lambda p: folder(p, sizes=(20, 20)), "layer '24' (AvgPool2d)"),
     ],
     ids=["empty", "no classes", "broken image", "mixed sizes", "wrong size"],
 )

@@ -1,0 +1,61 @@
+import io
+
+from rich.console import Console
+
+from fnet import display
+from fnet.display import Display
+
+LINE = {
+    "epoch": 1,
+    "train_loss": 1.25,
+    "train_accuracy": 0.5,
+    "test_loss": 1.5,
+    "test_accuracy": 0.4321,
+    "learning_rate": 0.001,
+    "seconds": 12.3,
+}
+
+
+def output(terminal=False):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None)
+    return console, Display(console)
+
+
+def test_an_epoch_is_one_line_under_one_heading():
+    console, shown = output()
+    shown.epoch(LINE, 2)
+    shown.epoch({**LINE, "epoch": 2}, 2)
+    heading, first, second = console.file.getvalue().splitlines()
+    assert heading.split("  ")[-1].strip() == "time"
+    assert first.split() == ["1/2", "1.2500", "50.00%", "1.5000", "43.21%", "0.001", "12.3", "s"]
+    assert second.split()[0] == "2/2"
+    assert len(heading) <= 80 >= len(first)
+
+
+def test_a_terminal_sees_bars_and_a_file_sees_none():
+    for terminal in (True, False):
+        console, shown = output(terminal)
+        with shown.live():
+            shown.progress("epoch", 1, 3, "250 images/s")
+            shown.progress("epoch", 3, 3, "250 images/s")
+        printed = console.file.getvalue()
+        assert ("250 images/s" in printed) == terminal
+
+
+def test_a_file_sees_a_line_now_and_then(monkeypatch):
+    monkeypatch.setattr(display, "_PLAIN_SECONDS", -1.0)
+    console, shown = output()
+    with shown.live():
+        shown.progress("epoch", 3, 3, "250 images/s")
+    assert console.file.getvalue() == "epoch: 3 of 3  250 images/s\n"
+
+
+def test_a_bar_can_start_again_and_go_away():
+    console, shown = output(terminal=True)
+    with shown.live():
+        shown.progress("epoch", 3, 3)
+        shown.restart("epoch")
+        shown.progress("epoch", 1, 3)
+        shown.finish("epoch")
+        shown.finish("epoch")
+    assert "epoch" in console.file.getvalue()
