@@ -238,14 +238,20 @@ def test_ctrl_c_keeps_what_was_reached(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "COLUMNS": "200"},
+        # A shell starts background jobs, this test run perhaps, with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     directory = tmp_path / "dainet7-smoke-s0"
-    deadline = time.monotonic() + 120
-    while not (directory / "metrics.jsonl").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    deadline = time.monotonic() + 240
+    with process:
+        try:
+            while not (directory / "metrics.jsonl").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "its weights are kept" in out.splitlines()[-1]
