@@ -86,7 +86,7 @@ class Trainer:
         opt_state = self._experiment.tx.init(params.trainable)
         steps = data.steps_per_epoch(len(self._train), size)
         if self._runtime.compiled:
-            self._display.say("Compiling: up to a minute the first time, seconds from then on.")
+            self._display.say("Compiling: a minute or two the first time, seconds from then on.")
         started, throughput = time.monotonic(), Throughput()
         for record in fit(
             self._step, params, opt_state, data_key, self._train, size=size, epochs=epochs
