@@ -221,7 +221,9 @@ def _say_result(
     where = f"on {result['data']}"
     if result["stand_in"]:
         where += f", a stand-in for {recipe.data} and no result of {recipe.name}"
-    final, best, reported = result["final"], result["best"], result["reported"]
+    final, best = result["final"], result["best"]
+    # The author's figures are beside fnet's only where both are of the same data.
+    reported = {} if result["stand_in"] else result["reported"]
     if final is not None:
         measured = {
             "test accuracy, final": final["test_accuracy"],

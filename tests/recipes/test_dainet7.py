@@ -140,6 +140,7 @@ def test_without_the_data_a_marked_stand_in_runs(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "cifar10 cannot be had" in printed
     assert "a stand-in for cifar10 and no result of dainet7" in printed.splitlines()[-1]
+    assert "91.91" not in printed
     assert json.loads((directory / "result.json").read_text())["stand_in"] is True
     record = json.loads((directory / "config.json").read_text())
     assert record["data"] == "shapes"
