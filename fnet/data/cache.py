@@ -4,6 +4,8 @@ An entry is a directory named after its source and the source's fingerprint. It 
 another name and then renamed, so an entry is whole or absent, whoever else is writing it.
 """
 
+import contextlib
+import errno
 import json
 import os
 import shutil
@@ -99,21 +101,29 @@ def _write(entry: Path, arrays: Arrays) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=entry.parent))
     try:
-        new, old = scratch / "new", scratch / "old"
+        new = scratch / "new"
         new.mkdir()
         np.save(new / "images.npy", arrays.images)
         np.save(new / "labels.npy", arrays.labels)
         (new / "meta.json").write_text(json.dumps(_description(arrays)))
-        try:
-            if entry.exists():  # damaged, or another process has just written the same
-                entry.rename(old)
-            new.rename(entry)
-        except OSError:
-            # Another process was faster: what it built from the same files stands.
-            if _read(entry) is None:
-                raise
+        _replace(entry, new, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _replace(entry: Path, new: Path, scratch: Path) -> None:
+    """Rename `new` to `entry`, unless a good entry is there: another process was faster."""
+    while True:
+        try:
+            new.rename(entry)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        if _read(entry) is not None:
+            return
+        with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+            entry.rename(tempfile.mkdtemp(dir=scratch))
 
 
 def _description(arrays: Arrays) -> dict[str, object]:

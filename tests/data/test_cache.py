@@ -118,11 +118,18 @@ def test_an_interrupted_write_leaves_nothing(cache, monkeypatch, error):
     assert is_right(cached("source", FILES, build))
 
 
-def test_many_at_once(cache):
-    with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda _: cached("source", FILES, build), range(16)))
-    assert all(is_right(arrays) for arrays in results)
-    assert len(list(cache.iterdir())) == 1
+@pytest.mark.parametrize("start", ["absent", "damaged"])
+def test_many_at_once(cache, start):
+    for _ in range(20):
+        for entry in cache.iterdir() if cache.exists() else ():
+            if start == "absent":
+                shutil.rmtree(entry)
+            else:
+                cut(entry / "meta.json")
+        with ThreadPoolExecutor(16) as pool:
+            results = list(pool.map(lambda _: cached("source", FILES, build), range(16)))
+        assert all(is_right(arrays) for arrays in results)
+        assert len(list(cache.iterdir())) == 1
 
 
 def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch):
