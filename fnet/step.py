@@ -4,6 +4,7 @@
 `make_step` joins it to a gradient transformation; `compile` turns a step into one graph.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -139,8 +140,10 @@ def compile(fn: F) -> F:
     again, a new value never does. Compile outermost: `compile(vmap(step))`, not the other way
     round. Needs a C++ compiler on the CPU (`fnet.environment.compiler` tells).
     """
-    # Otherwise Dynamo first takes every number in a closure for a variable, and traces twice.
+    # Otherwise Dynamo takes each number in a closure, and each 0-d tensor of the state, for a
+    # number that it might make a variable of, and traces everything twice to find that it is none.
     torch._dynamo.config.specialize_float = True
+    os.environ.setdefault("TENSORIFY_PYTHON_SCALARS", "0")
     return torch.compile(fn, fullgraph=True, dynamic=False)  # type: ignore[return-value]
 
 

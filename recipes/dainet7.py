@@ -81,13 +81,13 @@ def optimizer(config: Config, steps: int) -> optim.GradientTransformation:
     rate, decay = schedule(config, config.lr, steps), config.weight_decay
     match config.optimizer:
         case "adam":
-            return optim.adam(rate, b1=0.9, b2=0.99, weight_decay=decay)
+            return optim.flatten(optim.adam(rate, b1=0.9, b2=0.99, weight_decay=decay))
         case "sgd":
-            return optim.sgd(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+            return optim.flatten(optim.sgd(rate, momentum=0.9, nesterov=True, weight_decay=decay))
         case "muon":
             others = optim.adam(schedule(config, config.lr / 4, steps), b1=0.9, b2=0.99)
             return optim.partition(
-                {"muon": optim.muon(rate, weight_decay=decay), "adam": others},
+                {"muon": optim.muon(rate, weight_decay=decay), "adam": optim.flatten(others)},
                 lambda path, leaf: "muon" if leaf.dim() == 4 else "adam",
             )
 

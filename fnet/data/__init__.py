@@ -1,6 +1,25 @@
 """Data sets in memory, batches as a pure function of a step, augmentation, preprocessing."""
 
-from fnet.data.augment import Augment, compose, crop, flip, random_crop, random_flip
+from fnet.data.augment import (
+    Augment,
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    affine,
+    color_jitter,
+    compose,
+    crop,
+    cutout,
+    erase,
+    flip,
+    grayscale,
+    jitter,
+    random_affine,
+    random_crop,
+    random_flip,
+    random_grayscale,
+)
 from fnet.data.batches import Batch, batch_at, batches, eval_batches, steps_per_epoch
 from fnet.data.dataset import DataError, Dataset
 from fnet.data.load import Split, data_dir, load
@@ -8,10 +27,12 @@ from fnet.data.preprocess import (
     NORM_CIFAR10,
     NORM_HALF,
     Normalize,
+    PadResize,
     Preprocess,
     normalize,
     statistics,
 )
+from fnet.data.resize import pad_and_resize, resize
 from fnet.data.shapes import shapes
 
 __all__ = [
@@ -22,19 +43,34 @@ __all__ = [
     "DataError",
     "Dataset",
     "Normalize",
+    "PadResize",
     "Preprocess",
     "Split",
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_hue",
+    "adjust_saturation",
+    "affine",
     "batch_at",
     "batches",
+    "color_jitter",
     "compose",
     "crop",
+    "cutout",
     "data_dir",
+    "erase",
     "eval_batches",
     "flip",
+    "grayscale",
+    "jitter",
     "load",
     "normalize",
+    "pad_and_resize",
+    "random_affine",
     "random_crop",
     "random_flip",
+    "random_grayscale",
+    "resize",
     "shapes",
     "statistics",
     "steps_per_epoch",

@@ -1,4 +1,4 @@
-"""Images in a folder of class folders: `train/<class>/*` and `test/<class>/*`."""
+"""Images in a folder of class folders, split by folders or by how the names of files begin."""
 
 import itertools
 import os
@@ -16,26 +16,40 @@ from fnet.data.dataset import DataError
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many images are decoded, and of how many."""
 
+PREFIXES = {"train": ("Training_",), "test": ("PublicTest_", "PrivateTest_")}
+"""For each split how its files' names begin, where there are no folders `train` and `test`."""
+
+_KNOWN = tuple(prefix for prefixes in PREFIXES.values() for prefix in prefixes)
+
 _CHUNK = 256  # images a task of a thread
 
 
 def load_folder(folder: Path, split: str, on_progress: Progress | None = None) -> Arrays:
-    """Return the images of `folder/split`, decoded now or taken from the cache.
+    """Return the images of one split, decoded now or taken from the cache.
+
+    These are the images in `train/<class>` or `test/<class>`. Where both folders are missing, but
+    files in class folders have the names of FER2013's images, they are `<class>/Training_*` for
+    training, `<class>/PublicTest_*` and `<class>/PrivateTest_*` for test.
 
     Classes and the files in them are sorted by name, so the images come class by class. Images
     of one size are expected. They are grey (C = 1) if every one of them is, else RGB; an alpha
     channel is dropped. Names that begin with a dot are passed over.
 
     Args:
-        folder: holds `train` and `test`, which hold one folder for each class, of the same names.
+        folder: holds `train` and `test`, which hold one folder for each class, of the same names,
+            or holds class folders whose files' names all begin with one of `PREFIXES`.
         split: "train" or "test".
         on_progress: called while decoding.
 
     Raises:
         DataError: naming the file or folder that is not as it should be.
     """
-    classes = _classes(folder)
-    files = [_files(folder / split / name) for name in classes]
+    if _splits_by_prefix(folder):
+        base, classes = folder, tuple(_class_names(folder))
+        files = [_files_with_prefix(base / name, split) for name in classes]
+    else:
+        base, classes = folder / split, _classes(folder)
+        files = [_files(base / name) for name in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(names) for names in files])
     listed = [
         (f"{name}/{file}", size, changed)
@@ -44,7 +58,7 @@ def load_folder(folder: Path, split: str, on_progress: Progress | None = None) -
     ]
 
     def build() -> Arrays:
-        paths = [folder / split / name for name, _, _ in listed]
+        paths = [base / name for name, _, _ in listed]
         return Arrays(decode(paths, on_progress), labels, classes)
 
     return cached(f"{folder.resolve() / split}", listed, build)
@@ -83,6 +97,17 @@ def decode(paths: list[Path], on_progress: Progress | None = None) -> np.ndarray
     return np.ascontiguousarray(images[..., :1]) if all_grey else images
 
 
+def _splits_by_prefix(folder: Path) -> bool:
+    """Say whether there is neither `train` nor `test`, but a file that begins as in `PREFIXES`."""
+    if any((folder / split).exists() for split in PREFIXES):
+        return False
+    return any(True for prefix in _KNOWN for _ in folder.glob(f"*/{prefix}*"))
+
+
+def _class_names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in _visible(folder) if entry.is_dir())
+
+
 def _classes(folder: Path) -> tuple[str, ...]:
     """Return the names of the classes, sorted, once train and test are seen to have the same."""
     if not folder.is_dir():
@@ -94,7 +119,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
                 f"The folder {folder} has no folder {split!r}. Expected are two folders, train "
                 "and test, each with one folder of images for every class."
             )
-        names[split] = sorted(e.name for e in _visible(folder / split) if e.is_dir())
+        names[split] = _class_names(folder / split)
         if not names[split]:
             raise DataError(
                 f"The folder {folder / split} has no class folders. Put the images of each class "
@@ -127,6 +152,25 @@ def _files(folder: Path) -> list[tuple[str, int, int]]:
             "both train and test."
         )
     return sorted(files)
+
+
+def _files_with_prefix(folder: Path, split: str) -> list[tuple[str, int, int]]:
+    """Return those of `_files` whose names begin as this split's do."""
+    files = _files(folder)
+    for name, _, _ in files:
+        if not name.startswith(_KNOWN):
+            raise DataError(
+                f"{folder / name} does not begin with {' or '.join(_KNOWN)}, as other files of "
+                "this data set do, which tells training images from test images. Rename it, or "
+                "move all images into two folders, train/<class> and test/<class>."
+            )
+    chosen = [file for file in files if file[0].startswith(PREFIXES[split])]
+    if not chosen:
+        raise DataError(
+            f"The class folder {folder} has no file that begins with "
+            f"{' or '.join(PREFIXES[split])}: the {split} split needs images of every class."
+        )
+    return chosen
 
 
 def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:

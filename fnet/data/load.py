@@ -45,12 +45,19 @@ def load(
     | --- | --- | --- | --- |
     | "cifar10", "cifar100" | 3 x 32 x 32 | 50,000 | 10,000 |
     | "mnist", "fashion_mnist" | 1 x 28 x 28 | 60,000 | 10,000 |
+    | "fer2013" (not downloaded) | 1 x 48 x 48 | 28,709 | 7,178 |
     | "shapes" (drawn, not read) | 3 x 32 x 32 | 10,000 | 2,000 |
     | a folder with train/class/image and test/class/image | as they are | | |
+    | a folder with class/Training_*, class/PublicTest_*, class/PrivateTest_* | as they are | | |
 
     Published data sets are downloaded by torchvision unless their files are in the data directory
     (see `data_dir`). They and folders are decoded once, into a cache (see `fnet.data.cache`), and
     memory-mapped from then on.
+
+    Kaggle asks for a log-in before it hands out FER2013: put its fer2013.csv or icml_face_data.csv
+    into the folder fer2013 of the data directory (train.csv will do for training). The test split
+    is PublicTest and PrivateTest together, as in torchvision; so it is in a folder of the last
+    kind, in which every file's name begins with one of the three.
 
     Args:
         name_or_path: a name of the table, or a folder (a folder called "mnist" is "./mnist").

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fnet.data.dataset import Dataset
+from fnet.data.resize import pad_and_resize
 
 Preprocess: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -67,6 +68,48 @@ class Normalize:
             )
         scaled = images.to(torch.float32) / 255
         return (scaled - _per_channel(self.mean, scaled)) / _per_channel(self.std, scaled)
+
+
+@dataclass(frozen=True)
+class PadResize:
+    """Surround images by black pixels, shrink them to the size they had, then normalise them.
+
+    As torchvision's `Pad(padding)`, `Resize(size)`, `ToTensor`, `Normalize` at the size of the
+    images. On tensors on the same device the numbers are the same; on PIL images, which are
+    rounded in another way, a value may differ by two levels of 255 before it is normalised.
+
+    Attributes:
+        padding: how many pixels are added on every side.
+        then: how the result is normalised.
+
+    Raises:
+        ValueError: the padding is below 0.
+
+    >>> images = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
+    >>> PadResize(4, NORM_HALF)(images)[0, 0, 16, [0, 16]].tolist()
+    [-1.0, 1.0]
+    """
+
+    padding: int
+    then: Normalize
+
+    def __post_init__(self) -> None:
+        if self.padding < 0:
+            raise ValueError(f"padding is a number of pixels, 0 or more, got {self.padding}")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the images, padded, shrunk and normalised.
+
+        Args:
+            images: `[N, C, H, W]`, uint8 or float, values 0..255.
+
+        Returns:
+            float32, shape and strides of `images`.
+
+        Raises:
+            ValueError: the images have another number of channels than there are means.
+        """
+        return self.then(pad_and_resize(images, self.padding))
 
 
 def normalize(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> Normalize:

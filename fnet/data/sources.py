@@ -29,31 +29,55 @@ class Source:
     Attributes:
         make: torchvision's class.
         folder: where its files lie under the data directory.
-        files: the names of the files of each split.
-        url: what torchvision downloads first.
+        files: for each split the sets of files it can be read from, the preferred one first.
+        url: what torchvision downloads first, or the page that has the files.
+        downloads: whether torchvision downloads the files; if not, the user does.
     """
 
     make: Any
     folder: str
-    files: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, tuple[tuple[str, ...], ...]]
     url: str
+    downloads: bool = True
 
 
 def _cifar(make: type[datasets.CIFAR10]) -> Source:
-    names = {"train": make.train_list, "test": make.test_list}
-    files = {
-        split: (*(name for name, _ in listed), make.meta["filename"])
-        for split, listed in names.items()
-    }
-    return Source(make, make.base_folder, files, make.url)
+    names = [name for name, _ in (*make.train_list, *make.test_list)]
+    every = (*names, make.meta["filename"])  # torchvision checks all of them for either split
+    return Source(make, make.base_folder, {"train": (every,), "test": (every,)}, make.url)
 
 
 def _mnist(make: type[datasets.MNIST]) -> Source:
-    files = {
-        split: (f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte")
-        for split, stem in (("train", "train"), ("test", "t10k"))
-    }
-    return Source(make, f"{make.__name__}/raw", files, make.mirrors[0] + make.resources[0][0])
+    every = tuple(
+        f"{split}-{kind}-ubyte"
+        for split in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    )
+    url = make.mirrors[0] + make.resources[0][0]
+    return Source(make, f"{make.__name__}/raw", {"train": (every,), "test": (every,)}, url)
+
+
+class FER2013(datasets.FER2013):
+    """torchvision's FER2013, with the arguments and the attributes of its other data sets."""
+
+    classes = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+    def __init__(self, root: str, train: bool = True, download: bool = False):
+        """Read a split; torchvision cannot download it."""
+        super().__init__(root, split="train" if train else "test")
+        images, self.targets = zip(*self, strict=True)
+        self.data = np.stack([np.asarray(image) for image in images])
+
+
+def _fer2013() -> Source:
+    # test.csv has no labels.
+    whole = (("fer2013.csv",), ("icml_face_data.csv",))
+    files = {"train": (*whole, ("train.csv",)), "test": whole}
+    url = (
+        "https://www.kaggle.com/c/"
+        "challenges-in-representation-learning-facial-expression-recognition-challenge"
+    )
+    return Source(FER2013, "fer2013", files, url, downloads=False)
 
 
 SOURCES = {
@@ -61,6 +85,7 @@ SOURCES = {
     "cifar100": _cifar(datasets.CIFAR100),
     "mnist": _mnist(datasets.MNIST),
     "fashion_mnist": _mnist(datasets.FashionMNIST),
+    "fer2013": _fer2013(),
 }
 
 
@@ -75,13 +100,21 @@ def load_source(name: str, root: Path, split: str) -> Arrays:
         split: "train" or "test".
 
     Raises:
-        DataError: the data cannot be downloaded, or the files are damaged.
+        DataError: the files are not there and cannot be downloaded, or they are damaged.
     """
     source = SOURCES[name]
     folder = root / source.folder
-    needed = [folder / file for files in source.files.values() for file in files]
-    if not all(path.is_file() for path in needed):
+    choices = source.files[split]
+    files = next((c for c in choices if all((folder / file).is_file() for file in c)), None)
+    if files is None:
+        if not source.downloads:
+            names = " or ".join(", ".join(choice) for choice in choices)
+            raise DataError(
+                f"The {split} split of {name} is read from {names}, and {folder} has none of them. "
+                f"Get one from {source.url} (it cannot be downloaded for you) and put it there."
+            )
         _download(source, name, root)
+        files = choices[0]
 
     def build() -> Arrays:
         try:
@@ -94,13 +127,17 @@ def load_source(name: str, root: Path, split: str) -> Arrays:
             if len(images) != len(labels):
                 raise ValueError(f"{len(images)} images, {len(labels)} labels")
         except _DAMAGED as error:
-            raise DataError(
-                f"The files of {name} in {folder} are damaged ({error}). "
+            again = (
                 "Remove that folder: the next start downloads them again."
+                if source.downloads
+                else f"Get {', '.join(files)} again, from {source.url}."
+            )
+            raise DataError(
+                f"The files of {name} in {folder} are damaged ({error}). {again}"
             ) from error
         return Arrays(np.ascontiguousarray(images), labels, tuple(data.classes))
 
-    stats = [(file, (folder / file).stat()) for file in source.files[split]]
+    stats = [(file, (folder / file).stat()) for file in files]
     listed = [(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
     return cached(f"{folder.resolve()}/{split}", listed, build)
 

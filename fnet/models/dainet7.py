@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from fnet.models.blocks import Activation
 from fnet.nn import Model, from_module
 
 DAINET7_DROPOUT = (0.1, 0.1, 0.5, 0.5)
@@ -9,36 +10,41 @@ DAINET7_DROPOUT = (0.1, 0.1, 0.5, 0.5)
 
 
 def dainet7(
-    classes: int = 10, channels: int = 3, dropout: tuple[float, ...] = DAINET7_DROPOUT
+    classes: int = 10,
+    channels: int = 3,
+    dropout: tuple[float, ...] = DAINET7_DROPOUT,
+    activation: Activation = nn.ReLU,
 ) -> Model:
     """Return DaiNet7 for images `[N, channels, 32, 32]`: 1,149,770 parameters at the defaults.
 
     `dropout` has the rates after the first, second, fourth and fifth convolution; the author's
-    are the default. ReLU comes before batch norm, as in the original.
+    are the default. The activation comes before batch norm, as in the original.
     """
-    return from_module(lambda: _module(classes, channels, dropout))
+    return from_module(lambda: _module(classes, channels, dropout, activation))
 
 
-def _module(classes: int, channels: int, dropout: tuple[float, ...]) -> nn.Module:
+def _module(
+    classes: int, channels: int, dropout: tuple[float, ...], activation: Activation
+) -> nn.Module:
     first, second, third, fourth = dropout
     return nn.Sequential(
-        *_convolution(channels, 64),
+        *_convolution(channels, 64, activation),
         nn.Dropout(first),
-        *_convolution(64, 64),
+        *_convolution(64, 64, activation),
         nn.MaxPool2d(2),
         nn.Dropout(second),
-        *_convolution(64, 128),
-        *_convolution(128, 128),
+        *_convolution(64, 128, activation),
+        *_convolution(128, 128, activation),
         nn.MaxPool2d(2),
         nn.Dropout(third),
-        *_convolution(128, 256),
+        *_convolution(128, 256, activation),
         nn.Dropout(fourth),
-        *_convolution(256, 256),
+        *_convolution(256, 256, activation),
         nn.AvgPool2d(8),
         nn.Flatten(),
         nn.Linear(256, classes),
     )
 
 
-def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(outputs)]
+def _convolution(inputs: int, outputs: int, activation: Activation) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1), activation(), nn.BatchNorm2d(outputs)]

@@ -16,10 +16,13 @@ from fnet.optim.base import (
     stateless,
 )
 from fnet.optim.clip import clip_by_global_norm, global_norm
+from fnet.optim.flatten import flatten
 from fnet.optim.hyper import Hyper, get_hyper, hypers, set_hyper
 from fnet.optim.learning_rate import scale_by_learning_rate
 from fnet.optim.muon import muon, newton_schulz, orthogonalize
 from fnet.optim.partition import freeze, partition
+from fnet.optim.plateau import Plateau, PlateauState, plateau
+from fnet.optim.rmsprop import rmsprop, scale_by_rms
 from fnet.optim.schedules import Schedule
 from fnet.optim.sgd import sgd, trace
 from fnet.optim.weight_decay import add_decayed_weights
@@ -27,6 +30,8 @@ from fnet.optim.weight_decay import add_decayed_weights
 __all__ = [
     "GradientTransformation",
     "Hyper",
+    "Plateau",
+    "PlateauState",
     "Schedule",
     "adam",
     "adamw",
@@ -34,6 +39,7 @@ __all__ = [
     "apply_updates",
     "chain",
     "clip_by_global_norm",
+    "flatten",
     "freeze",
     "get_hyper",
     "global_norm",
@@ -43,8 +49,11 @@ __all__ = [
     "newton_schulz",
     "orthogonalize",
     "partition",
+    "plateau",
+    "rmsprop",
     "scale_by_adam",
     "scale_by_learning_rate",
+    "scale_by_rms",
     "schedules",
     "set_hyper",
     "set_to_zero",

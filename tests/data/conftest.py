@@ -23,3 +23,15 @@ def folder(tmp_path, cache):
                 pixels[0, 1] = (1, 2, 3)
                 Image.fromarray(pixels).save(tmp_path / "insects" / split / name / f"{i}.png")
     return tmp_path / "insects"
+
+
+@pytest.fixture
+def faces(tmp_path, cache):
+    """A folder of two classes whose files' names tell the split, one image of 6 x 5 a name."""
+    names = ("Training_7", "Training_10", "PublicTest_1", "PrivateTest_2")
+    for label, name in enumerate(("happy", "sad")):
+        (tmp_path / "faces" / name).mkdir(parents=True)
+        for i, file in enumerate(names):
+            pixels = np.full((5, 6), 100 * label + 10 * i, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "faces" / name / f"{file}.png")
+    return tmp_path / "faces"

@@ -26,6 +26,24 @@ def test_a_folder_loads(folder):
     assert len(load(str(folder), split="test")) == 4
 
 
+def test_a_folder_split_by_names_loads(faces):
+    for _ in range(2):
+        train, test = load(faces), load(faces, split="test")
+        assert (train.name, train.classes) == ("faces", ("happy", "sad"))
+        assert train.images.shape == test.images.shape == (4, 1, 5, 6)
+        assert train.labels.tolist() == test.labels.tolist() == [0, 0, 1, 1]
+        # Sorted by name: Training_10 and Training_7, PrivateTest and PublicTest.
+        assert train.images[:, 0, 0, 0].tolist() == [10, 0, 110, 100]
+        assert test.images[:, 0, 0, 0].tolist() == [30, 20, 130, 120]
+
+
+def test_folders_train_and_test_come_before_names(faces):
+    for split in ("train", "test"):
+        shutil.copytree(faces / "happy", faces / split / "happy")
+    assert load(faces).images.shape == (4, 1, 5, 6)
+    assert load(faces).classes == ("happy",)
+
+
 def test_progress_is_told_up_to_the_end(folder):
     calls = []
     load(folder, on_progress=lambda done, total: calls.append((done, total)))
@@ -100,6 +118,33 @@ def test_every_problem_is_named(folder, cache, problem):
     break_it(folder)
     with pytest.raises(DataError, match=message):
         load(folder)
+    assert not cache.exists()
+
+
+FACES_PROBLEMS = {
+    "another name": (
+        lambda f: save(f / "sad/angry_1.png"),
+        r"sad.angry_1\.png does not begin with Training_ or PublicTest_ or PrivateTest_",
+    ),
+    "no training images": (
+        lambda f: [path.unlink() for path in f.glob("sad/Training_*")],
+        r"class folder .*sad has no file that begins with Training_: the train",
+    ),
+    "an empty class": (lambda f: (f / "angry").mkdir(), r"angry is empty"),
+    "a folder train": (lambda f: (f / "train").mkdir(), r"train has no class folders"),
+    "no such names": (
+        lambda f: [path.rename(path.with_name(path.name[-6:])) for path in f.glob("*/*")],
+        "no folder 'train'",
+    ),
+}
+
+
+@pytest.mark.parametrize("problem", FACES_PROBLEMS)
+def test_every_problem_of_a_folder_split_by_names_is_named(faces, cache, problem):
+    break_it, message = FACES_PROBLEMS[problem]
+    break_it(faces)
+    with pytest.raises(DataError, match=message):
+        load(faces)
     assert not cache.exists()
 
 

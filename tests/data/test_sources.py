@@ -28,37 +28,41 @@ def offline(monkeypatch):
 
 
 @pytest.fixture
-def cifar10(tmp_path, monkeypatch, cache):
-    """A data directory that holds a CIFAR-10 of six images, three to a file, twice."""
-    folder = tmp_path / "data" / "cifar-10-batches-py"
-    folder.mkdir(parents=True)
-
-    def write(name, content):
-        data = pickle.dumps(content, protocol=2)
-        (folder / name).write_bytes(data)
-        return [name, hashlib.md5(data).hexdigest()]
-
-    def batch(name, rows):
-        return write(name, {"data": PIXELS[rows].reshape(3, -1), "labels": LABELS[rows]})
-
-    class Small(datasets.CIFAR10):
-        train_list = [batch("one", slice(0, 3)), batch("two", slice(3, 6))]  # noqa: RUF012
-        test_list = [batch("three", slice(0, 3))]  # noqa: RUF012
-        names = {"label_names": ["plane", "car", "bird", "cat"]}  # noqa: RUF012
-        meta = {  # noqa: RUF012
-            "filename": "batches.meta",
-            "key": "label_names",
-            "md5": write("batches.meta", names)[1],
-        }
-
-    monkeypatch.setitem(sources.SOURCES, "cifar10", sources._cifar(Small))
+def root(tmp_path, cache):
     return tmp_path / "data"
 
 
-@pytest.fixture
-def mnist(tmp_path, cache):
-    """A data directory that holds an MNIST of six training and three test images."""
-    folder = tmp_path / "data" / "MNIST" / "raw"
+def write_cifar(root, monkeypatch, name):
+    """Write a CIFAR of six images, the first three for test once more, in place of `name`."""
+    make = sources.SOURCES[name].make
+    folder = root / make.base_folder
+    folder.mkdir(parents=True)
+    key = "labels" if name == "cifar10" else "fine_labels"
+
+    def write(file, content):
+        data = pickle.dumps(content, protocol=2)
+        (folder / file).write_bytes(data)
+        return [file, hashlib.md5(data).hexdigest()]
+
+    def batch(file, rows):
+        return write(file, {"data": PIXELS[rows].reshape(3, -1), key: LABELS[rows]})
+
+    names = {make.meta["key"]: ["plane", "car", "bird", "cat"]}
+    small = type(
+        make.__name__,
+        (make,),
+        {
+            "train_list": [batch("one", slice(0, 3)), batch("two", slice(3, 6))],
+            "test_list": [batch("three", slice(0, 3))],
+            "meta": make.meta | {"md5": write(make.meta["filename"], names)[1]},
+        },
+    )
+    monkeypatch.setitem(sources.SOURCES, name, sources._cifar(small))
+
+
+def write_mnist(root, monkeypatch, name):
+    """Write a data set in MNIST's format of six training and three test images."""
+    folder = root / sources.SOURCES[name].folder
     folder.mkdir(parents=True)
     for stem, n in (("train", 6), ("t10k", 3)):
         images = PIXELS[:n, 0, :28, :28].tobytes()
@@ -66,33 +70,128 @@ def mnist(tmp_path, cache):
         (folder / f"{stem}-images-idx3-ubyte").write_bytes(header + images)
         header = struct.pack(">II", 0x801, n)
         (folder / f"{stem}-labels-idx1-ubyte").write_bytes(header + bytes(LABELS[:n]))
-    return tmp_path / "data"
 
 
-def test_cifar10(cifar10, offline):
-    for dataset in (load("cifar10", cifar10), load("cifar10", cifar10)):
+FACES = np.random.default_rng(1).integers(0, 256, (6, 1, 48, 48), dtype=np.uint8)
+USAGE = ["Training", "PublicTest", "Training", "Training", "PrivateTest", "PublicTest"]
+TRAIN, TEST = [0, 2, 3], [1, 4, 5]
+COLUMNS = {
+    "fer2013.csv": ("fer", "emotion,pixels,Usage", "{label},{pixels},{usage}"),
+    "icml_face_data.csv": ("icml", "emotion, Usage, pixels", "{label},{usage},{pixels}"),
+    "train.csv": ("train", "emotion,pixels", "{label},{pixels}"),
+    "test.csv": ("test", "pixels", "{pixels}"),
+}
+
+
+@pytest.fixture
+def write_fer2013(root, monkeypatch):
+    """Return a function that writes one of FER2013's files: six faces, or the split it is for."""
+    folder = root / "fer2013"
+    folder.mkdir(parents=True)
+
+    def write(file, labels=LABELS):
+        key, header, row = COLUMNS[file]
+        lines = [header] + [
+            row.format(
+                label=labels[i], usage=USAGE[i], pixels=" ".join(map(str, FACES[i].flatten()))
+            )
+            for i in {"train.csv": TRAIN, "test.csv": TEST}.get(file, range(6))
+        ]
+        data = "\n".join(lines).encode()
+        (folder / file).write_bytes(data)
+        md5 = (file, hashlib.md5(data).hexdigest())
+        known = datasets.FER2013._RESOURCES | {key: md5}
+        monkeypatch.setattr(datasets.FER2013, "_RESOURCES", known)
+
+    return write
+
+
+@pytest.fixture
+def cifar10(root, monkeypatch):
+    write_cifar(root, monkeypatch, "cifar10")
+    return root
+
+
+@pytest.fixture
+def mnist(root, monkeypatch):
+    write_mnist(root, monkeypatch, "mnist")
+    return root
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar(root, monkeypatch, offline, name):
+    write_cifar(root, monkeypatch, name)
+    for dataset in (load(name, root), load(name, root)):
         assert dataset.images.equal(torch.from_numpy(PIXELS))
         assert dataset.images.stride() == (3072, 1, 96, 3)
         assert dataset.labels.tolist() == LABELS
-        assert (dataset.name, dataset.classes) == ("cifar10", ("plane", "car", "bird", "cat"))
-    assert load("cifar10", cifar10, split="test").images.equal(torch.from_numpy(PIXELS[:3]))
+        assert (dataset.name, dataset.classes) == (name, ("plane", "car", "bird", "cat"))
+    assert load(name, root, split="test").images.equal(torch.from_numpy(PIXELS[:3]))
 
 
-def test_mnist(mnist, offline):
-    for dataset in (load("mnist", mnist), load("mnist", mnist)):
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_mnist(root, monkeypatch, offline, name):
+    write_mnist(root, monkeypatch, name)
+    for dataset in (load(name, root), load(name, root)):
         assert dataset.images.equal(torch.from_numpy(PIXELS[:, :1, :28, :28]))
         assert dataset.labels.tolist() == LABELS
-        assert len(dataset.classes) == 10
-    assert load("mnist", mnist, split="test").images.shape == (3, 1, 28, 28)
+        assert (dataset.name, len(dataset.classes)) == (name, 10)
+    assert load(name, root, split="test").images.shape == (3, 1, 28, 28)
+
+
+@pytest.mark.parametrize("file", ["fer2013.csv", "icml_face_data.csv", "train.csv"])
+def test_fer2013(root, write_fer2013, offline, file):
+    write_fer2013(file)
+    splits = {"train": TRAIN} if file == "train.csv" else {"train": TRAIN, "test": TEST}
+    for split, rows in splits.items():
+        for dataset in (load("fer2013", root, split=split), load("fer2013", root, split=split)):
+            assert dataset.images.equal(torch.from_numpy(FACES[rows]))
+            assert dataset.labels.tolist() == [LABELS[i] for i in rows]
+            assert (dataset.name, dataset.classes) == (
+                "fer2013",
+                ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"),
+            )
+
+
+def test_a_preferred_file_of_fer2013_that_comes_later_is_read(root, write_fer2013):
+    write_fer2013("train.csv")
+    load("fer2013", root)
+    write_fer2013("fer2013.csv", labels=[6] * 6)
+    assert load("fer2013", root).labels.tolist() == [6, 6, 6]
+
+
+def test_fer2013_says_which_file_to_put_where(root, write_fer2013, offline):
+    with pytest.raises(
+        DataError,
+        match=r"train split of fer2013 is read from fer2013\.csv or icml_face_data\.csv or "
+        r"train\.csv, and .*data.fer2013 has none.*https://www\.kaggle.*put it there",
+    ):
+        load("fer2013", root)
+    write_fer2013("train.csv")
+    write_fer2013("test.csv")
+    with pytest.raises(DataError, match=r"from fer2013\.csv or icml_face_data\.csv, and"):
+        load("fer2013", root, split="test")
+
+
+def test_damaged_fer2013(root, write_fer2013):
+    write_fer2013("icml_face_data.csv")
+    with (root / "fer2013" / "icml_face_data.csv").open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(DataError, match=r"damaged \(icml.*\)\. Get icml_face_data\.csv again"):
+        load("fer2013", root)
 
 
 def test_every_published_set_is_torchvision_s():
-    assert {name: source.make for name, source in sources.SOURCES.items()} == {
+    peers = {
         "cifar10": datasets.CIFAR10,
         "cifar100": datasets.CIFAR100,
         "mnist": datasets.MNIST,
         "fashion_mnist": datasets.FashionMNIST,
+        "fer2013": datasets.FER2013,
     }
+    assert peers.keys() == sources.SOURCES.keys()
+    for name, source in sources.SOURCES.items():
+        assert issubclass(source.make, peers[name])
 
 
 @pytest.mark.parametrize("size", [0, 10, 1000])

@@ -74,6 +74,7 @@ OPTIMIZERS = {
     "sgd": (optim.sgd, torch.optim.SGD),
     "adam": (optim.adam, torch.optim.Adam),
     "adamw": (optim.adamw, torch.optim.AdamW),
+    "rmsprop": (optim.rmsprop, torch.optim.RMSprop),
 }
 HYPERS = [
     ("sgd", {"learning_rate": 0.1}),
@@ -87,6 +88,12 @@ HYPERS = [
     ("adam", {"learning_rate": 0.05, "b1": 0.0, "b2": 0.0}),
     ("adamw", {}),
     ("adamw", {"learning_rate": 0.05, "weight_decay": 0.5}),
+    ("rmsprop", {}),
+    ("rmsprop", {"learning_rate": 0.05, "alpha": 0.9, "eps": 1e-4, "weight_decay": 0.1}),
+    ("rmsprop", {"centered": True, "alpha": 0.9}),
+    ("rmsprop", {"momentum": 0.9, "weight_decay": 0.1}),
+    ("rmsprop", {"momentum": 0.5, "centered": True}),
+    ("rmsprop", {"alpha": 0.0}),
 ]
 
 
@@ -106,7 +113,7 @@ def test_follows_torch(name: str, hyper: dict) -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_follows_torch_in_float32(name: str) -> None:
     make, peer = OPTIMIZERS[name]
-    hyper = {"weight_decay": 0.1} | ({"momentum": 0.9} if name == "sgd" else {})
+    hyper = {"weight_decay": 0.1} | ({"momentum": 0.9} if name in ("sgd", "rmsprop") else {})
     theirs = peers(lambda p: peer(p, lr=0.05, **hyper), torch.float32)
     assert_close(ours(make(0.05, **hyper), torch.float32), theirs, rtol=1e-5, atol=1e-5)
 

@@ -21,11 +21,15 @@ ELEMENTWISE = {
     "clip_by_global_norm": optim.clip_by_global_norm(1.0),
     "trace": optim.trace(0.9, dampening=0.5),
     "scale_by_adam": optim.scale_by_adam(),
+    "scale_by_rms": optim.scale_by_rms(),
     "sgd": optim.sgd(0.1),
     "sgd, nesterov": optim.sgd(CURVE, momentum=0.9, nesterov=True, weight_decay=0.1),
     "adam": optim.adam(CURVE, b1=schedules.linear(0.5, 0.9, 3), weight_decay=0.1),
     "adamw": optim.adamw(0.1),
+    "rmsprop": optim.rmsprop(CURVE, alpha=0.9, weight_decay=0.1),
+    "rmsprop, centered": optim.rmsprop(0.1, momentum=0.9, centered=True),
     "chain": optim.chain(optim.clip_by_global_norm(1.0), optim.adamw(CURVE)),
+    "flatten": optim.flatten(optim.adam(CURVE, weight_decay=0.1)),
 }
 BY_LEAF = {
     "freeze": optim.chain(optim.sgd(0.1), optim.freeze(lambda path, leaf: "b" in path)),
@@ -240,3 +244,20 @@ def test_sgd_refuses_nesterov_as_torch_does(momentum: dict) -> None:
 def test_adam_refuses_decays_of_one_and_more(decays: dict) -> None:
     with pytest.raises(ValueError, match="in \\[0, 1\\)"):
         optim.adam(**decays)
+
+
+def test_rmsprop_refuses_an_alpha_above_one() -> None:
+    with pytest.raises(ValueError, match="at most 1"):
+        optim.rmsprop(alpha=1.5)
+
+
+def test_centered_rmsprop_is_finite_where_torch_is_not() -> None:
+    grad = torch.linspace(0.1, 1, 100)
+    peer, params = torch.zeros(100, requires_grad=True), {"w": torch.zeros(100)}
+    peer.grad = grad
+    optimizer = torch.optim.RMSprop([peer], alpha=0.5, centered=True)
+    for _ in range(60):
+        optimizer.step()
+    params, _, _ = steps(optim.rmsprop(alpha=0.5, centered=True), params, *[{"w": grad}] * 60)
+    assert not torch.isfinite(peer).all()
+    assert torch.isfinite(params["w"]).all()

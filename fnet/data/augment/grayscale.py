@@ -1,0 +1,70 @@
+"""Random loss of colour, and the grey level of a pixel."""
+
+import torch
+from torch import Tensor
+
+from fnet.data.augment import draw
+from fnet.data.augment.compose import Augment
+from fnet.data.batches import Batch
+
+
+def random_grayscale(p: float = 0.1) -> Augment:
+    """Return the augmentation that makes each image grey with probability p, in three channels.
+
+    Matches torchvision's `RandomGrayscale(p)`.
+
+    Raises:
+        ValueError: p is not a probability.
+    """
+    draw.check_probability(p)
+
+    def augment(batch: Batch) -> Batch:
+        return batch._replace(images=grayscale(batch.images, draw.happens(batch, p)))
+
+    return augment
+
+
+def grayscale(images: Tensor, grays: Tensor) -> Tensor:
+    """Return the images, those of them made grey, in three channels, for which `grays` is true.
+
+    Images of one channel stay as they are. Matches torchvision's `functional.rgb_to_grayscale`.
+
+    Args:
+        images: uint8 `[N, C, H, W]`, of one channel or three.
+        grays: bool `[N]`.
+
+    Returns:
+        uint8 `[N, C, H, W]`, strides of `images`.
+
+    >>> images = torch.tensor([100, 200, 100], dtype=torch.uint8).view(1, 3, 1, 1)
+    >>> grayscale(images, torch.tensor([True])).flatten().tolist()
+    [158, 158, 158]
+    """
+    check_colors(images)
+    return torch.where(grays[:, None, None, None], luma(images).to(torch.uint8), images)
+
+
+def luma(images: Tensor) -> Tensor:
+    """Return the grey level of each pixel (ITU-R 601-2), cut to whole numbers.
+
+    Args:
+        images: `[N, C, H, W]`, whole numbers 0..255, of one channel or three.
+
+    Returns:
+        float32 `[N, 1, H, W]`.
+    """
+    if images.shape[1] == 1:
+        return images.to(torch.float32)
+    red, green, blue = images.split(1, dim=1)
+    # The order and the fused sums of torchvision: its levels, bit for bit.
+    return torch.add(torch.add(red * 0.2989, green, alpha=0.587), blue, alpha=0.114).floor()
+
+
+def check_colors(images: Tensor) -> None:
+    """Raise ValueError unless the images are uint8, of one channel or three."""
+    channels = images.shape[1]
+    if images.dtype != torch.uint8 or channels not in (1, 3):
+        raise ValueError(
+            "colours are changed on uint8 images of 1 or 3 channels, before preprocessing; "
+            f"got {images.dtype} images of {channels} channels"
+        )

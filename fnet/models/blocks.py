@@ -1,0 +1,64 @@
+"""What several architectures share: a convolution with batch norm, and the linear layers."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from torch import nn
+
+Activation: TypeAlias = Callable[[], nn.Module]
+"""Makes an activation layer: `nn.ReLU`, `nn.Tanh`, `lambda: nn.LeakyReLU(0.2)`."""
+
+
+def convolution(
+    inputs: int, outputs: int, kernel: int, *, padding: int, activation: Activation = nn.ReLU
+) -> list[nn.Module]:
+    """Return a convolution of stride 1, batch norm and activation, in this order."""
+    return [
+        nn.Conv2d(inputs, outputs, kernel, padding=padding),
+        nn.BatchNorm2d(outputs),
+        activation(),
+    ]
+
+
+def classifier(
+    maps: int,
+    side: int,
+    classes: int,
+    *,
+    hidden: tuple[int, ...] = (),
+    linears: int | None = None,
+    activation: Activation = nn.ReLU,
+    softmax: bool = False,
+) -> list[nn.Module]:
+    """Return the layers from feature maps `[N, maps, side, side]` to logits `[N, classes]`.
+
+    Linear layers of `hidden` outputs with an activation after each, then one of `classes`
+    outputs. `linears` is how many linear layers there are (default: all); fewer leave out the
+    last of the hidden ones. With `softmax` the outputs are probabilities.
+
+    Raises:
+        ValueError: the images are so small that nothing is left of them, or `linears` is not
+            between 1 and one more than the hidden layers.
+
+    >>> [str(layer) for layer in classifier(16, 5, 10, hidden=(120, 84), linears=1)]
+    ['Flatten(start_dim=1, end_dim=-1)', 'Linear(in_features=400, out_features=10, bias=True)']
+    """
+    if side < 1:
+        raise ValueError(
+            "the images are too small: after the last pooling nothing is left of them for the "
+            "linear layers; give a larger size"
+        )
+    most = len(hidden) + 1
+    if linears is None:
+        linears = most
+    if not 1 <= linears <= most:
+        raise ValueError(f"linears is {linears}, expected a number from 1 to {most}")
+    layers: list[nn.Module] = [nn.Flatten()]
+    features = maps * side**2
+    for width in hidden[: linears - 1]:
+        layers += [nn.Linear(features, width), activation()]
+        features = width
+    layers.append(nn.Linear(features, classes))
+    if softmax:
+        layers.append(nn.Softmax(dim=1))
+    return layers

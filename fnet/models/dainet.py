@@ -1,0 +1,92 @@
+"""DaiNet and DaiNet1: two or three convolutions, dropout before batch norm, linear layers."""
+
+from torch import nn
+
+from fnet.models.blocks import Activation, classifier
+from fnet.nn import Model, from_module
+
+_BLOCKS = ((12, 5), (24, 3), (12, 3))
+"""Channels and kernel of each block's convolution; DaiNet has the first two."""
+
+
+def dainet(
+    classes: int = 10,
+    channels: int = 3,
+    size: int = 32,
+    dropout: tuple[float, ...] = (0.5, 0.0),
+    activation: Activation = nn.ReLU,
+    linears: int = 3,
+    softmax: bool = False,
+) -> Model:
+    """Return DaiNet for images `[N, channels, size, size]`: 212,022 parameters at the defaults.
+
+    A reconstruction: of the first step from Net to DaiNet7 only the first block is known. The
+    second block and the linear layers are those of `dainet1`, so that "DaiNet with one more
+    convolution" is `dainet1`. The arguments are those of `dainet1`, with two rates in `dropout`.
+
+    Raises:
+        ValueError: `size` is below 4, `linears` is not 1 to 3, or `dropout` has not two rates.
+    """
+    return from_module(
+        lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax)
+    )
+
+
+def dainet1(
+    classes: int = 10,
+    channels: int = 3,
+    size: int = 32,
+    dropout: tuple[float, ...] = (0.5, 0.0, 0.0),
+    activation: Activation = nn.ReLU,
+    linears: int = 3,
+    softmax: bool = False,
+) -> Model:
+    """Return DaiNet1 for images `[N, channels, size, size]`: 42,618 parameters at the defaults.
+
+    A step from Net to DaiNet7: three blocks of convolution, dropout, batch norm, activation and
+    max pooling, then `linears` linear layers (1 to 3). `dropout` has a rate for each block; the
+    default drops in the first only, `(0.5, 0.5, 0.5)` in every block. `softmax` adds one at the
+    end, superfluous before a loss that has its own.
+
+    Raises:
+        ValueError: `size` is below 8, `linears` is not 1 to 3, or `dropout` has not three rates.
+    """
+    return from_module(
+        lambda: _module(3, classes, channels, size, dropout, activation, linears, softmax)
+    )
+
+
+def _module(
+    blocks: int,
+    classes: int,
+    channels: int,
+    size: int,
+    dropout: tuple[float, ...],
+    activation: Activation,
+    linears: int,
+    softmax: bool,
+) -> nn.Module:
+    if len(dropout) != blocks:
+        raise ValueError(f"dropout is {dropout}, expected {blocks} rates: one for each block")
+    layers: list[nn.Module] = []
+    for (width, kernel), rate in zip(_BLOCKS[:blocks], dropout, strict=True):
+        layers += [
+            nn.Conv2d(channels, width, kernel, padding=kernel // 2),
+            nn.Dropout(rate),
+            nn.BatchNorm2d(width),
+            activation(),
+            nn.MaxPool2d(2),
+        ]
+        channels = width
+    return nn.Sequential(
+        *layers,
+        *classifier(
+            channels,
+            size // 2**blocks,
+            classes,
+            hidden=(128, 84),
+            linears=linears,
+            activation=activation,
+            softmax=softmax,
+        ),
+    )

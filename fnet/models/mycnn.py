@@ -1,0 +1,33 @@
+"""MyCNN: three small convolutions with batch norm and leaky ReLU, one linear layer."""
+
+from functools import partial
+
+from torch import nn
+
+from fnet.models.blocks import classifier, convolution
+from fnet.nn import Model, from_module
+
+
+def mycnn(classes: int = 10, channels: int = 1, size: int = 28) -> Model:
+    """Return MyCNN for images `[N, channels, size, size]`: 8,110 parameters at the defaults.
+
+    The second network of the MNIST experiment. Its first convolution pads by two, so that a side
+    of 28 becomes 30 and after each max pooling 15, 7 and 3. Leaky ReLU has the slope 0.2.
+
+    Raises:
+        ValueError: `size` is below 6.
+    """
+    return from_module(lambda: _module(classes, channels, size))
+
+
+def _module(classes: int, channels: int, size: int) -> nn.Module:
+    leaky = partial(nn.LeakyReLU, 0.2)
+    return nn.Sequential(
+        *convolution(channels, 3, 3, padding=2, activation=leaky),
+        nn.MaxPool2d(2),
+        *convolution(3, 16, 3, padding=1, activation=leaky),
+        nn.MaxPool2d(2),
+        *convolution(16, 32, 3, padding=1, activation=leaky),
+        nn.MaxPool2d(2),
+        *classifier(32, (size + 2) // 8, classes),
+    )

@@ -1,0 +1,67 @@
+"""LeNet-5 and the tutorial Net: one network, but that LeNet-5 pads its first convolution."""
+
+from torch import nn
+
+from fnet.models.blocks import Activation, classifier
+from fnet.nn import Model, from_module
+
+
+def net(
+    classes: int = 10,
+    channels: int = 3,
+    size: int = 32,
+    activation: Activation = nn.ReLU,
+    linears: int = 3,
+    softmax: bool = False,
+) -> Model:
+    """Return Net for images `[N, channels, size, size]`: 62,006 parameters at the defaults.
+
+    The network of the tutorial experiment, with which the way to DaiNet7 begins: two 5x5
+    convolutions without padding, each with activation and max pooling, then `linears` linear
+    layers (1 to 3). `softmax` adds one at the end, superfluous before a loss that has its own.
+
+    Raises:
+        ValueError: `size` is below 16, or `linears` is not 1 to 3.
+    """
+    return from_module(lambda: _module(classes, channels, size, 0, activation, linears, softmax))
+
+
+def lenet5(classes: int = 10, channels: int = 1, size: int = 28) -> Model:
+    """Return LeNet-5 for images `[N, channels, size, size]`: 61,706 parameters at the defaults.
+
+    The network of the MNIST experiment, after LeCun et al. (1998), with ReLU and max pooling in
+    place of the paper's scaled tanh and trainable subsampling.
+
+    Raises:
+        ValueError: `size` is below 12.
+    """
+    return from_module(lambda: _module(classes, channels, size, 2, nn.ReLU, 3, False))
+
+
+def _module(
+    classes: int,
+    channels: int,
+    size: int,
+    padding: int,
+    activation: Activation,
+    linears: int,
+    softmax: bool,
+) -> nn.Module:
+    side = ((size + 2 * padding - 4) // 2 - 4) // 2
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 5, padding=padding),
+        activation(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        activation(),
+        nn.MaxPool2d(2),
+        *classifier(
+            16,
+            side,
+            classes,
+            hidden=(120, 84),
+            linears=linears,
+            activation=activation,
+            softmax=softmax,
+        ),
+    )

@@ -1,0 +1,40 @@
+"""A transformation on one vector per dtype: quick to compile and to run where leaves are many."""
+
+from torch import Tensor
+
+from fnet import tree
+from fnet.optim.base import GradientTransformation, State
+from fnet.tree import Tree
+
+
+def flatten(inner: GradientTransformation) -> GradientTransformation:
+    """Return `inner` applied to all leaves at once, as one vector per dtype.
+
+    As `optax.flatten`. The results are `inner`'s, to rounding, for one that acts on each element
+    alone (sgd, adam) or on norms of the whole tree (`clip_by_global_norm`). What looks at shapes
+    or paths (`muon`, `partition`) cannot be flattened; put `flatten` inside a `partition`. The
+    vectors have the leaves sorted by path, so the order of dicts plays no part.
+
+    >>> import torch
+    >>> from fnet import optim
+    >>> params = {"b": torch.zeros(2), "a": torch.zeros(2, 3)}
+    >>> flatten(optim.sgd(0.1, momentum=0.9)).init(params)[1].trace
+    {'float32': tensor([0., 0., 0., 0., 0., 0., 0., 0.])}
+    """
+
+    def init(params: Tree) -> State:
+        return inner.init(tree.ravel(_sorted(params))[0])
+
+    def update(grads: Tree, state: State, params: Tree) -> tuple[Tree, State]:
+        flat_params = _sorted(params)
+        vectors, unravel = tree.ravel(flat_params)
+        flat_grads, _ = tree.ravel(_sorted(grads), like=flat_params)
+        updates, state = inner.update(flat_grads, state, vectors)
+        by_path = unravel(updates)
+        return tree.map_with_path(lambda path, _: by_path[path], params), state
+
+    return GradientTransformation(init, update)
+
+
+def _sorted(leaves: Tree) -> dict[str, Tensor]:
+    return dict(sorted(tree.flatten_with_path(leaves)))
