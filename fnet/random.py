@@ -40,7 +40,7 @@ def split(key: Tensor, num: int = 2) -> Tensor:
 
     >>> k_init, k_data = split(key(0))
     """
-    return torch.stack(_blocks(key, num).unbind(0), dim=-1)
+    return _blocks(key, num)
 
 
 def fold_in(key: Tensor, data: int | Tensor) -> Tensor:
@@ -57,8 +57,7 @@ def fold_in(key: Tensor, data: int | Tensor) -> Tensor:
     if data.is_floating_point() or data.is_complex():
         raise TypeError(f"data folded into a key must be integers, got {data.dtype}")
     count = data.to(torch.int64) & _MASK
-    words = _threefry2x32(*_words(key), torch.zeros_like(count), count)
-    return torch.stack(words.unbind(0), dim=-1)
+    return _threefry2x32(_checked(key), count)
 
 
 def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
@@ -67,7 +66,7 @@ def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
     >>> bits(key(0), (2,))
     tensor([4070199207, 4202968722])
     """
-    high, low = _blocks(key, math.prod(shape)).unbind(0)
+    high, low = _blocks(key, math.prod(shape)).unbind(-1)
     return (high ^ low).reshape((*key.shape[:-1], *shape))
 
 
@@ -159,7 +158,7 @@ def fast_bits(key: Tensor, shape: Sequence[int]) -> Tensor:
     >>> fast_bits(key(0), (2,)).shape
     torch.Size([2])
     """
-    high, low = (word.unsqueeze(-1) for word in _words(key))
+    high, low = _checked(key).unsqueeze(-2).unbind(-1)
     x = torch.arange(math.prod(shape), device=key.device)
     # Weyl sequence from the key's first word, one multiply-xorshift round, the second word, and
     # the two rounds of https://github.com/skeeto/hash-prospector (bias 0.107). Multipliers above
@@ -186,31 +185,31 @@ def fast_bernoulli(key: Tensor, p: float | Tensor, shape: Sequence[int]) -> Tens
     return fast_bits(key, shape) < threshold
 
 
-def _words(key: Tensor) -> tuple[Tensor, Tensor]:
+def _checked(key: Tensor) -> Tensor:
     if key.dtype != torch.int64 or key.ndim == 0 or key.shape[-1] != 2:
         raise TypeError(
             "expected a key, an int64 tensor [..., 2] made by fnet.random.key, "
             f"got {key.dtype} of shape {tuple(key.shape)}"
         )
-    return key[..., 0], key[..., 1]
+    return key
 
 
 def _blocks(key: Tensor, n: int) -> Tensor:
-    """Return the words [2, ..., n] of the blocks 0 ... n - 1 of each key."""
-    high, low = _words(key)
-    count = torch.arange(n, device=key.device)
-    return _threefry2x32(high.unsqueeze(-1), low.unsqueeze(-1), torch.zeros_like(count), count)
+    """Return the words [..., n, 2] of the blocks 0 ... n - 1 of each key."""
+    return _threefry2x32(_checked(key).unsqueeze(-2), torch.arange(n, device=key.device))
 
 
 # One node for the compiler: traced into a training step, 20 rounds take minutes to compile.
 @torch.library.custom_op("fnet::threefry2x32", mutates_args=())
-def _threefry2x32(k0: Tensor, k1: Tensor, x0: Tensor, x1: Tensor) -> Tensor:
-    """Return the words [2, ...] of the blocks; keys and counters broadcast."""
-    words = torch.broadcast_tensors(k0, k1, x0, x1)
-    if k0.device.type != "cpu":
-        return torch.stack(_rounds(*words))
+def _threefry2x32(key: Tensor, count: Tensor) -> Tensor:
+    """Return the words [..., 2] of the blocks (0, count); keys [..., 2] and counts broadcast."""
+    k0, k1, x1 = torch.broadcast_tensors(*key.unbind(-1), count)
+    x0 = torch.zeros_like(x1)
+    if key.device.type != "cpu":
+        return torch.stack(_rounds(k0, k1, x0, x1), dim=-1)
     # NumPy starts an operation in a third of torch's time, and keys are few.
-    return torch.from_numpy(np.stack(_rounds(*(word.numpy() for word in words))))
+    words = _rounds(*(word.numpy() for word in (k0, k1, x0, x1)))
+    return torch.from_numpy(np.stack(words, axis=-1))
 
 
 def _rounds(k0: Any, k1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
@@ -232,23 +231,27 @@ def _rounds(k0: Any, k1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
 
 
 @_threefry2x32.register_fake
-def _threefry2x32_like(k0: Tensor, k1: Tensor, x0: Tensor, x1: Tensor) -> Tensor:
-    shape = torch.broadcast_shapes(k0.shape, k1.shape, x0.shape, x1.shape)
-    return k0.new_empty((2, *shape))
+def _threefry2x32_like(key: Tensor, count: Tensor) -> Tensor:
+    return key.new_empty((*torch.broadcast_shapes(key.shape[:-1], count.shape), 2))
 
 
 @_threefry2x32.register_vmap
 def _threefry2x32_vmap(
-    info: Any, in_dims: tuple[int | None, ...], *words: Tensor
+    info: Any, in_dims: tuple[int | None, int | None], key: Tensor, count: Tensor
 ) -> tuple[Tensor, int]:
-    ndim = max(word.ndim - (dim is not None) for word, dim in zip(words, in_dims, strict=True))
-    aligned = []
-    for word, dim in zip(words, in_dims, strict=True):
-        if dim is not None:
-            word = word.movedim(dim, 0)
-            word = word.reshape(word.shape[0], *[1] * (ndim + 1 - word.ndim), *word.shape[1:])
-        aligned.append(word)
-    return _threefry2x32(*aligned), 1
+    key_dim, count_dim = in_dims
+    ndim = max(key.ndim - 1 - (key_dim is not None), count.ndim - (count_dim is not None))
+    if key_dim is not None:
+        key = _lead(key, key_dim, ndim + 2)
+    if count_dim is not None:
+        count = _lead(count, count_dim, ndim + 1)
+    return _threefry2x32(key, count), 0
+
+
+def _lead(tensor: Tensor, dim: int, ndim: int) -> Tensor:
+    """Return the tensor with this dimension first, and as many of size 1 after it as are missing."""
+    tensor = tensor.movedim(dim, 0)
+    return tensor.reshape(tensor.shape[0], *[1] * (ndim - tensor.ndim), *tensor.shape[1:])
 
 
 def _float32(value: float | Tensor) -> Any:

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from fnet.nn.dropout import KeyedDropout, keyed
+from fnet.nn.norm import opaque_norm
+from fnet.nn.pool import opaque_pool
 
 
 class ModelError(Exception):
@@ -15,6 +17,8 @@ class ModelError(Exception):
 def skeleton(make: Callable[[], nn.Module]) -> nn.Module:
     """Return `make()` on the meta device, with keyed layers in place of those that draw masks.
 
+    Batch norms and max poolings are replaced by their opaque twins, of the same numbers.
+
     `functional_call` gives it tensors again. The global random state is what it was before.
 
     Raises:
@@ -23,10 +27,11 @@ def skeleton(make: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         module = make()
     for name, layer in list(module.named_modules()):
-        replacement = keyed(layer)
+        replacement = keyed(layer) or opaque_norm(layer) or opaque_pool(layer)
         if replacement is not None:
             parent, _, attribute = name.rpartition(".")
             setattr(module.get_submodule(parent), attribute, replacement)
+            layer = replacement
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             if layer.momentum is None:
                 raise ModelError(

@@ -1,5 +1,8 @@
 """A transformation on one vector per dtype: quick to compile and to run where leaves are many."""
 
+import functools
+
+import torch
 from torch import Tensor
 
 from fnet import tree
@@ -15,7 +18,6 @@ def flatten(inner: GradientTransformation) -> GradientTransformation:
     or paths (`muon`, `partition`) cannot be flattened; put `flatten` inside a `partition`. The
     vectors have the leaves sorted by path, so the order of dicts plays no part.
 
-    >>> import torch
     >>> from fnet import optim
     >>> params = {"b": torch.zeros(2), "a": torch.zeros(2, 3)}
     >>> flatten(optim.sgd(0.1, momentum=0.9)).init(params)[1].trace
@@ -23,18 +25,45 @@ def flatten(inner: GradientTransformation) -> GradientTransformation:
     """
 
     def init(params: Tree) -> State:
-        return inner.init(tree.ravel(_sorted(params))[0])
+        return inner.init(_ravel(_sorted(params))[0])
 
     def update(grads: Tree, state: State, params: Tree) -> tuple[Tree, State]:
         flat_params = _sorted(params)
-        vectors, unravel = tree.ravel(flat_params)
-        flat_grads, _ = tree.ravel(_sorted(grads), like=flat_params)
+        vectors, unravel = _ravel(flat_params)
+        flat_grads, _ = _ravel(_sorted(grads), like=flat_params)
         updates, state = inner.update(flat_grads, state, vectors)
-        by_path = unravel(updates)
+        # Held once more: a compiler would work out the updates again, leaf by leaf.
+        by_path = unravel(tree.map(lambda vector: _concatenate([vector]), updates))
         return tree.map_with_path(lambda path, _: by_path[path], params), state
 
     return GradientTransformation(init, update)
 
 
+@torch.library.custom_op("fnet::concatenate", mutates_args=())
+def _concatenate(pieces: list[Tensor]) -> Tensor:
+    """Return the vectors as one. Opaque: a compiler would write a loop for each of them."""
+    return torch.cat(pieces)
+
+
+@_concatenate.register_fake
+def _fake(pieces: list[Tensor]) -> Tensor:
+    return pieces[0].new_empty(sum([len(piece) for piece in pieces]))
+
+
+@_concatenate.register_vmap
+def _mapped(
+    info: object, in_dims: tuple[list[int | None]], pieces: list[Tensor]
+) -> tuple[Tensor, int]:
+    size = info.batch_size  # type: ignore[attr-defined]
+    rows = [
+        piece.expand(size, -1) if dim is None else piece.movedim(dim, 0)
+        for piece, dim in zip(pieces, in_dims[0], strict=True)
+    ]
+    return torch.cat(rows, dim=1), 0
+
+
 def _sorted(leaves: Tree) -> dict[str, Tensor]:
     return dict(sorted(tree.flatten_with_path(leaves)))
+
+
+_ravel = functools.partial(tree.ravel, concatenate=_concatenate)

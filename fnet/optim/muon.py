@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fnet import tree
 from fnet.optim.base import GradientTransformation, chain, stateless
+from fnet.optim.flatten import flatten
 from fnet.optim.hyper import Hyper
 from fnet.optim.learning_rate import scale_by_learning_rate
 from fnet.optim.sgd import trace
@@ -22,13 +23,6 @@ def newton_schulz(matrix: Tensor, steps: int = 5) -> Tensor:
     columns]`); bfloat16 is enough. A matrix of zeros stays what it is. Quintic iteration and
     coefficients: Keller Jordan, "Muon", 2024 (kellerjordan.github.io/posts/muon).
     """
-    return _newton_schulz(matrix, steps)
-
-
-# One node for the compiler: matrix products gain nothing from it, and unrolled for every shape of
-# a network they take it longer than the rest of the step.
-@torch.library.custom_op("fnet::newton_schulz", mutates_args=())
-def _newton_schulz(matrix: Tensor, steps: int) -> Tensor:
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.shape[-2] <= matrix.shape[-1]
     x = matrix if wide else matrix.mT
@@ -36,19 +30,33 @@ def _newton_schulz(matrix: Tensor, steps: int) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x if wide else x.mT).contiguous()
+    return x if wide else x.mT
 
 
-@_newton_schulz.register_fake
-def _newton_schulz_like(matrix: Tensor, steps: int) -> Tensor:
-    return matrix.new_empty(matrix.shape)
+# One node for the compiler: matrix products gain nothing from it, and unrolled for every shape of
+# a network they take it longer than the rest of the step.
+@torch.library.custom_op("fnet::orthogonal", mutates_args=())
+def _orthogonal(leaf: Tensor, steps: int, batch: int) -> Tensor:
+    """Return each `[out, in, ...]` as a semi-orthogonal matrix, scaled, laid out as the leaf.
+
+    `batch` is the number of dimensions that come before.
+    """
+    matrix = leaf.flatten(batch + 1)
+    rows, columns = matrix.shape[-2:]
+    scaled = newton_schulz(matrix, steps) * max(1.0, rows / columns) ** 0.5
+    return torch.empty_like(leaf).copy_(scaled.reshape(leaf.shape))
 
 
-@_newton_schulz.register_vmap
-def _newton_schulz_vmap(
-    info: Any, in_dims: tuple[int | None, None], matrix: Tensor, steps: int
+@_orthogonal.register_fake
+def _orthogonal_fake(leaf: Tensor, steps: int, batch: int) -> Tensor:
+    return torch.empty_like(leaf)
+
+
+@_orthogonal.register_vmap
+def _orthogonal_vmap(
+    info: Any, in_dims: tuple[int | None, None, None], leaf: Tensor, steps: int, batch: int
 ) -> tuple[Tensor, int]:
-    return _newton_schulz(matrix.movedim(in_dims[0] or 0, 0), steps), 0
+    return _orthogonal(leaf.movedim(in_dims[0] or 0, 0), steps, batch + 1), 0
 
 
 def orthogonalize(ns_steps: int = 5) -> GradientTransformation:
@@ -63,11 +71,7 @@ def orthogonalize(ns_steps: int = 5) -> GradientTransformation:
 
     def one(path: str, leaf: Tensor) -> Tensor:
         _check_matrix(path, leaf)
-        matrix = leaf.flatten(1)
-        rows, columns = matrix.shape
-        scaled = newton_schulz(matrix, ns_steps) * max(1.0, rows / columns) ** 0.5
-        # The sum with zeros brings back the strides of the leaf (channels last, say).
-        return torch.zeros_like(leaf) + scaled.view_as(leaf)
+        return _orthogonal(leaf, ns_steps, 0)
 
     transform = stateless(lambda grads, params: tree.map_with_path(one, grads))
 
@@ -112,10 +116,11 @@ def muon(
         ValueError: by `init` and `update`, for a leaf with fewer than two dimensions.
     """
     return chain(
-        trace(momentum, nesterov=nesterov),
+        flatten(trace(momentum, nesterov=nesterov)),
         orthogonalize(ns_steps),
-        add_decayed_weights(weight_decay),
-        scale_by_learning_rate(learning_rate),
+        flatten(
+            chain(add_decayed_weights(weight_decay), scale_by_learning_rate(learning_rate)),
+        ),
     )
 
 

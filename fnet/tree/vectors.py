@@ -22,7 +22,9 @@ View: TypeAlias = tuple[int, tuple[int, ...], tuple[int, ...] | None]
 Layout: TypeAlias = tuple[tuple[str, tuple[View, ...]], ...]
 
 
-def ravel(tree: Tree, like: Tree = None) -> tuple[Vectors, Callable[[Vectors], Tree]]:
+def ravel(
+    tree: Tree, like: Tree = None, *, concatenate: Callable[[list[Tensor]], Tensor] = torch.cat
+) -> tuple[Vectors, Callable[[Vectors], Tree]]:
     """Return the elements as one vector per dtype, and the function that makes the tree again.
 
     The vectors are copies, named by dtype: {"float32": [n], ...}. `unravel(vectors)` returns views
@@ -32,7 +34,8 @@ def ravel(tree: Tree, like: Tree = None) -> tuple[Vectors, Callable[[Vectors], T
 
     Two trees' vectors correspond only if they are laid out alike: `ravel(grads, like=params)`
     takes the order of dict keys and of memory, and what `unravel` returns, from `params`, whose
-    shapes and dtypes must match. As `jax.flatten_util.ravel_pytree`, but dtypes stay apart.
+    shapes and dtypes must match. `concatenate` joins the leaves' elements, each `[n]`. As
+    `jax.flatten_util.ravel_pytree`, but dtypes stay apart.
 
     >>> vectors, unravel = ravel({"weight": torch.ones(2, 2), "bias": torch.zeros(2)})
     >>> vectors
@@ -52,7 +55,7 @@ def ravel(tree: Tree, like: Tree = None) -> tuple[Vectors, Callable[[Vectors], T
         places.setdefault(_dtype(leaf), []).append(place)
     orders = [_memory_order(leaf) for leaf in models]
     vectors = {
-        dtype: torch.cat([values[i].permute(orders[i]).reshape(-1) for i in group])
+        dtype: concatenate([values[i].permute(orders[i]).reshape(-1) for i in group])
         for dtype, group in places.items()
     }
     layout = tuple(
