@@ -24,6 +24,9 @@ class Config:
     """The seed of everything random."""
     limit: int | None = None
     """How many training images to use (all by default), each class in proportion."""
+    validation: float = 0.0
+    """The share of the training images, each class in proportion, that is held out to choose the
+    best epoch on; 0: it is chosen on the test images, as the authors did."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     precision: Precision = "auto"
@@ -42,6 +45,8 @@ class Config:
                 raise ConfigError(f"{option(name)} is at least 1; got {getattr(self, name)}")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit is at least 1; got {self.limit}")
+        if not 0 <= self.validation < 1:
+            raise ConfigError(f"--validation is at least 0 and below 1; got {self.validation}")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"--seed is between 0 and {2**32 - 1}; got {self.seed}")
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fnet.data import Augment, Normalize
+from fnet.data import Augment, Preprocess
 from fnet.losses import Loss
 from fnet.nn import Model, Params
-from fnet.optim import GradientTransformation
+from fnet.optim import GradientTransformation, Plateau
 from fnet.splits import Splits
 from fnet.tree import Tree
 
@@ -25,17 +25,17 @@ class Experiment:
         eval_params: `(params, opt_state) -> Params` that are evaluated, kept as best and saved;
             averages of weights override it.
         learning_rate: the name under which `get_hyper` finds the rate to log.
-        reported: figures of the original author by name, to print beside the measured ones.
+        plateau: reduces the learning rate after an epoch, by the epoch's train loss, or None.
     """
 
     model: Model
     tx: GradientTransformation
     loss: Loss
-    preprocess: Normalize
+    preprocess: Preprocess
     augment: Augment | None = None
     eval_params: Callable[[Params, Tree], Params] = lambda params, opt_state: params
     learning_rate: str = "learning_rate"
-    reported: Mapping[str, str] = field(default_factory=dict)
+    plateau: Plateau | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Recipe:
         data: the data set that `--data auto` stands for.
         variants: configs by name; "default" is the one a user wants first.
         build: `(config, splits) -> Experiment`, pure.
+        reported: the original author's figures by variant and name, to print beside the measured
+            ones: "test accuracy, final", "test accuracy, best epoch", "train accuracy, final".
     """
 
     name: str
@@ -55,3 +57,4 @@ class Recipe:
     data: str
     variants: Mapping[str, Any]
     build: Callable[[Any, Splits], Experiment]
+    reported: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fnet.operation import operation
+
 _MASK = 0xFFFFFFFF
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _FAST_BITS = 24
@@ -199,9 +201,7 @@ def _blocks(key: Tensor, n: int) -> Tensor:
     return _threefry2x32(_checked(key).unsqueeze(-2), torch.arange(n, device=key.device))
 
 
-# One node for the compiler: traced into a training step, 20 rounds take minutes to compile.
-@torch.library.custom_op("fnet::threefry2x32", mutates_args=())
-def _threefry2x32(key: Tensor, count: Tensor) -> Tensor:
+def _threefry_kernel(key: Tensor, count: Tensor) -> Tensor:
     """Return the words [..., 2] of the blocks (0, count); keys [..., 2] and counts broadcast."""
     k0, k1, x1 = torch.broadcast_tensors(*key.unbind(-1), count)
     x0 = torch.zeros_like(x1)
@@ -230,13 +230,7 @@ def _rounds(k0: Any, k1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
     return x0 & _MASK, x1
 
 
-@_threefry2x32.register_fake
-def _threefry2x32_like(key: Tensor, count: Tensor) -> Tensor:
-    return key.new_empty((*torch.broadcast_shapes(key.shape[:-1], count.shape), 2))
-
-
-@_threefry2x32.register_vmap
-def _threefry2x32_vmap(
+def _threefry_many(
     info: Any, in_dims: tuple[int | None, int | None], key: Tensor, count: Tensor
 ) -> tuple[Tensor, int]:
     key_dim, count_dim = in_dims
@@ -249,9 +243,21 @@ def _threefry2x32_vmap(
 
 
 def _lead(tensor: Tensor, dim: int, ndim: int) -> Tensor:
-    """Return the tensor with this dimension first, and as many of size 1 after it as are missing."""
+    """Return the tensor with this dimension first, then as many of size 1 as it lacks."""
     tensor = tensor.movedim(dim, 0)
     return tensor.reshape(tensor.shape[0], *[1] * (ndim - tensor.ndim), *tensor.shape[1:])
+
+
+# Opaque: traced into a training step, 20 rounds take minutes to compile.
+_threefry2x32 = operation(
+    "threefry2x32",
+    "(Tensor key, Tensor count) -> Tensor",
+    kernel=_threefry_kernel,
+    fake=lambda key, count: key.new_empty(
+        (*torch.broadcast_shapes(key.shape[:-1], count.shape), 2)
+    ),
+    vmap=_threefry_many,
+)
 
 
 def _float32(value: float | Tensor) -> Any:

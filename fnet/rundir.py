@@ -18,29 +18,33 @@ from fnet.environment import ConfigError
 from fnet.nn import Model, Params
 
 
+def new_directory(out: Path, name: str) -> Path:
+    """Make `out/name`, or `out/name-2`, `out/name-3`, ... where that is taken, and return it.
+
+    Raises:
+        ConfigError: the directory cannot be made.
+    """
+    number = 1
+    while True:
+        path = out / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            if not out.is_dir():
+                raise ConfigError(f"--out {out} is not a directory") from None
+            number += 1
+        except OSError as error:
+            raise ConfigError(
+                f"cannot make a run directory in --out {out}: {error.strerror}"
+            ) from None
+
+
 class RunDirectory:
-    """A new directory for one run, with a name that no other run has."""
+    """A new directory for one run, with a name that no other run has (see `new_directory`)."""
 
     def __init__(self, out: Path, name: str) -> None:
-        """Make `out/name`, or `out/name-2`, `out/name-3`, ... where that is taken.
-
-        Raises:
-            ConfigError: the directory cannot be made.
-        """
-        number = 1
-        while True:
-            self.path = out / (name if number == 1 else f"{name}-{number}")
-            try:
-                self.path.mkdir(parents=True)
-                return
-            except FileExistsError:
-                if not out.is_dir():
-                    raise ConfigError(f"--out {out} is not a directory") from None
-                number += 1
-            except OSError as error:
-                raise ConfigError(
-                    f"cannot make a run directory in --out {out}: {error.strerror}"
-                ) from None
+        self.path = new_directory(out, name)
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
         """Write one of the JSON files."""

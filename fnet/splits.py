@@ -14,10 +14,11 @@ STAND_IN_EPOCHS = 2
 
 @dataclass(frozen=True)
 class Splits:
-    """The images to train on and the images to test on."""
+    """The images to train on, to test on, and to choose the best epoch on (None: the test's)."""
 
     train: Dataset
     test: Dataset
+    validation: Dataset | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -33,7 +34,7 @@ def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Sp
     back is then that of a short run. Any other `--data` is that or nothing.
 
     Raises:
-        ConfigError: the limit or the batch size does not fit the data.
+        ConfigError: the limit, the validation share or the batch size does not fit the data.
         DataError: the data cannot be had, or is not as expected.
     """
     stand_in = False
@@ -51,15 +52,28 @@ def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Sp
             title=f"{name} cannot be had",
         )
         splits = _load(STAND_IN, config, display)
-    for option, size in (("--limit", config.limit), ("--batch-size", config.batch_size)):
-        if size is not None and size > len(splits.train):
+    if config.limit is not None:
+        _require_at_most("--limit", config.limit, splits.train)
+        splits = replace(splits, train=splits.train.take(config.limit))
+    if config.validation:
+        held_out = round(config.validation * len(splits.train))
+        if not 1 <= held_out < len(splits.train):
             raise ConfigError(
-                f"{option} {size} is more than the {len(splits.train)} training images of "
-                f"{splits.train.name}: give at most that many"
+                f"--validation {config.validation} of {len(splits.train)} training images is "
+                f"{held_out}: hold out at least one image, and leave at least one"
             )
-        if option == "--limit" and size is not None:
-            splits = replace(splits, train=splits.train.take(size))
+        train, validation = splits.train.hold_out(held_out)
+        splits = replace(splits, train=train, validation=validation)
+    _require_at_most("--batch-size", config.batch_size, splits.train)
     return config, splits, stand_in
+
+
+def _require_at_most(option: str, size: int, train: Dataset) -> None:
+    if size > len(train):
+        raise ConfigError(
+            f"{option} {size} is more than the {len(train)} training images of {train.name}: "
+            "give at most that many"
+        )
 
 
 def _load(name: str, config: Config, display: Display) -> Splits:

@@ -1,4 +1,8 @@
 import pytest
+from PIL import Image
+
+from fnet import cli, data, random
+from recipes import dainet7
 
 
 @pytest.fixture(autouse=True)
@@ -6,3 +10,28 @@ def _directories_of_its_own(tmp_path_factory, monkeypatch):
     """No test reads or writes the user's data and caches, and none downloads into them."""
     monkeypatch.setenv("FNET_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("FNET_DATA", str(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """A data set as a folder: of each of ten classes 8 training and 4 test images, 32 x 32 PNGs."""
+    root = tmp_path_factory.mktemp("data") / "drawings"
+    drawn = data.shapes(random.key(0), 120)
+    for place, (image, label) in enumerate(zip(drawn.images, drawn.labels.tolist(), strict=True)):
+        folder = root / ("train" if place < 80 else "test") / drawn.classes[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{place:03}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory, image_folder):
+    """The directory of a run of two steps on `image_folder`: to read or copy, not to change."""
+    out = tmp_path_factory.mktemp("runs")
+    options = ["--data", str(image_folder), "--limit", "64", "--out", str(out)]
+    # The same numbers on every machine, in every test.
+    options += ["--device", "cpu", "--precision", "fp32"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FNET_CACHE", str(tmp_path_factory.mktemp("cache")))
+        assert cli.main(dainet7.RECIPE, ["--variant", "smoke", *options]) == 0
+    return out / "dainet7-smoke-s0"

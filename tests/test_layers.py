@@ -7,16 +7,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["tree", "allocator"],
+    ["tree", "allocator", "operation"],
     ["random"],
     ["losses", "metrics", "optim", "nn"],
     ["models", "data"],
-    ["step"],
+    ["step", "evaluation", "fetch"],
     ["loop", "environment"],
-    ["checkpoint", "config", "display"],
-    ["rundir", "splits"],
+    ["checkpoint", "config", "display", "tables"],
+    ["rundir", "splits", "plots"],
     ["experiment"],
-    ["train"],
+    ["trainer"],
+    ["train", "run"],
+    ["tool", "study"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

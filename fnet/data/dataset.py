@@ -74,6 +74,24 @@ class Dataset:
             raise ValueError(
                 f"cannot take {n} images: {self.name!r} has {len(self)}, ask for 1 to {len(self)}"
             )
+        return self._select(self._stratified()[:n])
+
+    def hold_out(self, n: int) -> tuple["Dataset", "Dataset"]:
+        """Return the images without `take(n)`, and those: to train on, and to validate on.
+
+        Raises:
+            ValueError: n is below 1, or leaves no image to train on.
+        """
+        if not 1 <= n < len(self):
+            raise ValueError(
+                f"cannot hold out {n} images: {self.name!r} has {len(self)}, hold out 1 to "
+                f"{len(self) - 1}"
+            )
+        order = self._stratified()
+        return self._select(order[n:]), self._select(order[:n])
+
+    def _stratified(self) -> Tensor:
+        """Return the places of the images in an order whose every start has all classes alike."""
         labels = self.labels.cpu()
         shuffled = random.permutation(random.key(0), len(self))
         # An image's place in its class, from 0 to 1: the n smallest hold the same share of each.
@@ -81,7 +99,9 @@ class Dataset:
         for label in range(len(self.classes)):
             members = shuffled[labels[shuffled] == label]
             place[members] = (torch.arange(len(members)) + 0.5).double() / len(members)
-        chosen = shuffled[torch.argsort(place[shuffled], stable=True)[:n]]
+        return shuffled[torch.argsort(place[shuffled], stable=True)]
+
+    def _select(self, chosen: Tensor) -> "Dataset":
         index = chosen.sort().values.to(self.device)
         return replace(self, images=rows(self.images, index), labels=self.labels[index])
 

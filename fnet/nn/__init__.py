@@ -6,17 +6,21 @@ from fnet.nn.export import from_state_dict, to_module
 from fnet.nn.init import Initializer, kaiming_normal, kaiming_uniform, xavier_normal, xavier_uniform
 from fnet.nn.model import Model, Params
 from fnet.nn.skeleton import ModelError
+from fnet.nn.summary import Layer, Summary, summary
 
 __all__ = [
     "Initializer",
+    "Layer",
     "Model",
     "ModelError",
     "Params",
+    "Summary",
     "check",
     "from_module",
     "from_state_dict",
     "kaiming_normal",
     "kaiming_uniform",
+    "summary",
     "to_module",
     "xavier_normal",
     "xavier_uniform",

@@ -1,11 +1,11 @@
-"""Batch norm in training mode as one library call; see `fnet.nn.opaque`."""
+"""Batch norm in training mode as one library call; see `fnet.operation`."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fnet.nn.opaque import as_laid_out, operation
+from fnet.operation import as_laid_out, operation
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -52,7 +52,7 @@ class _BatchNorm(torch.autograd.Function):
         return *_backward(grad, *ctx.saved_tensors, ctx.eps), None, None, None, None
 
 
-def _cpu(
+def _compute(
     x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
 ) -> tuple[Tensor, ...]:
     mean, var = mean.clone(), var.clone()
@@ -60,7 +60,7 @@ def _cpu(
     return as_laid_out(y, x), mean, var, *own
 
 
-def _cpu_backward(
+def _compute_backward(
     grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse_std: Tensor, eps: float
 ) -> tuple[Tensor, ...]:
     grad_x, *others = torch.ops.aten.native_batch_norm_backward(
@@ -101,7 +101,7 @@ _forward = operation(
     "batch_norm",
     "(Tensor x, Tensor weight, Tensor bias, Tensor mean, Tensor var, float momentum, float eps) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    cpu=_cpu,
+    kernel=_compute,
     fake=lambda x, weight, bias, mean, *_: (
         torch.empty_like(x),
         *[torch.empty_like(mean) for _ in range(4)],
@@ -112,7 +112,7 @@ _backward = operation(
     "batch_norm_backward",
     "(Tensor grad, Tensor x, Tensor weight, Tensor mean, Tensor inverse_std, float eps) "
     "-> (Tensor, Tensor, Tensor)",
-    cpu=_cpu_backward,
+    kernel=_compute_backward,
     fake=lambda grad, x, weight, *_: (
         torch.empty_like(x),
         torch.empty_like(weight),

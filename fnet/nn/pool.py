@@ -1,11 +1,11 @@
-"""Max pooling in training mode as one library call; see `fnet.nn.opaque`."""
+"""Max pooling in training mode as one library call; see `fnet.operation`."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fnet.nn.opaque import as_laid_out, operation
+from fnet.operation import as_laid_out, operation
 
 
 class MaxPool2d(nn.MaxPool2d):
@@ -52,7 +52,7 @@ class _MaxPool(torch.autograd.Function):
         return _backward(grad, x, places, *ctx.window), None, None, None, None, None
 
 
-def _cpu_backward(grad: Tensor, x: Tensor, places: Tensor, *window: Any) -> Tensor:
+def _compute_backward(grad: Tensor, x: Tensor, places: Tensor, *window: Any) -> Tensor:
     grad_x = torch.ops.aten.max_pool2d_with_indices_backward(grad, x, *window, places)
     return as_laid_out(grad_x, x)
 
@@ -77,14 +77,14 @@ _WINDOW = "int[] kernel, int[] stride, int[] padding, int[] dilation, bool ceil_
 _forward = operation(
     "max_pool2d",
     f"(Tensor x, {_WINDOW}) -> (Tensor, Tensor)",
-    cpu=torch.ops.aten.max_pool2d_with_indices.default,
+    kernel=torch.ops.aten.max_pool2d_with_indices.default,
     fake=torch.ops.aten.max_pool2d_with_indices.default,
     vmap=_vmap,
 )
 _backward = operation(
     "max_pool2d_backward",
     f"(Tensor grad, Tensor x, Tensor places, {_WINDOW}) -> Tensor",
-    cpu=_cpu_backward,
+    kernel=_compute_backward,
     fake=lambda grad, x, *_: torch.empty_like(x),
     vmap=_vmap_backward,
 )

@@ -1,11 +1,13 @@
 """A transformation on one vector per dtype: quick to compile and to run where leaves are many."""
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fnet import tree
+from fnet.operation import operation
 from fnet.optim.base import GradientTransformation, State
 from fnet.tree import Tree
 
@@ -39,27 +41,22 @@ def flatten(inner: GradientTransformation) -> GradientTransformation:
     return GradientTransformation(init, update)
 
 
-@torch.library.custom_op("fnet::concatenate", mutates_args=())
-def _concatenate(pieces: list[Tensor]) -> Tensor:
-    """Return the vectors as one. Opaque: a compiler would write a loop for each of them."""
-    return torch.cat(pieces)
-
-
-@_concatenate.register_fake
-def _fake(pieces: list[Tensor]) -> Tensor:
-    return pieces[0].new_empty(sum([len(piece) for piece in pieces]))
-
-
-@_concatenate.register_vmap
-def _mapped(
-    info: object, in_dims: tuple[list[int | None]], pieces: list[Tensor]
-) -> tuple[Tensor, int]:
-    size = info.batch_size  # type: ignore[attr-defined]
+def _concatenate_many(info: Any, in_dims: Any, pieces: list[Tensor]) -> tuple[Tensor, int]:
     rows = [
-        piece.expand(size, -1) if dim is None else piece.movedim(dim, 0)
+        piece.expand(info.batch_size, -1) if dim is None else piece.movedim(dim, 0)
         for piece, dim in zip(pieces, in_dims[0], strict=True)
     ]
     return torch.cat(rows, dim=1), 0
+
+
+# Opaque: a compiler would write a loop for each of the pieces.
+_concatenate = operation(
+    "concatenate",
+    "(Tensor[] pieces) -> Tensor",
+    kernel=torch.cat,
+    fake=lambda pieces: pieces[0].new_empty(sum([len(piece) for piece in pieces])),
+    vmap=_concatenate_many,
+)
 
 
 def _sorted(leaves: Tree) -> dict[str, Tensor]:

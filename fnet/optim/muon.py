@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fnet import tree
+from fnet.operation import operation
 from fnet.optim.base import GradientTransformation, chain, stateless
 from fnet.optim.flatten import flatten
 from fnet.optim.hyper import Hyper
@@ -33,10 +34,7 @@ def newton_schulz(matrix: Tensor, steps: int = 5) -> Tensor:
     return x if wide else x.mT
 
 
-# One node for the compiler: matrix products gain nothing from it, and unrolled for every shape of
-# a network they take it longer than the rest of the step.
-@torch.library.custom_op("fnet::orthogonal", mutates_args=())
-def _orthogonal(leaf: Tensor, steps: int, batch: int) -> Tensor:
+def _orthogonal_kernel(leaf: Tensor, steps: int, batch: int) -> Tensor:
     """Return each `[out, in, ...]` as a semi-orthogonal matrix, scaled, laid out as the leaf.
 
     `batch` is the number of dimensions that come before.
@@ -47,16 +45,21 @@ def _orthogonal(leaf: Tensor, steps: int, batch: int) -> Tensor:
     return torch.empty_like(leaf).copy_(scaled.reshape(leaf.shape))
 
 
-@_orthogonal.register_fake
-def _orthogonal_fake(leaf: Tensor, steps: int, batch: int) -> Tensor:
-    return torch.empty_like(leaf)
-
-
-@_orthogonal.register_vmap
-def _orthogonal_vmap(
+def _orthogonal_many(
     info: Any, in_dims: tuple[int | None, None, None], leaf: Tensor, steps: int, batch: int
 ) -> tuple[Tensor, int]:
     return _orthogonal(leaf.movedim(in_dims[0] or 0, 0), steps, batch + 1), 0
+
+
+# Opaque: matrix products gain nothing from a compiler, and unrolled for every shape of a network
+# they take it longer than the rest of the step.
+_orthogonal = operation(
+    "orthogonal",
+    "(Tensor leaf, int steps, int batch) -> Tensor",
+    kernel=_orthogonal_kernel,
+    fake=lambda leaf, steps, batch: torch.empty_like(leaf),
+    vmap=_orthogonal_many,
+)
 
 
 def orthogonalize(ns_steps: int = 5) -> GradientTransformation:

@@ -1,7 +1,7 @@
-"""Operations that stay one library call in a compiled step: PyTorch's own kernels, on the CPU.
+"""Operations that are one library call in a compiled step: the compiler does not look inside.
 
-What a compiler makes of a batch norm or a max pooling in training mode, forward and backward, is
-slower there than PyTorch's kernels, and takes seconds a layer to compile.
+Some things it makes worse: batch norms and max poolings in training mode on the CPU, random keys,
+matrix iterations and copies of many leaves become slower, or take seconds each to compile.
 """
 
 from collections.abc import Callable
@@ -14,22 +14,22 @@ Operation = Callable[..., Any]
 
 
 def operation(
-    name: str, schema: str, *, cpu: Operation, fake: Operation, vmap: Operation
+    name: str, schema: str, *, kernel: Operation, fake: Operation, vmap: Operation
 ) -> Operation:
     """Return the operation `fnet::name`, which has no gradient of its own.
 
-    `torch.library.custom_op` would give it one, and that refuses `torch.func.grad`: a
-    `torch.autograd.Function` around two of these has both.
+    `torch.library.custom_op` would give it one, and that refuses `torch.func.grad` (a
+    `torch.autograd.Function` around two of these has both), and starts ten times as slowly.
 
     Args:
         name: of the operation.
         schema: its arguments and results, as `torch.library.define` takes them.
-        cpu: computes it.
+        kernel: computes it, on any device; its results share no memory with its arguments.
         fake: makes empty results of the right shapes, dtypes and strides.
         vmap: `(info, in_dims, *args) -> (results, out_dims)`, as `torch.library.register_vmap`.
     """
     torch.library.define(f"fnet::{name}", schema)
-    torch.library.impl(f"fnet::{name}", "CPU", cpu)
+    torch.library.impl(f"fnet::{name}", "CompositeExplicitAutograd", kernel)
     torch.library.register_fake(f"fnet::{name}", fake)
     torch.library.register_vmap(f"fnet::{name}", vmap)
     return getattr(torch.ops.fnet, name).default

@@ -1,0 +1,68 @@
+"""Which class is taken for which."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from fnet.plots.style import LIGHT, label, new_axes, new_figure
+
+_NUMBERED = 20  # classes at most, for numbers in the cells
+
+
+def confusion(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
+    """Return a confusion matrix as a figure: a row for each true class, a column for the predicted.
+
+    A cell's colour is its share of the images of the true class, on a scale that keeps rare
+    mistakes visible; its number (up to 20 classes) is the count.
+
+    Args:
+        matrix: counts `[classes, classes]`, `matrix[true, predicted]`.
+        classes: their names.
+
+    Raises:
+        ValueError: the matrix is not square, or has not a row for each class.
+    """
+    counts = np.asarray(matrix)
+    n = len(classes)
+    if counts.shape != (n, n):
+        raise ValueError(
+            f"the matrix is {list(counts.shape)}, expected {[n, n]}: a row and a column for each "
+            "class"
+        )
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = 100 * counts / np.maximum(totals, 1)
+    side = max(0.5 * min(n, _NUMBERED), min(0.1 * n, 20))  # inches
+    figure = new_figure(side + 3.5, side + 2.5)
+    axes = new_axes(figure, 111)
+    axes.grid(False)
+    norm = PowerNorm(0.5, vmin=0, vmax=100)
+    image = axes.imshow(shares, cmap="cividis", norm=norm)
+    bar = figure.colorbar(image, ax=axes, ticks=[0, 1, 5, 10, 25, 50, 75, 100], shrink=0.8)
+    bar.set_label("of the true class (%)", color=LIGHT.ink)
+    bar.ax.tick_params(color=LIGHT.ink, labelcolor=LIGHT.ink)
+    bar.outline.set_edgecolor(LIGHT.ink)
+    names = [label(name, 20) for name in classes]
+    size = min(9, 0.75 * 72 * side / n)  # points
+    tilt: Any = {"rotation": 45 if n <= _NUMBERED else 90, "rotation_mode": "anchor"}
+    axes.set_xticks(range(n), names, ha="right", va="center", size=size, **tilt)
+    axes.set_yticks(range(n), names, size=size)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    if n <= _NUMBERED:
+        for true, predicted in np.ndindex(n, n):
+            if counts[true, predicted]:
+                dark = shares[true, predicted] < 36  # the middle of the colours
+                axes.text(
+                    predicted,
+                    true,
+                    f"{counts[true, predicted]:g}",
+                    ha="center",
+                    va="center",
+                    size=8,
+                    color="#fefefe" if dark else "#000000",  # of no theme: cells stay as they are
+                )
+    return figure

@@ -1,0 +1,132 @@
+"""How runs went, epoch by epoch: loss, accuracy and learning rate."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from fnet.plots.style import COLORS, LIGHT, MARKERS, label, new_axes, new_figure
+
+Line = Mapping[str, float]
+"""The figures of one epoch: a line of `metrics.jsonl`."""
+
+_MARKS = 12  # on a curve; a shorter one has one at every epoch
+
+
+def curves(runs: Mapping[str, Sequence[Line]]) -> Figure:
+    """Return the loss, the accuracy and the learning rate of one or more runs, by epoch.
+
+    A run has its colour and marker in all three plots; its train curve is dashed, its test curve
+    solid. The learning rate of an epoch is a step from the epoch before. A scale is logarithmic
+    where learning rates differ tenfold or losses a thousandfold. What a line lacks, or is not
+    finite, leaves a gap.
+
+    Args:
+        runs: the lines of each run's `metrics.jsonl`, by the name for the legend.
+
+    Raises:
+        ValueError: no run is given.
+    """
+    if not runs:
+        raise ValueError("there is nothing to draw: give at least one run")
+    names = [label(name, 40) for name in runs]
+    rows = math.ceil(len(runs) / _columns(names))
+    figure = new_figure(10, 6 + 0.25 * rows)
+    grid = figure.add_gridspec(2, 2, height_ratios=(5, 3))
+    loss, accuracy = new_axes(figure, grid[0, 0]), new_axes(figure, grid[0, 1])
+    rate = new_axes(figure, grid[1, :])
+    for number, lines in enumerate(runs.values()):
+        _draw(loss, number, lines, "loss")
+        _draw(accuracy, number, lines, "accuracy", scale=100)
+        # Schedules that are the same lie on each other: the later, the thinner.
+        _draw_rate(rate, number, lines, width=1.5 + 3.5 * (1 - (number + 1) / len(runs)))
+    epochs = [line["epoch"] for lines in runs.values() for line in lines]
+    for axes, name in ((loss, "loss"), (accuracy, "accuracy (%)"), (rate, "learning rate")):
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+        if epochs:
+            first = min(epochs) - (1 if axes is rate else 0.5)
+            axes.set_xlim(first, max(epochs) + (0 if axes is rate else 0.5))
+    _log_where_wide(loss, 1000)
+    _log_where_wide(rate, 10)
+    _legend(figure, names)
+    return figure
+
+
+def _draw(axes: Axes, number: int, lines: Sequence[Line], quantity: str, scale: float = 1) -> None:
+    epochs = [line["epoch"] for line in lines]
+    every = max(1, len(lines) // _MARKS)
+    look = _look(number)
+    for part, style, width, fill in (
+        ("train", "--", 1.2, "none"),
+        ("test", "-", 1.8, look["color"]),
+    ):
+        axes.plot(
+            epochs,
+            [scale * value for value in _values(lines, f"{part}_{quantity}")],
+            linestyle=style,
+            linewidth=width,
+            **look,
+            markersize=5,
+            markerfacecolor=fill,
+            # Curves that lie on each other have their markers in different places.
+            markevery=(number % every, every),
+        )
+
+
+def _draw_rate(axes: Axes, number: int, lines: Sequence[Line], width: float) -> None:
+    epochs = [line["epoch"] for line in lines]
+    rates = _values(lines, "learning_rate")
+    axes.plot(
+        [epochs[0] - 1, *epochs] if epochs else [],
+        [rates[0], *rates] if rates else [],
+        drawstyle="steps-pre",
+        linewidth=width,
+        color=_look(number)["color"],
+    )
+
+
+def _values(lines: Sequence[Line], name: str) -> list[float]:
+    values = (line.get(name, math.nan) for line in lines)
+    return [value if math.isfinite(value) else math.nan for value in values]
+
+
+def _log_where_wide(axes: Axes, factor: float) -> None:
+    drawn = [float(y) for line in axes.lines for y in np.asarray(line.get_ydata())]
+    values = [y for y in drawn if not math.isnan(y)]
+    if values and min(values) > 0 and max(values) > 0.999 * factor * min(values):
+        axes.set_yscale("log")
+
+
+def _columns(names: Sequence[str]) -> int:
+    return max(1, min(4, 110 // (max(map(len, names)) + 6)))
+
+
+def _legend(figure: Figure, names: Sequence[str]) -> None:
+    """Name the two line styles once, and each run's colour and marker where there are several."""
+    options: Any = {"frameon": False, "labelcolor": LIGHT.ink}
+    parts = [Line2D([], [], color=LIGHT.ink, dashes=dashes) for dashes in ((4, 2), (None, None))]
+    figure.legend(parts, ("train", "test"), loc="outside upper right", ncols=2, **options)
+    if len(names) == 1:
+        figure.suptitle(names[0], color=LIGHT.ink)
+        return
+    handles = [
+        Line2D([], [], linewidth=1.8, markersize=5, **_look(number)) for number in range(len(names))
+    ]
+    places = [str(number) for number in range(len(names))]
+    legend = figure.legend(
+        handles, places, loc="outside lower center", ncols=_columns(names), **options
+    )
+    # Set afterwards: a label that begins with an underscore would not be shown.
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name)
+
+
+def _look(number: int) -> dict[str, Any]:
+    return {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}

@@ -1,0 +1,94 @@
+"""Grids of images: what a network made of some of them, and what its first layer looks for."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fnet.plots.style import GREEN, LIGHT, VERMILLION, label, new_axes, new_figure
+
+_TITLE = 18  # characters that fit above an image
+
+
+def image_grid(images: Tensor, titles: Sequence[str], right: Sequence[bool]) -> Figure:
+    """Return images in a square grid, each titled in green with a tick or in red with a cross.
+
+    Args:
+        images: uint8 `[N, C, H, W]`; one channel is grey, three are RGB.
+        titles: N of them, such as "cat (dog)": predicted (true).
+        right: N of them, whether the prediction is the true class.
+
+    Raises:
+        ValueError: no image, not uint8, other channels, or not a title and a verdict for each.
+    """
+    if images.dtype != torch.uint8:
+        raise ValueError(f"the images are {images.dtype}, expected torch.uint8")
+    n = len(images)
+    if not n == len(titles) == len(right):
+        raise ValueError(f"got {n} images, {len(titles)} titles and {len(right)} verdicts")
+    figure, pictures = _cells(images, 1.35, 1.7)
+    two_lines = any(len(title) > _TITLE for title in titles)
+    for axes, pixels, title, verdict in zip(
+        pictures, images.detach().cpu().numpy(), titles, right, strict=True
+    ):
+        _show(axes, pixels / 255)
+        color = GREEN if verdict else VERMILLION
+        lines = title.replace(" (", "\n(", 1) if two_lines else title
+        text = "\n".join(label(line, _TITLE) for line in lines.split("\n"))
+        axes.set_title(f"{'✓' if verdict else '✗'} {text}", color=color, size=8, weight="bold")
+        for spine in axes.spines.values():
+            spine.set(visible=True, edgecolor=color, linewidth=2)
+    return figure
+
+
+def filters(weights: Tensor) -> Figure:
+    """Return the filters of a first convolution in a square grid, in the order of its outputs.
+
+    Grey is a weight of zero; the largest magnitude of all filters is white or black.
+
+    Args:
+        weights: `[out, in, h, w]`, with `in` 1 (grey) or 3 (RGB).
+
+    Raises:
+        ValueError: another shape.
+    """
+    figure, pictures = _cells(weights, 0.7, 0.7)
+    values = np.nan_to_num(weights.detach().cpu().float().numpy(), posinf=0, neginf=0)
+    largest = np.abs(values).max() or 1.0
+    for axes, pixels in zip(pictures, 0.5 + values / (2 * largest), strict=True):
+        _show(axes, pixels)
+    figure.suptitle(f"{len(weights)} filters of the first layer", size=10, color=LIGHT.ink)
+    return figure
+
+
+def _cells(images: Tensor, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return axes without ticks for each image, of this size in inches."""
+    if images.dim() != 4 or not len(images) or images.shape[1] not in (1, 3):
+        raise ValueError(
+            f"got {list(images.shape)}, expected [N, C, H, W] with N at least 1 and C 1 or 3"
+        )
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    figure = new_figure(columns * width, rows * height)
+    grid = figure.add_gridspec(rows, columns)
+    cells = []
+    for place in range(len(images)):
+        axes = new_axes(figure, grid[place // columns, place % columns], xticks=[], yticks=[])
+        axes.grid(False)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        cells.append(axes)
+    return figure, cells
+
+
+def _show(axes: Axes, pixels: NDArray[np.floating]) -> None:
+    """Draw values in [0, 1], `[C, H, W]`."""
+    if len(pixels) == 1:
+        axes.imshow(pixels[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    else:
+        axes.imshow(pixels.transpose(1, 2, 0), interpolation="nearest")

@@ -1,0 +1,256 @@
+"""A run opened from its directory, with its weights and without its data.
+
+Nothing in the directory is executed: it is read as JSON and safetensors, and the recipe that it
+names is imported from `recipes`, or is a module that the user names.
+"""
+
+import importlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import torch
+
+from fnet import random
+from fnet.checkpoint import load_weights
+from fnet.config import Config
+from fnet.data import Dataset, Normalize, PadResize, Preprocess
+from fnet.environment import ConfigError
+from fnet.experiment import Experiment, Recipe
+from fnet.nn import Model, ModelError, Params
+from fnet.splits import Splits
+
+Weights = Literal["best", "final"]
+"""The weights of the epoch with the best test accuracy, or those last reached."""
+
+_OWN_RECIPE = re.compile(r"recipes(\.[A-Za-z_]\w*)+", re.ASCII)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has weights.
+
+    Attributes:
+        path: its directory.
+        record: its `config.json`.
+        recipe: the recipe it is a run of.
+        config: the recipe's config, complete.
+        experiment: what the recipe builds of the config; `preprocess` is the recorded one.
+        weights: which of its weights `params` are.
+        params: the parameters, in evaluation as in prediction.
+        classes: their names, in the order of the logits.
+        input_shape: (C, H, W) of the images.
+        data: the name of the data set it was trained on.
+    """
+
+    path: Path
+    record: Mapping[str, Any]
+    recipe: Recipe
+    config: Config
+    experiment: Experiment
+    weights: Weights
+    params: Params
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    data: str
+
+    @property
+    def model(self) -> Model:
+        """The network."""
+        return self.experiment.model
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """From uint8 images to what the network sees, as in training."""
+        return self.experiment.preprocess
+
+
+def open_run(
+    path: Path | str,
+    weights: Weights = "best",
+    *,
+    recipe: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Run:
+    """Return the run in a directory that `fnet.train` wrote, with weights on the device.
+
+    Args:
+        path: the run's directory.
+        weights: "best" or "final".
+        recipe: the module of its recipe, where that is not the one that the run names.
+        device: where the parameters are put.
+
+    Raises:
+        ConfigError: there is no run, it has no such weights, or they do not fit it; its record is
+            damaged; its recipe cannot be had or has other options by now.
+    """
+    path = Path(path)
+    record = _read_record(path)
+    found = load_recipe(recipe) if recipe else _own_recipe(_entry(record, "recipe", str, path))
+    config = config_from_json(type(found.variants["default"]), _entry(record, "config", dict, path))
+    splits = _splits(record, path)
+    try:
+        experiment = found.build(config, splits)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"recipe {found.name} cannot build the run {path}: {error}") from error
+    if isinstance(record.get("preprocess"), dict):
+        experiment = replace(experiment, preprocess=_preprocess(record["preprocess"], path))
+    return Run(
+        path=path,
+        record=record,
+        recipe=found,
+        config=config,
+        experiment=experiment,
+        weights=weights,
+        params=_read_weights(path, weights, experiment.model.init(random.key(0, device))),
+        classes=splits.train.classes,
+        input_shape=splits.input_shape,
+        data=splits.train.name,
+    )
+
+
+def load_recipe(module: str) -> Recipe:
+    """Return the `RECIPE` of a module, which is imported.
+
+    Raises:
+        ConfigError: there is no such module, or it is no recipe's.
+    """
+    try:
+        recipe = getattr(importlib.import_module(module), "RECIPE", None)
+    except (ImportError, ValueError, TypeError) as error:
+        raise ConfigError(f"the recipe {module!r} cannot be imported: {error}") from error
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(f"the module {module!r} has no RECIPE: name the module of a recipe")
+    return recipe
+
+
+def config_from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """Return the config that `dataclasses.asdict` and JSON have made these values of.
+
+    Args:
+        kind: the recipe's `Config`.
+        values: exactly its fields; lists become tuples again.
+
+    Raises:
+        ConfigError: a field is missing or unknown, or a choice is none of its own.
+
+    >>> from dataclasses import asdict
+    >>> config_from_json(Config, asdict(Config(epochs=3))).epochs
+    3
+    """
+    own = {field.name for field in fields(kind)}
+    for names, verb in ((own - values.keys(), "lacks"), (values.keys() - own, "has")):
+        if names:
+            raise ConfigError(
+                f"the run's config {verb} {', '.join(map(repr, sorted(names)))}: it was made with "
+                "another version of its recipe; open it with that version, or train again"
+            )
+    for name, hint in get_type_hints(kind).items():
+        if get_origin(hint) is Literal and values[name] not in get_args(hint):
+            raise ConfigError(
+                f"the run's config has {values[name]!r} for {name!r}, which is one of "
+                f"{', '.join(map(repr, get_args(hint)))}"
+            )
+    return kind(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _own_recipe(module: str) -> Recipe:
+    """Return the recipe that a run names: a record may choose among recipes, not import others."""
+    if not _OWN_RECIPE.fullmatch(module):
+        raise ConfigError(
+            f"the run names {module!r} as its recipe, and a run's own choice is imported from "
+            f"recipes.* only: where you trust that module, give --recipe {module}"
+        )
+    return load_recipe(module)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise ConfigError(f"there is no run {path}: give the directory that a recipe has printed")
+    file = path / "config.json"
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} is not a run, it has no config.json: give the directory of one run, such as "
+            "runs/dainet7-default-s0"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{file} is damaged ({error}): the run cannot be opened") from error
+    if not isinstance(record, dict):
+        raise ConfigError(f"{file} is damaged (no object): the run cannot be opened")
+    return record
+
+
+def _entry(record: Mapping[str, Any], name: str, kind: type[_T], path: Path) -> _T:
+    value = record.get(name)
+    if not isinstance(value, kind):
+        raise ConfigError(
+            f"{path / 'config.json'} has no {name!r} ({kind.__name__}): it is damaged, or from "
+            "another version of fnet; train again"
+        )
+    return value
+
+
+def _splits(record: Mapping[str, Any], path: Path) -> Splits:
+    """Return stand-ins for the run's images: as many, of its shape, in next to no memory."""
+    classes = tuple(map(str, _entry(record, "classes", list, path)))
+    name = _entry(record, "data", str, path)
+    shape = _entry(record, "input_shape", list, path)
+    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ConfigError(f"{path / 'config.json'} is damaged: input_shape is {shape}, not C, H, W")
+
+    def blank(split: str) -> Dataset:
+        n = _entry(record, f"{split}_images", int, path)
+        if n < 1:
+            raise ConfigError(f"{path / 'config.json'} is damaged: {n} {split} images")
+        # Not all of one value: a recipe may divide by the deviation of its images.
+        row = torch.arange(shape[2]).to(torch.uint8)
+        labels = torch.zeros(1, dtype=torch.int64)
+        return Dataset(row.expand(n, *shape), labels.expand(n), classes, name)
+
+    return Splits(blank("train"), blank("test"))
+
+
+def _preprocess(values: Mapping[str, Any], path: Path) -> Preprocess:
+    """Return the `Normalize` or `PadResize` that was recorded with `dataclasses.asdict`."""
+    try:
+        if "then" in values:
+            return PadResize(values["padding"], Normalize(**_tuples(values["then"])))
+        return Normalize(**_tuples(values))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path / 'config.json'} has a preprocess that fnet does not know: {error}"
+        ) from error
+
+
+def _tuples(value: Any) -> Any:
+    """Return a JSON value with tuples for lists."""
+    if isinstance(value, list):
+        return tuple(map(_tuples, value))
+    if isinstance(value, dict):
+        return {name: _tuples(inner) for name, inner in value.items()}
+    return value
+
+
+def _read_weights(path: Path, weights: Weights, like: Params) -> Params:
+    file = path / f"{weights}.safetensors"
+    if not file.exists():
+        others = [name for name in ("best", "final") if (path / f"{name}.safetensors").exists()]
+        raise ConfigError(
+            f"the run {path} has no {weights} weights, but has {others[0]} weights: give "
+            f"--weights {others[0]}"
+            if others
+            else f"the run {path} has no weights: it was stopped before the first were saved, or "
+            "its first epoch goes on; train again, or wait"
+        )
+    try:
+        return load_weights(file, like)
+    except ModelError as error:
+        raise ConfigError(f"{file} does not fit its run: {error}") from error

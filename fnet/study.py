@@ -1,0 +1,143 @@
+"""A study: several trainings that differ in one thing, compared in a table and in one plot."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from fnet import plots
+from fnet.checkpoint import write_atomically
+from fnet.config import Config
+from fnet.display import Display
+from fnet.experiment import Recipe
+from fnet.train import Outcome, train
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the trainings that a study compares.
+
+    Attributes:
+        label: what it differs in, in a word or two.
+        recipe: what is trained.
+        config: with which options.
+        reported: the original author's figure, if there is one.
+    """
+
+    label: str
+    recipe: Recipe
+    config: Config
+    reported: str = "-"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Trainings to compare: what the question is, and the arms."""
+
+    question: str
+    arms: Sequence[Arm]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The runs of one arm, one for each seed."""
+
+    arm: Arm
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def figures(self, which: str, name: str) -> list[float]:
+        """Return a figure of every run: `which` is "final" or "best"."""
+        lines = [getattr(outcome, which) for outcome in self.outcomes]
+        return [line[name] for line in lines if line is not None]
+
+
+def run_study(
+    study: Study, seeds: Sequence[int], overrides: dict[str, Any], out: Path, display: Display
+) -> tuple[list[Result], bool]:
+    """Train every arm with every seed; return the results, and whether all of it was done.
+
+    Args:
+        study: what to train.
+        seeds: of the runs of each arm.
+        overrides: options that replace those of every arm ("epochs", "limit", ...).
+        out: the directory for the runs, the plot and the table.
+        display: shows the runs.
+    """
+    results = [Result(arm) for arm in study.arms]
+    for seed in seeds:
+        for result in results:
+            config = replace(result.arm.config, seed=seed, out=str(out), **overrides)
+            outcome = train(result.arm.recipe, result.arm.label, config, display)
+            if outcome.final is not None:
+                result.outcomes.append(outcome)
+            if outcome.status == "interrupted":
+                return results, False
+    return results, True
+
+
+def rows(results: Sequence[Result]) -> list[list[str]]:
+    """Return the table's rows: label, reported, test final, test best, train final, seeds."""
+    return [
+        [
+            result.arm.label,
+            result.arm.reported,
+            spread(result.figures("final", "test_accuracy")),
+            spread(result.figures("best", "test_accuracy")),
+            spread(result.figures("final", "train_accuracy")),
+            str(len(result.outcomes)),
+        ]
+        for result in results
+    ]
+
+
+COLUMNS = ["", "reported", "test, final", "test, best epoch", "train, final", "runs"]
+
+
+def spread(figures: Sequence[float]) -> str:
+    """Return the mean in per cent, and of several figures the least and the greatest.
+
+    >>> spread([0.5]), spread([0.5, 0.6])
+    ('50.0 %', '55.0 % (50.0 to 60.0)')
+    """
+    if not figures:
+        return "-"
+    text = f"{mean(figures):.1%}".replace("%", " %")
+    if len(figures) == 1:
+        return text
+    return f"{text} ({min(figures) * 100:.1f} to {max(figures) * 100:.1f})"
+
+
+def save(study: Study, results: Sequence[Result], out: Path) -> list[Path]:
+    """Write `study.json` and the curves of every arm's mean over its seeds; return the files."""
+    record = {
+        "question": study.question,
+        "arms": [
+            {
+                "label": result.arm.label,
+                "reported": result.arm.reported,
+                "config": asdict(result.arm.config),
+                "runs": [outcome.directory.name for outcome in result.outcomes],
+                "final": [outcome.final for outcome in result.outcomes],
+                "best": [outcome.best for outcome in result.outcomes],
+            }
+            for result in results
+        ],
+    }
+    written = out / "study.json"
+    write_atomically(written, (json.dumps(record, indent=2) + "\n").encode())
+    curves = {result.arm.label: _mean_curve(result) for result in results if result.outcomes}
+    if not curves:
+        return [written]
+    return [written, *plots.save(plots.curves(curves), out / "curves")]
+
+
+def _mean_curve(result: Result) -> list[dict[str, float]]:
+    texts = [(outcome.directory / "metrics.jsonl").read_text() for outcome in result.outcomes]
+    runs = [[json.loads(line) for line in text.splitlines()] for text in texts]
+    # An interrupted run is shorter: the mean ends where the shortest does.
+    return [
+        {name: mean([line[name] for line in lines]) for name in lines[0]}
+        for lines in zip(*runs, strict=False)
+    ]

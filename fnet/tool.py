@@ -1,0 +1,69 @@
+"""What commands share: how they end, and the options of those that open a run."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from rich.text import Text
+from tyro.conf import Positional, arg
+
+from fnet.data import DataError
+from fnet.environment import ConfigError, Runtime, resolve
+from fnet.nn import ModelError
+from fnet.run import Run, Weights, open_run
+
+USER_ERRORS = (ConfigError, DataError, ModelError)
+"""What was asked for cannot be: the message says why, and what to do."""
+
+
+def exit_code(work: Callable[[], int], stopped: str = "Stopped.") -> int:
+    """Run the work of a command and return its exit code.
+
+    What `work` returns; 2 for one of `USER_ERRORS`, 130 after Ctrl-C, each with a message on
+    standard error.
+
+    Args:
+        work: what the command does.
+        stopped: what to say after Ctrl-C.
+
+    >>> exit_code(lambda: 0)
+    0
+    """
+    # torch looks for CUDA to compile with, and says at every start where it finds half of it.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    errors = Console(stderr=True)
+    try:
+        return work()
+    except USER_ERRORS as error:
+        errors.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        errors.print(stopped)
+        return 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of a command that opens a run."""
+
+    run: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """The directory of a run."""
+    weights: Weights = "best"
+    """Those of the epoch with the best test accuracy, or those last reached."""
+    recipe: str | None = None
+    """The module of the run's recipe, where that is not one of recipes.*: it is imported."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+
+    def open(self, compile: bool = False) -> tuple[Run, Runtime]:
+        """Return the run, and what to compute on: this device, in the run's precision.
+
+        Raises:
+            ConfigError: there is no such device, or the run cannot be opened.
+        """
+        device = resolve(self.device).device
+        run = open_run(self.run, self.weights, recipe=self.recipe, device=device)
+        return run, resolve(device, run.config.precision, compile)

@@ -1,0 +1,37 @@
+"""List all experiments and tools, with one line each: `python -m recipes`."""
+
+import ast
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+def modules() -> dict[str, tuple[str, bool]]:
+    """Return the modules a user runs: the first line of the docstring, whether it is a tool."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        # Read, not imported: a list should come at once.
+        if path.stem != "__main__" and '__name__ == "__main__"' in source:
+            line = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+            found[path.stem] = (line, "RECIPE = " not in source)
+    return found
+
+
+def main() -> None:
+    """Print the list."""
+    console = Console()
+    for title, tools in (("Experiments", False), ("Tools", True)):
+        table = Table(title=title, title_justify="left", show_header=False, box=None)
+        table.add_column(style="bold", no_wrap=True)
+        for name, (line, is_tool) in modules().items():
+            if is_tool == tools:
+                table.add_row(f"python -m recipes.{name}", line)
+        console.print(table)
+        console.print()
+    console.print("Options of each: --help. Variants of an experiment: --variant NAME.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Classify images with a run: files, folders of images, http and https addresses.
+
+    python -m recipes.predict runs/dainet7-default-s0 cat.jpg https://example.org/ship.png
+
+An image of another size is brought to the run's, all of it, its ratio of sides not kept.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+from tyro.conf import Positional, arg
+
+from fnet.data import DataError
+from fnet.data.image import SUFFIXES, decode_image, read_image
+from fnet.environment import ConfigError
+from fnet.evaluation import make_forward
+from fnet.fetch import SECONDS, fetch, is_address
+from fnet.run import Run
+from fnet.tool import RunOptions, exit_code
+
+_BAR = 30  # characters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    """The command line of `python -m recipes.predict`."""
+
+    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE [IMAGE ...]")]]
+    """Files, folders of images, http and https addresses."""
+    top: int | None = None
+    """How many of the most probable classes to show (all by default)."""
+    timeout: float = SECONDS
+    """How many seconds an address may take."""
+    json: bool = False
+    """Print one JSON object in place of tables."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return exit_code(lambda: _run(tyro.cli(Options, prog=_PROG, description=__doc__, args=args)))
+
+
+def _run(options: Options) -> int:
+    if not options.images:
+        raise ConfigError("give at least one image: a file, a folder of images or an address")
+    if options.top is not None and options.top < 1:
+        raise ConfigError(f"--top is at least 1; got {options.top}")
+    if not options.timeout > 0:
+        raise ConfigError(f"--timeout is above 0; got {options.timeout}")
+    run, runtime = options.open()
+    # All are read before the first is classified: a mistake is the only thing that is printed.
+    images = {
+        name: _read(name, run.input_shape, options.timeout)
+        for given in options.images
+        for name in _names(given)
+    }
+    predictions = {
+        name: probabilities(run, image.to(runtime.device), runtime.dtype)
+        for name, image in images.items()
+    }
+    if options.json:
+        print(json.dumps(_record(run, predictions, options.top), indent=2, ensure_ascii=False))
+    else:
+        console = Console()
+        for name, values in predictions.items():
+            console.print(Text(name, "bold"), soft_wrap=True)
+            console.print(_bars(_ranked(run.classes, values, options.top)))
+    return 0
+
+
+def probabilities(run: Run, image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the probabilities of the run's classes, float32 `[classes]`.
+
+    An image is a batch of its own, so its numbers do not depend on what else is classified.
+
+    Args:
+        run: the run whose weights predict.
+        image: uint8 `[C, H, W]`, of the run's shape, on the device of the weights.
+        dtype: the precision of the forward pass.
+    """
+    forward = make_forward(run.model, preprocess=run.preprocess, dtype=dtype)
+    with torch.no_grad():
+        return forward(run.params, image[None])[0].to(torch.float32).softmax(-1)
+
+
+def _names(given: str) -> list[str]:
+    """Return the files of a folder, sorted, or what was given itself.
+
+    Raises:
+        DataError: there is no image in the folder.
+    """
+    folder = Path(given)
+    if is_address(given) or not folder.is_dir():
+        return [given]
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    visible = [str(file) for file in files if not file.name.startswith(".")]
+    if not visible:
+        raise DataError(
+            f"the folder {given} holds no image (a name that ends with {', '.join(SUFFIXES)}): "
+            "give a folder with images in it"
+        )
+    return visible
+
+
+def _read(name: str, shape: tuple[int, int, int], timeout: float) -> Tensor:
+    if is_address(name):
+        return decode_image(fetch(name, seconds=timeout), shape, name)
+    return read_image(Path(name), shape)
+
+
+def _ranked(classes: tuple[str, ...], values: Tensor, top: int | None) -> list[tuple[str, float]]:
+    """Return the classes with their probabilities, the most probable first."""
+    order = values.argsort(descending=True, stable=True)[:top].tolist()
+    return [(classes[place], values[place].item()) for place in order]
+
+
+def _record(run: Run, predictions: dict[str, Tensor], top: int | None) -> dict[str, object]:
+    ranked = {name: _ranked(run.classes, values, top) for name, values in predictions.items()}
+    return {
+        "run": str(run.path),
+        "weights": run.weights,
+        "predictions": [
+            {"image": name, "class": rows[0][0], "probabilities": dict(rows)}
+            for name, rows in ranked.items()
+        ],
+    }
+
+
+def _bars(rows: list[tuple[str, float]]) -> Table:
+    table = Table()
+    table.add_column("class")
+    table.add_column("probability", justify="right")
+    table.add_column("", width=_BAR)
+    for place, (label, probability) in enumerate(rows):
+        style = "bold green" if place == 0 else ""
+        bar = "█" * round(_BAR * probability)
+        table.add_row(Text(label, style), Text(f"{probability:.2%}", style), Text(bar, style))
+    return table
+
+
+_PROG = "python -m recipes.predict"
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""Run one of the authors' studies: trainings that differ in one thing, in a table and a plot.
+
+    python -m recipes.study lr --epochs 2 --limit 10000
+
+A study can be cut to what a machine can do: --epochs, --limit (training images), --seeds.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from fnet.config import Config as CommonConfig
+from fnet.display import Display
+from fnet.environment import ConfigError, Precision
+from fnet.rundir import new_directory
+from fnet.study import COLUMNS, Arm, Study, rows, run_study, save
+from fnet.tool import exit_code
+from recipes import cnn, dainet, dainet7
+
+DAINET1 = dainet.Config(epochs=10)
+ORIGINAL = replace(dainet7.ORIGINAL, epochs=10)
+
+
+def _cnn(label: str, config: CommonConfig, reported: str = "-") -> Arm:
+    return Arm(label, cnn.RECIPE, config, reported)
+
+
+def _dainet(label: str, config: CommonConfig, reported: str = "-") -> Arm:
+    return Arm(label, dainet.RECIPE, config, reported)
+
+
+def _dainet7(label: str, config: CommonConfig, reported: str = "-") -> Arm:
+    return Arm(label, dainet7.RECIPE, config, reported)
+
+
+STUDIES = {
+    "lr": Study(
+        "CNN: which learning rate of Adam?",
+        [
+            _cnn("lr 0.1", cnn.VARIANTS["lr0.1"], "43 %"),
+            _cnn("lr 0.01", cnn.Config(lr=0.01)),
+            _cnn("lr 0.001", cnn.VARIANTS["default"], "66 %"),
+        ],
+    ),
+    "depth": Study(
+        "Is one more block better?",
+        [
+            _cnn("cnn", cnn.VARIANTS["default"], "66 %"),
+            _cnn("cnnpro", cnn.VARIANTS["pro"], "72 to 75 %"),
+            _dainet("dainet", replace(DAINET1, network="dainet")),
+            _dainet("dainet1", DAINET1, "77.76 %"),
+        ],
+    ),
+    "dropout": Study(
+        "DaiNet1: dropout in which blocks?",
+        [
+            _dainet("first block", DAINET1, "77.76 %, the better"),
+            _dainet("every block", replace(DAINET1, dropout="every"), "the worse"),
+            _dainet("none", replace(DAINET1, dropout="none")),
+        ],
+    ),
+    "augmentation": Study(
+        "DaiNet1: does more augmentation help?",
+        [
+            _dainet("none", replace(DAINET1, augment="none")),
+            _dainet("crop and flip", DAINET1),
+            _dainet("more", replace(DAINET1, augment="more"), "no gain"),
+        ],
+    ),
+    "optimizer": Study(
+        "DaiNet1: which optimizer?",
+        [
+            _dainet("SGD 0.1", replace(DAINET1, optimizer="sgd", lr=0.1)),
+            _dainet("momentum 0.01", replace(DAINET1, optimizer="momentum", lr=0.01)),
+            _dainet("RMSprop 0.001", replace(DAINET1, optimizer="rmsprop")),
+            _dainet("Adam 0.001", DAINET1, "not always best"),
+        ],
+    ),
+    "softmax": Study(
+        "DaiNet1: does a softmax before the loss help?",
+        [
+            _dainet("logits", DAINET1),
+            _dainet("softmax", replace(DAINET1, softmax=True), "superfluous"),
+        ],
+    ),
+    "linears": Study(
+        "DaiNet1: how many linear layers?",
+        [
+            _dainet("three", DAINET1),
+            _dainet("two", replace(DAINET1, linears=2)),
+            _dainet("one", replace(DAINET1, linears=1), "better"),
+        ],
+    ),
+    "batch": Study(
+        "DaiNet7: which batch size?",
+        [
+            _dainet7("batch 128", ORIGINAL, "91.91 % (250 epochs)"),
+            _dainet7("batch 1024", replace(ORIGINAL, batch_size=1024), "higher test loss"),
+        ],
+    ),
+    "activation": Study(
+        "DaiNet1: which activation?",
+        [
+            _dainet("ReLU", DAINET1),
+            _dainet("sigmoid", replace(DAINET1, activation="sigmoid")),
+            _dainet("tanh", replace(DAINET1, activation="tanh")),
+            _dainet("softplus", replace(DAINET1, activation="softplus"), "no gain, more work"),
+        ],
+    ),
+    "schedule": Study(
+        "DaiNet7: which schedule of Adam's learning rate?",
+        [
+            _dainet7("by epoch", dainet7.ORIGINAL, "visible jumps"),
+            _dainet7("plateau", replace(dainet7.ORIGINAL, schedule="plateau")),
+            _dainet7("one cycle", replace(dainet7.ORIGINAL, schedule="one_cycle")),
+        ],
+    ),
+}
+
+Name = Literal[
+    "lr",
+    "depth",
+    "dropout",
+    "augmentation",
+    "optimizer",
+    "softmax",
+    "linears",
+    "batch",
+    "activation",
+    "schedule",
+]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to study, and how much of it."""
+
+    name: Positional[Annotated[Name, arg(metavar="NAME")]]
+    """The study."""
+    data: str | None = None
+    """As in the recipes."""
+    root: str | None = None
+    """As in the recipes."""
+    out: str = "runs"
+    """The directory in which the study gets a directory of its own."""
+    seeds: int = 1
+    """Runs of each arm, with the seeds 0, 1, ..."""
+    epochs: int | None = None
+    """Epochs of every run, instead of each arm's own."""
+    limit: int | None = None
+    """How many training images to use, each class in proportion."""
+    batch_size: int | None = None
+    """Images in a training batch, instead of each arm's own."""
+    device: str | None = None
+    """As in the recipes."""
+    precision: Precision | None = None
+    """As in the recipes."""
+    compile: bool = True
+    """Compile the steps, where there is a C++ compiler."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a study from the command line and return the exit code."""
+    options = tyro.cli(
+        Options, prog="python -m recipes.study", description=(__doc__ or "").strip(), args=args
+    )
+    return exit_code(lambda: _study(options, Display(Console())))
+
+
+def _study(options: Options, display: Display) -> int:
+    if options.seeds < 1:
+        raise ConfigError(f"--seeds is at least 1; got {options.seeds}")
+    names = ("data", "root", "epochs", "limit", "batch_size", "device", "precision", "compile")
+    given = {name: getattr(options, name) for name in names}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    study = STUDIES[options.name]
+    for arm in study.arms:
+        replace(arm.config, **overrides).validate()
+    out = new_directory(Path(options.out), f"study-{options.name}")
+    results, complete = run_study(study, range(options.seeds), overrides, out, display)
+    trained_on = {outcome.data for result in results for outcome in result.outcomes}
+    display.table(
+        f"{study.question} On {' and '.join(sorted(trained_on)) or 'nothing yet'}",
+        COLUMNS,
+        rows(results),
+    )
+    for path in save(study, results, out):
+        display.say(f"Written: {path}")
+    return 0 if complete else 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""`python -m recipes.predict`, as a user runs it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from servers import serve
+
+from fnet.data import load
+from fnet.data.dataset import rows
+from fnet.run import open_run
+from recipes import predict
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def predictions(capsys, *args):
+    assert predict.main([*map(str, args), "--json", "--device", "cpu"]) == 0
+    return json.loads(capsys.readouterr().out)["predictions"]
+
+
+@pytest.fixture(scope="module")
+def picture(image_folder):
+    return sorted(image_folder.glob("test/*/*.png"))[0]
+
+
+@pytest.fixture(scope="module")
+def server(picture):
+    with serve(picture.read_bytes()) as address:
+        yield address
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp", "tiff"])
+@pytest.mark.parametrize("weights", ["best", "final"])
+def test_predictions_are_those_of_apply_bit_for_bit(
+    trained_run, image_folder, tmp_path, capsys, kind, weights
+):
+    held, run = load(image_folder, split="test"), open_run(trained_run, weights)
+    for place, file in enumerate(sorted(image_folder.glob("test/*/*.png"))[:3]):
+        image = tmp_path / f"{place}.{kind}"
+        Image.open(file).save(image)
+        found = predictions(capsys, trained_run, image, "--weights", weights)[0]
+        batch = run.preprocess(rows(held.images, torch.tensor([place])))
+        logits, _ = run.model.apply(run.params, batch)
+        expected = dict(zip(run.classes, logits[0].softmax(-1).tolist(), strict=True))
+        assert found["probabilities"] == expected
+        assert found["class"] == max(expected, key=expected.get)
+
+
+def test_other_images_change_nothing(trained_run, picture, capsys):
+    alone = predictions(capsys, trained_run, picture)
+    folder = predictions(capsys, trained_run, picture.parent)
+    assert [Path(one["image"]) for one in folder] == sorted(picture.parent.iterdir())
+    assert folder[0] == alone[0]
+
+
+def test_an_address_is_what_the_file_is(trained_run, picture, server, capsys):
+    from_file, from_address = predictions(capsys, trained_run, picture, f"{server}/hops/2")
+    assert from_address["probabilities"] == from_file["probabilities"]
+
+
+def test_the_table_shows_all_classes_or_the_top_ones(trained_run, picture, capsys):
+    ranked = list(predictions(capsys, trained_run, picture)[0]["probabilities"].items())
+    assert len(ranked) == 10
+    assert [p for _, p in ranked] == sorted((p for _, p in ranked), reverse=True)
+    assert predict.main([str(trained_run), str(picture), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert str(picture) in printed
+    places = [printed.index(f" {name} ") for name, _ in ranked]
+    assert places == sorted(places)
+    assert f"{ranked[0][1]:.2%}" in printed
+    assert predict.main([str(trained_run), str(picture), "--device", "cpu", "--top", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert f" {ranked[1][0]} " in printed
+    assert f" {ranked[2][0]} " not in printed
+
+
+def test_an_image_of_another_kind_and_size_is_classified(trained_run, tmp_path, capsys):
+    Image.new("CMYK", (300, 100), (9, 99, 199, 0)).save(tmp_path / "wide.jpg")
+    assert sum(predictions(capsys, trained_run, tmp_path)[0]["probabilities"].values()) == (
+        pytest.approx(1.0)
+    )
+
+
+def nothing(tmp_path):
+    (tmp_path / "empty").mkdir()
+    return tmp_path / "empty"
+
+
+def text(tmp_path):
+    (tmp_path / "text.png").write_text("not an image")
+    return tmp_path / "text.png"
+
+
+BAD_IMAGES = {
+    "a text": (text, "text.png is not an image"),
+    "an empty folder": (nothing, "empty holds no image"),
+    "no file": (lambda t: t / "gone.png", "there is no image"),
+    "a text at an address": ("/text", "/text is not an image"),
+    "a hanging address": ("/hang", "/hang has not come within 0.5 s"),
+    "a dripping address": ("/drip/body", "/drip/body has not come within 0.5 s"),
+    "an endless address": ("/endless", "/endless sends more than 20 MB"),
+    "a redirect to a file": (
+        "/to/file:///etc/passwd",
+        "leads to 'file:///etc/passwd', which is not an http or https address",
+    ),
+    "a missing page": ("/gone", "the server answers 404"),
+    "a file address": ("file:///etc/passwd", "is not an http or https address"),
+}
+
+
+@pytest.mark.parametrize("problem", BAD_IMAGES)
+def test_a_bad_image_gets_one_message(trained_run, picture, tmp_path, capsys, server, problem):
+    make, message = BAD_IMAGES[problem]
+    given = make(tmp_path) if callable(make) else server + make if make[0] == "/" else make
+    options = ["--timeout", "0.5"] if "has not come" in message else []
+    assert predict.main([str(trained_run), str(picture), str(given), *options]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("prepare", "options", "message"),
+    [
+        (shutil.rmtree, [], "there is no run"),
+        (lambda r: (r / "best.safetensors").unlink(), [], "give --weights final"),
+        (lambda r: [f.unlink() for f in r.glob("*.saf*")], [], "before the first were saved"),
+        (None, ["--top", "0"], "--top is at least 1"),
+        (None, ["--timeout", "0"], "--timeout is above 0"),
+    ],
+)
+def test_a_bad_run_or_option_gets_one_message(
+    trained_run, picture, tmp_path, capsys, prepare, options, message
+):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    if prepare:
+        prepare(run)
+    assert predict.main([str(run), str(picture), *options]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_no_image_is_a_mistake(trained_run, capsys):
+    assert predict.main([str(trained_run)]) == 2
+    assert "give at least one image" in capsys.readouterr().err
+
+
+def test_an_endless_address_ends_the_process_too(trained_run, server):
+    """No thread or connection that is left behind holds it up."""
+    command = [sys.executable, "-m", "recipes.predict", str(trained_run), f"{server}/hang"]
+    done = subprocess.run(
+        [*command, "--timeout", "0.5"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
