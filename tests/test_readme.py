@@ -1,6 +1,11 @@
 import re
 from pathlib import Path
 
+import torch
+
+from fnet import random
+from fnet.nn import to_module
+
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
@@ -9,7 +14,7 @@ def blocks(language):
 
 
 def test_the_script_runs_as_it_stands_in_at_most_25_lines(monkeypatch, capsys):
-    (script,) = blocks("python")
+    script, _ = blocks("python")
     assert len([line for line in script.splitlines() if line.strip()]) <= 25
     # Compiling is tested elsewhere, and takes longer than all of this.
     monkeypatch.setattr("fnet.step.compile", lambda fn: fn)
@@ -17,6 +22,24 @@ def test_the_script_runs_as_it_stands_in_at_most_25_lines(monkeypatch, capsys):
     exec(compile(script, "README.md", "exec"), names)
     assert "accuracy" in capsys.readouterr().out
     assert names["record"].step == 8
+
+
+def test_the_network_of_ones_own_trains_and_exports():
+    names: dict = {}
+    exec(compile(blocks("python")[1], "README.md", "exec"), names)
+    model = names["tiny"](classes=5)
+    params = model.init(random.key(0))
+    images = random.uniform(random.key(1), (2, 3, 8, 8))
+    logits, stats = model.apply(params, images, train=True)
+    assert logits.shape == (2, 5)
+    assert stats.keys() == params.stats.keys()
+    expected, _ = model.apply(params, images)
+    torch.testing.assert_close(to_module(model, params)(images), expected)
+
+
+def test_the_commands_are_there():
+    for name in re.findall(r"python -m recipes\.(\w+)", README):
+        assert (Path(__file__).parent.parent / "recipes" / f"{name}.py").exists()
 
 
 def test_the_ci_runs_the_test_command():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fnet import random
 from fnet.nn.dropout import KeyedDropout, keyed
 from fnet.nn.model import Params
+from fnet.nn.skeleton import ModelError
 
 Initializer: TypeAlias = Callable[[Tensor, tuple[int, ...]], Tensor]
 """`initializer(key, shape) -> float32 weight`; shape is `[out, in, *kernel]`, as torch has it."""
@@ -52,10 +53,19 @@ def initial_params(
 
     Weights of four dimensions are laid out channels-last. The global random state is what it was
     before.
+
+    Raises:
+        ModelError: `make` returns layers that it has returned before.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(random.bits(key, ())))
         module = make()
+    for name, leaf in module.state_dict().items():
+        if leaf.is_meta:
+            raise ModelError(
+                f"{name!r} belongs to a layer that is on the meta device already: build the layers "
+                "inside the function given to from_module, so that each call makes new ones"
+            )
     trainable = {name: leaf.detach() for name, leaf in module.named_parameters()}
     stats = {
         name: leaf.detach()

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fnet.data import Dataset
+from fnet import random
+from fnet.data import Dataset, shapes
 
 counts = st.lists(st.integers(1, 30), min_size=1, max_size=5)
 
@@ -82,3 +83,22 @@ def test_take_and_to_keep_the_strides():
         assert images.stride() == (12, 1, 6, 3)
     assert dataset.to("meta").images.stride() == (12, 1, 6, 3)
     assert dataset.to("meta").labels.device.type == "meta"
+
+
+@pytest.mark.parametrize("n", [1, 7, 30, 59])
+def test_what_is_held_out_and_the_rest_are_all_images_once(n):
+    dataset = shapes(random.key(0), 60)
+    rest, held_out = dataset.hold_out(n)
+    assert (len(rest), len(held_out)) == (60 - n, n)
+    assert held_out.images.equal(dataset.take(n).images)
+    both = torch.cat([rest.images, held_out.images]).flatten(1)
+    everything = dataset.images.flatten(1)
+    assert sorted(map(tuple, both.tolist())) == sorted(map(tuple, everything.tolist()))
+    counts = torch.bincount(held_out.labels, minlength=10)
+    assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize("n", [0, 60])
+def test_some_images_stay_on_either_side(n):
+    with pytest.raises(ValueError, match="hold out 1 to 59"):
+        shapes(random.key(0), 60).hold_out(n)

@@ -125,3 +125,10 @@ def test_exported_dropout_has_the_rate_of_the_params():
     params = model.init(random.key(0))
     params.stats["3.p"] = torch.tensor(0.125)
     assert to_module(model, params)[3].p == 0.125
+
+
+def test_layers_that_are_not_made_anew_are_refused():
+    layer = nn.Linear(3, 2)
+    model = from_module(lambda: nn.Sequential(layer))
+    with pytest.raises(ModelError, match=r"'0\.weight' .* inside the function given to from_module"):
+        model.init(random.key(0))

@@ -36,18 +36,6 @@ def metrics_of(directory):
     return [{k: v for k, v in line.items() if k not in times} for line in lines]
 
 
-@pytest.fixture(autouse=True)
-def _few_test_images(monkeypatch):
-    """Evaluate on 100 images: what is tested here does not need 2,000."""
-    load = data.load
-
-    def short(name, root=None, *, split="train", on_progress=None):
-        loaded = load(name, root, split=split, on_progress=on_progress)
-        return loaded.take(min(len(loaded), 100 if split == "test" else 256))
-
-    monkeypatch.setattr(data, "load", short)
-
-
 def test_a_run_leaves_what_it_promises(tmp_path, capsys):
     directory = run(tmp_path, "--epochs", "2", "--limit", "64")
     assert directory.name == "dainet7-smoke-s0"

@@ -1,0 +1,157 @@
+"""Every recipe: its variants build and fit, its smoke runs end to end, its facts are in order."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fnet import cli, data, random, tree
+from fnet.data import Dataset
+from fnet.nn import summary
+from fnet.optim import get_hyper
+from fnet.splits import Splits
+from recipes import cnn, dainet, dainet7, fer2013, mnist, mynet, net, resnet50
+from recipes.__main__ import main, modules
+
+RECIPES = {
+    module.RECIPE.name: module.RECIPE
+    for module in (cnn, dainet, dainet7, fer2013, mnist, mynet, net, resnet50)
+}
+VARIANTS = [(name, variant) for name, recipe in RECIPES.items() for variant in recipe.variants]
+each_variant = pytest.mark.parametrize(("name", "variant"), VARIANTS)
+SHAPES = {"cifar10": (3, 32, 32), "mnist": (1, 28, 28), "fer2013": (1, 48, 48)}
+
+
+def splits_of(name):
+    """Return a data set of the recipe's shape, without memory behind it."""
+    recipe = RECIPES[name]
+    images = torch.zeros(1, dtype=torch.uint8).expand(50_000, *SHAPES[recipe.data])
+    classes = tuple("abcdefg" if name == "fer2013" else "abcdefghij")
+    dataset = Dataset(images, torch.zeros(50_000, dtype=torch.int64), classes, recipe.data)
+    return Splits(dataset, dataset)
+
+
+PARAMETERS = {
+    ("cnn", "default"): 34_634,
+    ("cnn", "pro"): 75_786,
+    ("dainet", "default"): 42_618,
+    ("dainet", "dainet"): 212_022,
+    ("dainet7", "default"): 1_149_770,
+    ("mnist", "default"): 61_706,
+    ("mnist", "mycnn"): 8_110,
+    ("mynet", "default"): 5_499_434,
+    ("net", "default"): 62_006,
+    ("resnet50", "default"): 23_520_842,
+}
+
+
+@each_variant
+def test_every_variant_builds(name, variant):
+    recipe = RECIPES[name]
+    splits = splits_of(name)
+    experiment = recipe.build(recipe.variants[variant], splits)
+    table = summary(experiment.model, splits.input_shape)
+    assert table.layers[-1].output_shape == (1, len(splits.train.classes))
+    if (name, variant) in PARAMETERS:
+        assert table.parameters == PARAMETERS[name, variant]
+    opt_state = experiment.tx.init({"w": torch.zeros(2, 3, 1, 1), "b": torch.zeros(2)})
+    get_hyper(opt_state, experiment.learning_rate)
+    get_hyper(opt_state, experiment.learning_rate.replace("learning_rate", "lr_scale"))
+    assert experiment.preprocess(splits.train.images[:1]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_reported_figures_belong_to_variants_and_are_in_the_docstring(name):
+    recipe = RECIPES[name]
+    assert recipe.reported.keys() <= recipe.variants.keys()
+    for figures in recipe.reported.values():
+        for figure in figures.values():
+            assert figure.split("%")[0].split()[-1] in recipe.doc
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [pair for pair in VARIANTS if pair[1].startswith("smoke")]
+)
+def test_smoke_variants_run_end_to_end(name, variant, tmp_path, capsys):
+    few = ["--limit", "32", "--batch-size", "16", "--out", str(tmp_path)]
+    assert cli.main(RECIPES[name], ["--variant", variant, *few]) == 0
+    (directory,) = tmp_path.iterdir()
+    assert directory.name == f"{name}-{variant}-s0"
+    assert load_file(directory / "best.safetensors")
+    result = json.loads((directory / "result.json").read_text())
+    assert result["status"] == "complete"
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("Test accuracy ")
+
+
+def test_a_plateau_of_the_train_loss_lowers_the_rate(tmp_path):
+    # At this learning rate the loss is not a number after the first epoch: nothing improves.
+    options = ["--variant", "smoke", "--epochs", "3", "--lr", "1e30", "--limit", "32"]
+    assert cli.main(mynet.RECIPE, [*options, "--out", str(tmp_path)]) == 0
+    (directory,) = tmp_path.iterdir()
+    lines = [json.loads(x) for x in (directory / "metrics.jsonl").read_text().splitlines()]
+    assert [line["learning_rate"] / 1e30 for line in lines] == pytest.approx([1, 1, 0.5])
+
+
+def test_validation_chooses_the_best_epoch_on_images_held_out(tmp_path):
+    options = ["--variant", "smoke", "--limit", "64", "--validation", "0.25", "--epochs", "3"]
+    assert cli.main(cnn.RECIPE, [*options, "--batch-size", "16", "--out", str(tmp_path)]) == 0
+    (directory,) = tmp_path.iterdir()
+    record = json.loads((directory / "config.json").read_text())
+    assert record["train_images"] == 48
+    lines = [json.loads(x) for x in (directory / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["step"] == 3
+    best = json.loads((directory / "result.json").read_text())["best"]
+    assert best["validation_accuracy"] == max(line["validation_accuracy"] for line in lines)
+    assert "test_accuracy" in best
+
+
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [("1", "--validation is at least 0 and below 1"), ("0.001", "hold out at least one image")],
+)
+def test_a_wrong_share_is_refused(share, message, tmp_path, capsys):
+    options = ["--variant", "smoke", "--limit", "64", "--validation", share]
+    assert cli.main(cnn.RECIPE, [*options, "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_summary_prints_the_layers_and_trains_nothing(tmp_path, capsys):
+    options = ["--variant", "smoke", "--summary", "--out", str(tmp_path)]
+    assert cli.main(mynet.RECIPE, options) == 0
+    assert "5,499,434" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_list_has_every_recipe_and_tool(capsys):
+    listed = modules()
+    assert {name for name, (_, is_tool) in listed.items() if not is_tool} == RECIPES.keys()
+    assert {name for name, (_, is_tool) in listed.items() if is_tool} >= {
+        "evaluate",
+        "predict",
+        "study",
+    }
+    assert all(len(line) > 10 for line, _ in listed.values())
+    main()
+    printed = capsys.readouterr().out
+    assert all(f"python -m recipes.{name}" in printed for name in listed)
+
+
+def test_mynet_begins_with_xavier_weights_and_zero_biases():
+    experiment = mynet.build(mynet.VARIANTS["default"], splits_of("mynet"))
+    params = experiment.model.init(random.key(0)).trainable
+    assert all(not leaf.any() for path, leaf in params.items() if path.endswith("bias"))
+    bound = max(float(leaf.abs().max()) for leaf in params.values() if leaf.shape == (2048, 2592))
+    assert bound == pytest.approx((6 / (2048 + 2592)) ** 0.5, rel=1e-3)
+
+
+def test_the_models_of_a_study_of_softmax_differ_by_it():
+    config = replace(dainet.VARIANTS["default"], softmax=True)
+    images = data.load("shapes", split="test").images[:2]
+    model = dainet.build(config, splits_of("dainet")).model
+    params = model.init(random.key(0))
+    outputs, _ = model.apply(params, images.float())
+    torch.testing.assert_close(outputs.sum(1), torch.ones(2))
+    assert tree.size(params.trainable) == 42_618

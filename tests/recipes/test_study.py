@@ -1,0 +1,91 @@
+"""The studies, as a user runs them; eager, on a few images."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import fnet.study
+from fnet.study import Arm, Result, spread
+from fnet.train import Outcome
+from recipes import cnn, study
+from recipes.study import STUDIES, main
+
+FEW = ["--data", "shapes", "--limit", "32", "--batch-size", "16", "--epochs", "1", "--no-compile"]
+
+
+def test_a_study_compares_its_arms(tmp_path, capsys):
+    assert main(["lr", *FEW, "--seeds", "2", "--out", str(tmp_path)]) == 0
+    directory = tmp_path / "study-lr"
+    record = json.loads((directory / "study.json").read_text())
+    arms = {arm["label"]: arm for arm in record["arms"]}
+    assert list(arms) == ["lr 0.1", "lr 0.01", "lr 0.001"]
+    assert arms["lr 0.1"]["reported"] == "43 %"
+    for label, arm in arms.items():
+        assert [run.rpartition("-")[2] for run in arm["runs"]] == ["s0", "s1"]
+        for run, final in zip(arm["runs"], arm["final"], strict=True):
+            config = json.loads((directory / run / "config.json").read_text())["config"]
+            assert config["lr"] == float(label.split()[1])
+            assert (config["epochs"], config["limit"]) == (1, 32)
+            lines = (directory / run / "metrics.jsonl").read_text().splitlines()
+            assert json.loads(lines[-1]) == final
+    assert (directory / "curves.png").stat().st_size > 10_000
+    assert (directory / "curves.svg").stat().st_size > 1_000
+    printed = capsys.readouterr().out
+    assert "43 %" in printed
+    assert " to " in printed
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_arms_of_a_study_differ_in_their_config_alone(name):
+    arms = STUDIES[name].arms
+    assert len({arm.label for arm in arms}) == len(arms) >= 2
+    for arm in arms:
+        arm.config.validate()
+        assert isinstance(arm.config, type(arm.recipe.variants["default"]))
+    assert len({(arm.recipe.name, arm.config) for arm in arms}) == len(arms)
+
+
+def test_every_study_can_be_named():
+    assert set(study.Name.__args__) == set(STUDIES)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seeds", "0"], "--seeds is at least 1"),
+        (["--epochs", "0"], "--epochs is at least 1"),
+        (["--data", "/nowhere"], "no data set '/nowhere'"),
+    ],
+)
+def test_a_mistake_gets_one_message_and_exit_code_2(options, message, tmp_path, capsys):
+    assert main(["lr", *FEW, *options, "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_stopped_study_shows_what_was_reached(tmp_path, monkeypatch, capsys):
+    train, calls = fnet.study.train, []
+
+    def stopped_in_the_second(*args):
+        calls.append(args)
+        status = "interrupted" if len(calls) == 2 else "complete"
+        return replace(train(*args), status=status)
+
+    monkeypatch.setattr(fnet.study, "train", stopped_in_the_second)
+    assert main(["lr", *FEW, "--out", str(tmp_path)]) == 130
+    assert len(calls) == 2
+    record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
+    assert [len(arm["runs"]) for arm in record["arms"]] == [1, 1, 0]
+    assert "lr 0.001" in capsys.readouterr().out
+
+
+def test_figures_of_an_arm_are_means_over_its_runs(tmp_path):
+    def outcome(accuracy):
+        line = {"test_accuracy": accuracy}
+        return Outcome("complete", tmp_path, "shapes", False, line, line)
+
+    arm = Arm("a", cnn.RECIPE, cnn.Config())
+    result = Result(arm, [outcome(0.5), outcome(0.7)])
+    assert result.figures("final", "test_accuracy") == [0.5, 0.7]
+    assert spread(result.figures("best", "test_accuracy")) == "60.0 % (50.0 to 70.0)"
+    assert spread([]) == "-"
