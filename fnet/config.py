@@ -1,8 +1,13 @@
 """The options common to all recipes, as one frozen value."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 from fnet.environment import ConfigError, Precision
+
+LoggerName = Literal["csv", "tensorboard", "visdom"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,14 @@ class Config:
     """Of the forward and backward pass; auto is bf16 where the device gains from it."""
     compile: bool = True
     """Compile the steps, where there is a C++ compiler."""
+    log: tuple[LoggerName, ...] = ()
+    """Where to show live curves: csv and tensorboard write to the run's directory."""
+    log_steps: int = 0
+    """Show every so many steps as well; 0: epochs only, but every step with visdom."""
+    log_graph: bool = False
+    """Show the network's graph in TensorBoard."""
+    visdom: str = "http://localhost:8097"
+    """The address of the Visdom server."""
 
     def validate(self) -> None:
         """Check what can be checked without data.
@@ -49,6 +62,35 @@ class Config:
             raise ConfigError(f"--validation is at least 0 and below 1; got {self.validation}")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"--seed is between 0 and {2**32 - 1}; got {self.seed}")
+        self._validate_log()
+
+    def _validate_log(self) -> None:
+        names = get_args(LoggerName)
+        for name in self.log:
+            if name not in names:
+                raise ConfigError(f"--log is of {', '.join(names)}; got {name!r}")
+        if self.log_steps < 0:
+            raise ConfigError(f"--log-steps is at least 0; got {self.log_steps}")
+        if self.log_steps and not self.log:
+            raise ConfigError("--log-steps says how often, but not where: give --log csv, too")
+        if self.log_graph and "tensorboard" not in self.log:
+            raise ConfigError("--log-graph is for TensorBoard: give --log tensorboard, too")
+        if "tensorboard" in self.log and find_spec("tensorboard") is None:
+            raise ConfigError(
+                '--log tensorboard needs TensorBoard: pip install "fnet[tensorboard]"'
+            )
+        if "visdom" in self.log and not _is_address(self.visdom):
+            raise ConfigError(
+                f"--visdom is an address such as http://localhost:8097; got {self.visdom!r}"
+            )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
 
 
 def option(name: str) -> str:

@@ -89,8 +89,8 @@ def open_run(
             damaged; its recipe cannot be had or has other options by now.
     """
     path = Path(path)
-    record = _read_record(path)
-    found = load_recipe(recipe) if recipe else _own_recipe(_entry(record, "recipe", str, path))
+    record = read_record(path)
+    found = load_recipe(recipe) if recipe else own_recipe(_entry(record, "recipe", str, path))
     config = config_from_json(type(found.variants["default"]), _entry(record, "config", dict, path))
     splits = _splits(record, path)
     try:
@@ -133,24 +133,24 @@ def config_from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
 
     Args:
         kind: the recipe's `Config`.
-        values: exactly its fields; lists become tuples again.
+        values: its fields; lists become tuples again. One that is missing, because it is newer than
+            the run, has its default.
 
     Raises:
-        ConfigError: a field is missing or unknown, or a choice is none of its own.
+        ConfigError: a field is unknown, or a choice is none of its own.
 
     >>> from dataclasses import asdict
     >>> config_from_json(Config, asdict(Config(epochs=3))).epochs
     3
     """
-    own = {field.name for field in fields(kind)}
-    for names, verb in ((own - values.keys(), "lacks"), (values.keys() - own, "has")):
-        if names:
-            raise ConfigError(
-                f"the run's config {verb} {', '.join(map(repr, sorted(names)))}: it was made with "
-                "another version of its recipe; open it with that version, or train again"
-            )
+    unknown = values.keys() - {field.name for field in fields(kind)}
+    if unknown:
+        raise ConfigError(
+            f"the run's config has {', '.join(map(repr, sorted(unknown)))}, which its recipe has "
+            "not: it was made with another version; open it with that version, or train again"
+        )
     for name, hint in get_type_hints(kind).items():
-        if get_origin(hint) is Literal and values[name] not in get_args(hint):
+        if name in values and get_origin(hint) is Literal and values[name] not in get_args(hint):
             raise ConfigError(
                 f"the run's config has {values[name]!r} for {name!r}, which is one of "
                 f"{', '.join(map(repr, get_args(hint)))}"
@@ -158,8 +158,12 @@ def config_from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
     return kind(**{name: _tuples(value) for name, value in values.items()})
 
 
-def _own_recipe(module: str) -> Recipe:
-    """Return the recipe that a run names: a record may choose among recipes, not import others."""
+def own_recipe(module: str) -> Recipe:
+    """Return the recipe that a run names: a record may choose among recipes, not import others.
+
+    Raises:
+        ConfigError: the module is none of `recipes`, or there is no such recipe.
+    """
     if not _OWN_RECIPE.fullmatch(module):
         raise ConfigError(
             f"the run names {module!r} as its recipe, and a run's own choice is imported from "
@@ -168,7 +172,12 @@ def _own_recipe(module: str) -> Recipe:
     return load_recipe(module)
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the `config.json` of a run's directory.
+
+    Raises:
+        ConfigError: there is no run, or the file is damaged.
+    """
     if not path.is_dir():
         raise ConfigError(f"there is no run {path}: give the directory that a recipe has printed")
     file = path / "config.json"

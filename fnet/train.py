@@ -12,9 +12,11 @@ from fnet.allocator import keep_freed_memory
 from fnet.config import Config
 from fnet.data import Preprocess
 from fnet.display import Display
-from fnet.environment import ConfigError, describe, missing_compiler, resolve
+from fnet.environment import ConfigError, Runtime, describe, missing_compiler, resolve
 from fnet.experiment import Experiment, Recipe
-from fnet.nn import check
+from fnet.logging import open_log
+from fnet.nn import Params, check
+from fnet.record import measured
 from fnet.rundir import RunDirectory
 from fnet.splits import Splits, open_splits
 from fnet.trainer import Trainer
@@ -83,7 +85,8 @@ def _train(recipe: Recipe, variant: str, config: Config, display: Display) -> Ou
     if config.compile and not runtime.compiled:
         display.say(f"Steps run eagerly, and slower: this machine has {missing_compiler()}.")
 
-    trainer = Trainer(experiment, splits, config, runtime, directory, display)
+    log = open_log(config, f"{recipe.name}_{variant}", directory.path, display.say)
+    trainer = Trainer(experiment, splits, config, runtime, directory, display, log)
     interrupted = False
     try:
         trainer.run()
@@ -113,8 +116,32 @@ def _train(recipe: Recipe, variant: str, config: Config, display: Display) -> Ou
             "reported": dict(reported),
         },
     )
+    params = trainer.eval_params(trainer.record) if trainer.record else None
+    _write_report(directory.path, recipe, experiment, params, splits, runtime, display)
     _say_result(recipe, outcome, step, reported, display)
     return outcome
+
+
+def _write_report(
+    path: Path,
+    recipe: Recipe,
+    experiment: Experiment,
+    params: Params | None,
+    splits: Splits,
+    runtime: Runtime,
+    display: Display,
+) -> None:
+    """Write the run's report; whatever goes wrong with it, the run is over and stays as it is."""
+    try:
+        # Here, for it imports matplotlib, which takes longer than all of fnet.
+        from fnet.report import write_report
+
+        file = write_report(path, recipe, experiment, params, splits, runtime)
+    except (Exception, KeyboardInterrupt) as error:
+        reason = f"{type(error).__name__} {error}".partition("\n")[0]
+        display.say(f"No report: {reason}. Later: python -m recipes.report {path}", "yellow")
+    else:
+        display.say(f"Report: {file}")
 
 
 def _build(recipe: Recipe, config: Config, splits: Splits) -> Experiment:
@@ -144,16 +171,12 @@ def _say_result(
     final, best = outcome.final, outcome.best
     # The author's figures are beside fnet's only where both are of the same data.
     reported = {} if outcome.stand_in else reported
-    if final is not None and best is not None:
-        measured = {
-            "test accuracy, final": final["test_accuracy"],
-            "test accuracy, best epoch": best["test_accuracy"],
-            "train accuracy, final": final["train_accuracy"],
-        }
+    figures = measured(final, best)
+    if figures:
         display.table(
             f"{recipe.name} {where}",
             ["figure", "reported by the author", "measured"],
-            [[name, reported.get(name, "-"), f"{value:.2%}"] for name, value in measured.items()],
+            [[name, reported.get(name, "-"), f"{value:.2%}"] for name, value in figures.items()],
         )
     if outcome.status == "interrupted":
         reached = f"after step {step}: its weights are kept"

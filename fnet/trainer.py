@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from fnet import data, metrics, random
@@ -10,8 +11,9 @@ from fnet.data import Dataset
 from fnet.display import Display
 from fnet.environment import Runtime
 from fnet.experiment import Experiment
+from fnet.logging import RunLog, Start
 from fnet.loop import Record, evaluate, fit
-from fnet.nn import Params
+from fnet.nn import Params, to_module
 from fnet.optim import get_hyper, set_hyper
 from fnet.rundir import RunDirectory
 from fnet.splits import Splits
@@ -19,6 +21,7 @@ from fnet.step import compile, make_eval, make_grad, make_step
 from fnet.tree import Tree
 
 EVAL_BATCH = 500
+SAMPLES = 32
 
 
 class Throughput:
@@ -59,9 +62,10 @@ class Trainer:
         runtime: Runtime,
         directory: RunDirectory,
         display: Display,
+        log: RunLog,
     ) -> None:
         self._experiment, self._config, self._runtime = experiment, config, runtime
-        self._directory, self._display = directory, display
+        self._directory, self._display, self._log = directory, display, log
         self._train = splits.train.to(runtime.device)
         self._tests = {"test": splits.test.to(runtime.device)}
         if splits.validation is not None:
@@ -90,12 +94,26 @@ class Trainer:
         steps = data.steps_per_epoch(len(self._train), size)
         if self._runtime.compiled:
             self._display.say("Compiling: a minute or two the first time, seconds from then on.")
-        for epoch in range(epochs):
-            line = self._epoch(epoch, params, opt_state, data_key, steps)
-            params, opt_state = self.record.params, self.record.opt_state  # type: ignore[union-attr]
-            if plateau and plateau_state:
-                scale, plateau_state = plateau.update(line["train_loss"], plateau_state)
-                opt_state = set_hyper(opt_state, self._lr_scale, scale)
+        try:
+            self._log.start(self._start(params))
+            for epoch in range(epochs):
+                line = self._epoch(epoch, params, opt_state, data_key, steps)
+                params, opt_state = self.record.params, self.record.opt_state  # type: ignore[union-attr]
+                if plateau and plateau_state:
+                    scale, plateau_state = plateau.update(line["train_loss"], plateau_state)
+                    opt_state = set_hyper(opt_state, self._lr_scale, scale)
+        finally:
+            self._log.close()
+
+    def _start(self, params: Params) -> Start:
+        """Return what the loggers can show of the run before its first step."""
+        images = self._train.images[:: max(1, len(self._train) // SAMPLES)][:SAMPLES]
+        return Start(
+            config=asdict(self._config),
+            images=images,
+            example=self._experiment.preprocess(images[:1]),
+            module=lambda: to_module(self._experiment.model, params),
+        )
 
     def _epoch(
         self, epoch: int, params: Params, opt_state: Tree, key: Any, steps: int
@@ -115,6 +133,7 @@ class Trainer:
             start=epoch * steps,
         ):
             self.record = record
+            self._log.step(record)
             if record.step == 1:
                 throughput.restart()  # what came before was compiling
             else:
@@ -135,6 +154,7 @@ class Trainer:
         }
         self._directory.append_metrics(line)
         self._display.epoch(line, epochs)
+        self._log.epoch(line)
         self.last = line
         if self.best is None or line[self._chosen_by] > self.best[self._chosen_by]:
             self.best = line

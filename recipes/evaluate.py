@@ -55,7 +55,8 @@ def _run(options: Options) -> int:
     if options.mistakes < 0:
         raise ConfigError(f"--mistakes is at least 0; got {options.mistakes}")
     run, runtime = options.open(options.compile)
-    dataset = _dataset(run, options).to(runtime.device)
+    dataset = open_dataset(run, options.data, options.root, options.split)
+    dataset = dataset.to(runtime.device)
     forward = make_forward(
         run.model, preprocess=run.preprocess, dtype=runtime.dtype, flip=options.flip
     )
@@ -71,16 +72,25 @@ def _run(options: Options) -> int:
     return 0
 
 
-def _dataset(run: Run, options: Options) -> Dataset:
+def own_data(run: Run) -> str:
+    """Return the name or the folder of the data set a run was trained on."""
+    return run.data if run.config.data == "auto" else run.config.data
+
+
+def open_dataset(run: Run, name: str | None, root: str | None, split: Split) -> Dataset:
     """Return the images to evaluate on, once they are seen to be of the run's kind.
+
+    Args:
+        run: what is evaluated.
+        name: the data set, by name or as a folder; None: the run's own.
+        root: the directory that holds published data sets; None: the run's.
+        split: which of its images.
 
     Raises:
         ConfigError: their classes or their shape are not the run's.
         DataError: the data cannot be had.
     """
-    own = run.data if run.config.data == "auto" else run.config.data
-    root = options.root or run.config.root
-    dataset = data.load(options.data or own, root, split=options.split)
+    dataset = data.load(name or own_data(run), root or run.config.root, split=split)
     shape = tuple(dataset.images.shape[1:])
     for what, given, expected in (
         ("classes", dataset.classes, run.classes),

@@ -1,4 +1,10 @@
-import pytest
+import os
+
+# As many tests run at once as there are processors: each has one thread, and so have the processes
+# that it starts. To be set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
 from PIL import Image
 
 from fnet import cli, data, random

@@ -90,7 +90,6 @@ PROBLEMS = {
     "fewer images": (lambda r: change(r, train_images=5), "cannot build .* batch size of 32"),
     "other classes": (lambda r: change(r, classes=["a", "b"]), "best.safetensors does not fit"),
     "preprocess": (lambda r: change(r, preprocess={"mu": [1]}), "preprocess that fnet does not"),
-    "missing option": (lambda r: change(r, config=without("lr")), "config lacks 'lr'"),
     "unknown option": (lambda r: change(r, config={**without(""), "x": 1}), "config has 'x'"),
     "unknown choice": (
         lambda r: change(r, config={**without(""), "optimizer": "lion"}),
@@ -117,6 +116,11 @@ def test_every_problem_is_named(copy, problem):
     break_it(copy)
     with pytest.raises(ConfigError, match=message):
         open_run(copy)
+
+
+def test_an_option_newer_than_the_run_has_its_default(copy):
+    change(copy, config=without("augment"))
+    assert open_run(copy).config.augment == dainet7.Config().augment
 
 
 def test_a_run_cannot_name_code_of_its_own(copy, monkeypatch):

@@ -22,7 +22,7 @@ from fnet.data.augment import (
 )
 from fnet.data.batches import Batch, batch_at, batches, eval_batches, steps_per_epoch
 from fnet.data.dataset import DataError, Dataset
-from fnet.data.load import Split, data_dir, load
+from fnet.data.load import Split, at_hand, data_dir, load
 from fnet.data.preprocess import (
     NORM_CIFAR10,
     NORM_HALF,
@@ -51,6 +51,7 @@ __all__ = [
     "adjust_hue",
     "adjust_saturation",
     "affine",
+    "at_hand",
     "batch_at",
     "batches",
     "color_jitter",

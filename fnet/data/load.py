@@ -12,7 +12,7 @@ from fnet.data.cache import Arrays
 from fnet.data.dataset import DataError, Dataset
 from fnet.data.folder import Progress, load_folder
 from fnet.data.shapes import shapes
-from fnet.data.sources import SOURCES, load_source
+from fnet.data.sources import SOURCES, find_files, load_source
 
 Split = Literal["train", "test"]
 
@@ -88,6 +88,22 @@ def load(
             f"Give one of {', '.join([*SOURCES, 'shapes'])}, or a folder with train and test in it."
         )
     return _dataset(load_folder(folder, split, on_progress), folder.resolve().name)
+
+
+def at_hand(
+    name_or_path: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
+    *,
+    split: Split = "train",
+) -> bool:
+    """Return whether `load` finds the data set without a download.
+
+    >>> at_hand("shapes"), at_hand("/no/such/folder")
+    (True, False)
+    """
+    if name_or_path in SOURCES:
+        return find_files(str(name_or_path), data_dir(root), split) is not None
+    return name_or_path == "shapes" or Path(name_or_path).expanduser().exists()
 
 
 def _dataset(arrays: Arrays, name: str) -> Dataset:

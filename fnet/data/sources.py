@@ -89,6 +89,13 @@ SOURCES = {
 }
 
 
+def find_files(name: str, root: Path, split: str) -> tuple[str, ...] | None:
+    """Return the files that a published data set is read from, None where some are not there."""
+    source = SOURCES[name]
+    folder = root / source.folder
+    return next((c for c in source.files[split] if all((folder / f).is_file() for f in c)), None)
+
+
 def load_source(name: str, root: Path, split: str) -> Arrays:
     """Return a published data set, from the cache, from files under `root`, or downloaded there.
 
@@ -105,7 +112,7 @@ def load_source(name: str, root: Path, split: str) -> Arrays:
     source = SOURCES[name]
     folder = root / source.folder
     choices = source.files[split]
-    files = next((c for c in choices if all((folder / file).is_file() for file in c)), None)
+    files = find_files(name, root, split)
     if files is None:
         if not source.downloads:
             names = " or ".join(", ".join(choice) for choice in choices)

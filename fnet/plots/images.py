@@ -58,12 +58,17 @@ def filters(weights: Tensor) -> Figure:
         ValueError: another shape.
     """
     figure, pictures = _cells(weights, 0.7, 0.7)
-    values = np.nan_to_num(weights.detach().cpu().float().numpy(), posinf=0, neginf=0)
-    largest = np.abs(values).max() or 1.0
-    for axes, pixels in zip(pictures, 0.5 + values / (2 * largest), strict=True):
+    for axes, pixels in zip(pictures, filter_pixels(weights), strict=True):
         _show(axes, pixels)
     figure.suptitle(f"{len(weights)} filters of the first layer", size=10, color=LIGHT.ink)
     return figure
+
+
+def filter_pixels(weights: Tensor) -> NDArray[np.floating]:
+    """Return filters as values in [0, 1] of the same shape, 0.5 for a weight of zero."""
+    values = np.nan_to_num(weights.detach().cpu().float().numpy(), posinf=0, neginf=0)
+    largest = np.abs(values).max() or 1.0
+    return 0.5 + values / (2 * largest)
 
 
 def _cells(images: Tensor, width: float, height: float) -> tuple[Figure, list[Axes]]:

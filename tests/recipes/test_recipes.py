@@ -129,8 +129,10 @@ def test_the_list_has_every_recipe_and_tool(capsys):
     listed = modules()
     assert {name for name, (_, is_tool) in listed.items() if not is_tool} == RECIPES.keys()
     assert {name for name, (_, is_tool) in listed.items() if is_tool} >= {
+        "compare",
         "evaluate",
         "predict",
+        "report",
         "study",
     }
     assert all(len(line) > 10 for line, _ in listed.values())

@@ -1,0 +1,69 @@
+"""What a logger is: told of a run's start, steps, epochs and end, it shows them somewhere."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Start:
+    """What there is to show before the first step.
+
+    Attributes:
+        config: the complete config of the run.
+        images: uint8 `[N, C, H, W]`, some of the training images.
+        example: `[1, C, H, W]`, one of them as the network sees it.
+        module: makes the network, with its initial weights, as an ordinary `nn.Module`.
+    """
+
+    config: Mapping[str, Any]
+    images: Tensor
+    example: Tensor
+    module: Callable[[], nn.Module]
+
+
+class Logger(Protocol):
+    """Shows a run while it goes on; changes nothing in it, and never holds it up for long."""
+
+    def start(self, start: Start) -> None:
+        """Begin, before the first step."""
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        """Show the training figures ("loss", "accuracy") reached at this step, counted from 1."""
+
+    def epoch(self, line: Mapping[str, Any]) -> None:
+        """Show the metrics line of an epoch: "epoch", "step", "train_loss", "test_loss", ..."""
+
+    def close(self) -> None:
+        """Write what is left, at the end of the run, however it ends."""
+
+
+class _Composed:
+    def __init__(self, loggers: tuple[Logger, ...]) -> None:
+        self._loggers = loggers
+
+    def start(self, start: Start) -> None:
+        for logger in self._loggers:
+            logger.start(start)
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        for logger in self._loggers:
+            logger.step(step, figures)
+
+    def epoch(self, line: Mapping[str, Any]) -> None:
+        for logger in self._loggers:
+            logger.epoch(line)
+
+    def close(self) -> None:
+        for logger in self._loggers:
+            logger.close()
+
+
+def compose(*loggers: Logger) -> Logger:
+    """Return the logger that tells each of these, in their order; of none, one that does nothing.
+
+    >>> compose().epoch({"epoch": 1})
+    """
+    return _Composed(loggers)

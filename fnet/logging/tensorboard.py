@@ -1,0 +1,87 @@
+"""A run in TensorBoard, by PyTorch's own writer: curves, config, sample images, the graph."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+from torchvision.utils import make_grid
+
+from fnet.logging.logger import Start
+
+_FLUSH_SECONDS = 10
+_COMPARED = ("test_accuracy", "test_loss", "train_accuracy", "train_loss")
+
+
+class TensorBoardLog:
+    """Writes an event file to a directory: look at it with `tensorboard --logdir`.
+
+    Curves of epochs ("loss/train", "loss/test", "accuracy/test", "learning_rate", ...) are drawn
+    over the epoch, those of steps ("step/loss", "step/accuracy") over the step. The config is
+    there as hyperparameters from the start, beside the figures reached so far.
+
+    Args:
+        directory: of the event file.
+        graph: whether the network's graph is written.
+    """
+
+    def __init__(self, directory: Path, *, graph: bool = False) -> None:
+        self._writer = SummaryWriter(str(directory), flush_secs=_FLUSH_SECONDS)
+        self._graph = graph
+        self._end: Any = None
+
+    def start(self, start: Start) -> None:
+        """Write the config, the sample images and the graph."""
+        # Not `add_hparams`, which wants the run's last figures and so comes too late for a run
+        # that is stopped.
+        experiment, begin, self._end = hparams(
+            {name: _plain(value) for name, value in start.config.items()},
+            {_tag(name): None for name in _COMPARED},
+        )
+        self._add(experiment)
+        self._add(begin)
+        self._writer.add_image("training images", make_grid(start.images.cpu(), padding=1))
+        if self._graph:
+            with warnings.catch_warnings():
+                # PyTorch's writer traces the network, and says that tracing is deprecated.
+                warnings.simplefilter("ignore")
+                self._writer.add_graph(start.module(), start.example)
+        self._writer.flush()
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        """Write the figures of a step."""
+        for name, value in figures.items():
+            self._writer.add_scalar(f"step/{name}", value, step)
+
+    def epoch(self, line: Mapping[str, Any]) -> None:
+        """Write the figures of an epoch."""
+        for name, value in line.items():
+            if name != "epoch":
+                self._writer.add_scalar(_tag(name), value, line["epoch"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._end is not None:
+            self._add(self._end)
+        self._writer.close()
+
+    def _add(self, summary: Any) -> None:
+        writer: Any = self._writer.file_writer
+        writer.add_summary(summary)
+
+
+def _tag(name: str) -> str:
+    """Return the tag of an entry: what comes before its slash is a group of plots.
+
+    >>> _tag("test_loss"), _tag("learning_rate")
+    ('loss/test', 'learning_rate')
+    """
+    split, _, figure = name.partition("_")
+    return f"{figure}/{split}" if split in ("train", "test", "validation") else name
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

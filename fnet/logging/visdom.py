@@ -1,0 +1,155 @@
+"""The loss of a run in one window of a Visdom server, sent by a thread that training never awaits.
+
+Speaks the two requests it needs, `/events` and `/update` of Visdom 0.2.4, without Visdom's client.
+"""
+
+import json
+import math
+import threading
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from http.client import HTTPException
+from queue import Empty, Full, Queue
+from typing import Any, NamedTuple
+
+from fnet.logging.logger import Start
+
+PENDING = 10_000
+"""Points that wait for a slow server; those beyond are left out."""
+
+_BATCH_SECONDS = 1.0
+_REPLY_SECONDS = 10.0
+_CLOSE_SECONDS = 3.0
+
+
+class _Point(NamedTuple):
+    """A point of one of the lines."""
+
+    line: str
+    step: int
+    loss: float
+
+
+class VisdomLog:
+    """Appends the loss to a window, over the step: of steps as "train", of epochs as "test", ...
+
+    The window, in the environment "main", is made anew. Points go out in batches, one a second at
+    most. A server that does not answer, or not well, gets one warning and nothing more.
+
+    Args:
+        url: of the server, "http://localhost:8097".
+        window: its name, "mnist_default_loss".
+        warn: is told, once and from another thread, that the server has failed.
+        pending: see `PENDING`.
+    """
+
+    def __init__(
+        self, url: str, window: str, warn: Callable[[str], None], *, pending: int = PENDING
+    ) -> None:
+        self._url, self._window, self._warn = url.rstrip("/"), window, warn
+        self._points: Queue[_Point] = Queue(pending)
+        self._closing, self._failed = threading.Event(), threading.Event()
+        self._exists = False
+        # A daemon, so that a server that hangs cannot keep the process.
+        self._thread = threading.Thread(target=self._send_all, daemon=True)
+
+    def start(self, start: Start) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        """Queue the training loss of a step."""
+        self._put(_Point("train", step, figures["loss"]))
+
+    def epoch(self, line: Mapping[str, Any]) -> None:
+        """Queue the losses of an epoch's evaluations."""
+        for split in ("test", "validation"):
+            if f"{split}_loss" in line:
+                self._put(_Point(split, line["step"], line[f"{split}_loss"]))
+
+    def close(self) -> None:
+        """Send what is left, and wait for that for 3 seconds at most."""
+        self._closing.set()
+        if self._thread.ident is None:
+            return
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            self._fail("it is too slow")
+
+    def _put(self, point: _Point) -> None:
+        with suppress(Full):  # a curve with a gap is better than a run that waits
+            self._points.put_nowait(point)
+
+    def _send_all(self) -> None:
+        while not self._failed.is_set():
+            closing = self._closing.wait(_BATCH_SECONDS)
+            try:
+                self._send(self._batch())
+            except (OSError, HTTPException, ValueError) as error:
+                self._fail(str(error))
+            if closing:
+                return
+
+    def _batch(self) -> dict[str, list[_Point]]:
+        """Return the points that wait, by line."""
+        lines: dict[str, list[_Point]] = {}
+        try:
+            while True:
+                point = self._points.get_nowait()
+                lines.setdefault(point.line, []).append(point)
+        except Empty:
+            return lines
+
+    def _send(self, lines: Mapping[str, list[_Point]]) -> None:
+        for name, points in lines.items():
+            message = {
+                "win": self._window,
+                "eid": "main",
+                "name": name,
+                "data": [_trace(name, points)],
+                "append": True,
+                "layout": {
+                    "title": self._window,
+                    "xaxis": {"title": "step"},
+                    "yaxis": {"title": "loss"},
+                },
+                "opts": {"title": self._window},
+            }
+            # The first replaces the window of an earlier run.
+            self._post("update" if self._exists else "events", message)
+            self._exists = True
+
+    def _post(self, path: str, message: Mapping[str, Any]) -> None:
+        """Send a request, and wait for its answer.
+
+        Raises:
+            OSError: it cannot be reached, takes too long, or answers with an error.
+            HTTPException, ValueError: what answers does not speak HTTP; the address is none.
+        """
+        request = urllib.request.Request(
+            f"{self._url}/{path}",
+            json.dumps(message).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=_REPLY_SECONDS) as response:
+            response.read(1000)
+
+    def _fail(self, reason: str) -> None:
+        if not self._failed.is_set():
+            self._failed.set()
+            self._warn(
+                f"Visdom does not answer at {self._url} ({reason}): training goes on without it. "
+                "Start a server, or give --visdom URL."
+            )
+
+
+def _trace(name: str, points: list[_Point]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "scatter",
+        "mode": "lines",
+        "x": [point.step for point in points],
+        # JSON has no nan and no infinity: such a point is a gap.
+        "y": [point.loss if math.isfinite(point.loss) else None for point in points],
+    }

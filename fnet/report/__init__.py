@@ -1,0 +1,24 @@
+"""Pages that hold everything they show: the report of a run, the comparison of several."""
+
+from fnet.report.comparison import COLUMNS, comparison, differences, figures, named
+from fnet.report.evaluated import Evaluated, evaluate_run
+from fnet.report.run_page import percent, report, show
+from fnet.report.write import REPORT, free_name, require_new, write_page, write_report
+
+__all__ = [
+    "COLUMNS",
+    "REPORT",
+    "Evaluated",
+    "comparison",
+    "differences",
+    "evaluate_run",
+    "figures",
+    "free_name",
+    "named",
+    "percent",
+    "report",
+    "require_new",
+    "show",
+    "write_page",
+    "write_report",
+]

@@ -1,0 +1,159 @@
+"""What a network made of a data set, and how a report shows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fnet import plots
+from fnet.data import Dataset
+from fnet.environment import Runtime
+from fnet.evaluation import Evaluation, Mistake, all_logits, evaluate_logits, make_forward
+from fnet.experiment import Experiment
+from fnet.nn import Params, to_module
+from fnet.plots.images import filter_pixels
+from fnet.report.html import Content, Markup, element, join, photo, plot, section, table
+from fnet.run import Weights
+from fnet.trainer import EVAL_BATCH
+
+_SAMPLE = 24  # images of the data set; of mistakes as many
+_LARGEST_MATRIX = 40  # classes
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A network's predictions of a data set.
+
+    Attributes:
+        weights: which of the run's weights.
+        dataset: the images and labels.
+        logits: float `[len(dataset), classes]`.
+        figures: what these come to.
+        filters: those of the first convolution `[out, in, h, w]`, if there is one.
+    """
+
+    weights: Weights
+    dataset: Dataset
+    logits: Tensor
+    figures: Evaluation
+    filters: Tensor | None
+
+
+def evaluate_run(
+    experiment: Experiment, params: Params, weights: Weights, dataset: Dataset, runtime: Runtime
+) -> Evaluated:
+    """Return what the network makes of the data set, computed eagerly.
+
+    Args:
+        experiment: that of the run.
+        params: the run's weights, on the runtime's device.
+        weights: which of the run's they are.
+        dataset: of the run's classes and shape, on any device.
+        runtime: where to compute, and in which precision.
+    """
+    dataset = dataset.to(runtime.device)
+    forward = make_forward(experiment.model, preprocess=experiment.preprocess, dtype=runtime.dtype)
+    logits = all_logits(forward, params, dataset, size=min(EVAL_BATCH, len(dataset)))
+    figures = evaluate_logits(logits, dataset.labels, experiment.loss, mistakes=_SAMPLE)
+    return Evaluated(
+        weights, dataset, logits, figures, _first_filters(to_module(experiment.model, params))
+    )
+
+
+def evaluation_section(evaluated: Evaluated) -> Markup:
+    """Return the part of a report that shows how good the predictions are, and where not."""
+    figures, dataset = evaluated.figures, evaluated.dataset
+    classes = dataset.classes
+    parts: list[Content] = [
+        element(
+            "p",
+            f"The {evaluated.weights} weights on {figures.images:,} test images of {dataset.name}.",
+            class_="soft",
+        ),
+        table(
+            ["figure", "measured"],
+            [
+                ["loss", f"{figures.loss:.4f}"],
+                ["top-1 accuracy", f"{figures.top1:.2%}"],
+                ["top-5 accuracy", f"{figures.top5:.2%}"],
+                ["calibration error", f"{figures.calibration_error:.2%}"],
+            ],
+        ),
+        element("h3", "Accuracy of each class"),
+        _class_table(classes, figures),
+    ]
+    if len(classes) <= _LARGEST_MATRIX:
+        matrix = plots.confusion(figures.confusion, classes)
+        parts += [element("h3", "Confusion matrix"), plot(matrix, "Confusion matrix")]
+    parts += [
+        element("h3", "Test images"),
+        element("p", "Predicted (true), at equal distances in the data set.", class_="soft"),
+        _sample(evaluated),
+    ]
+    if figures.mistakes:
+        parts += [
+            element("h3", "Most confident mistakes"),
+            element("p", "Predicted (true), the most confident first.", class_="soft"),
+            _photos(dataset, figures.mistakes),
+        ]
+    if evaluated.filters is not None:
+        parts += [element("h3", "First-layer filters"), _filters(evaluated.filters)]
+    return section("Evaluation", *parts)
+
+
+def _class_table(classes: Sequence[str], figures: Evaluation) -> Markup:
+    rows: list[list[Content]] = []
+    for name, counts, share in zip(classes, figures.confusion, figures.class_accuracy, strict=True):
+        if share is None:
+            rows.append([name, "0", "–", ""])
+            continue
+        filled = element("i", style=f"width: {share:.1%}")
+        rows.append(
+            [name, f"{sum(counts):,}", f"{share:.2%}", element("span", filled, class_="bar")]
+        )
+    return table(["class", "images", "accuracy", ""], rows)
+
+
+def _sample(evaluated: Evaluated) -> Markup:
+    dataset = evaluated.dataset
+    n = len(dataset)
+    places = torch.linspace(0, n - 1, min(_SAMPLE, n)).long().tolist()
+    probabilities = evaluated.logits.to(torch.float64).softmax(-1)
+    confidence, predicted = (values.tolist() for values in probabilities.max(-1))
+    labels = dataset.labels.tolist()
+    return _photos(
+        dataset, [Mistake(at, labels[at], predicted[at], confidence[at]) for at in places]
+    )
+
+
+def _photos(dataset: Dataset, predictions: Sequence[Mistake]) -> Markup:
+    classes = dataset.classes
+
+    def one(prediction: Mistake) -> Markup:
+        right = prediction.predicted == prediction.label
+        title = f"{classes[prediction.predicted]} ({classes[prediction.label]})"
+        caption = element(
+            "figcaption",
+            f"{'✓' if right else '✗'} {title}",
+            element("small", f"image {prediction.index}, {prediction.confidence:.0%}"),
+        )
+        picture = photo(dataset.images[prediction.index], title)
+        return element("figure", picture, caption, class_="right" if right else "wrong")
+
+    return element("div", join(map(one, predictions)), class_="photos")
+
+
+def _filters(weights: Tensor) -> Markup:
+    """Return the filters as images: drawing as many axes takes longer than all else."""
+    pixels = torch.from_numpy(255 * filter_pixels(weights)).round().to(torch.uint8)
+    pictures = (photo(values, f"filter {place}") for place, values in enumerate(pixels))
+    return element("div", join(pictures), class_="photos filters")
+
+
+def _first_filters(module: torch.nn.Module) -> Tensor | None:
+    """Return the filters of the first convolution, if they can be seen: grey or RGB, not 1 x 1."""
+    weights = (leaf for leaf in module.state_dict().values() if leaf.dim() == 4)
+    first = next(weights, None)
+    visible = first is not None and first.shape[1] in (1, 3) and first.shape[-1] > 1
+    return first if visible else None

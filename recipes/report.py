@@ -1,0 +1,83 @@
+"""Write the report of a run: one HTML page with its figures, plots, mistakes, layers and config.
+
+python -m recipes.report runs/dainet7-default-s0
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from fnet import data
+from fnet.display import Display
+from fnet.environment import resolve
+from fnet.nn import summary
+from fnet.record import RunRecord, read_run
+from fnet.report import REPORT, evaluate_run, report, require_new, write_page
+from fnet.run import Weights, load_recipe, own_recipe
+from fnet.tool import RunOptions, exit_code
+from recipes.evaluate import open_dataset, own_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    """The command line of `python -m recipes.report`."""
+
+    weights: Weights = "final"
+    """Those last reached, as in the report at the end of training, or those of the epoch with the
+    best test accuracy."""
+    data: str | None = None
+    """A data set of the same classes and shape, by name or as a folder (else the run's own, if it
+    is had without a download)."""
+    root: str | None = None
+    """The directory that holds published data sets (else the run's --root)."""
+    out: Path | None = None
+    """A new file (else report.html in the run's directory, written anew)."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return exit_code(lambda: _run(tyro.cli(Options, prog=_PROG, description=__doc__, args=args)))
+
+
+def _run(options: Options) -> int:
+    # What is wrong with the options is said before the images are evaluated.
+    resolve(options.device)
+    if options.out is not None:
+        require_new(options.out)
+    record = read_run(options.run)
+    if (options.run / f"{options.weights}.safetensors").exists():
+        page, note = _with_weights(record, options)
+    else:
+        recipe = load_recipe(options.recipe) if options.recipe else own_recipe(record.module)
+        note = f"The run has no {options.weights} weights: there is nothing to evaluate."
+        page = report(record, recipe, note=note)
+    file = options.out or options.run / REPORT
+    write_page(file, page, replace=options.out is None)
+    display = Display(Console())
+    if note:
+        display.say(note)
+    display.say(f"Report: {file}")
+    return 0
+
+
+def _with_weights(record: RunRecord, options: Options) -> tuple[str, str]:
+    """Return the page, and why it has no evaluation, or nothing."""
+    run, runtime = options.open()
+    layers = summary(run.model, run.input_shape)
+    own, root = own_data(run), options.root or run.config.root
+    if options.data is None and not data.at_hand(own, root, split="test"):
+        note = f"Not evaluated: {own} is not on this machine. Give --data, or --root."
+        return report(record, run.recipe, layers, note=note), note
+    dataset = open_dataset(run, options.data, options.root, "test")
+    evaluated = evaluate_run(run.experiment, run.params, run.weights, dataset, runtime)
+    return report(record, run.recipe, layers, evaluated), ""
+
+
+_PROG = "python -m recipes.report"
+
+if __name__ == "__main__":
+    sys.exit(main())
