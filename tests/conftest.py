@@ -4,7 +4,7 @@ import os
 # that it starts. To be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
+import pytest
 from PIL import Image
 
 from fnet import cli, data, random
