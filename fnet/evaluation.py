@@ -13,6 +13,10 @@ from torch import Tensor
 from fnet.data import Dataset, Preprocess, eval_batches
 from fnet.losses import Loss
 from fnet.nn import Model, Params
+from fnet.step import compile
+
+EVAL_BATCH = 500
+"""Images in a batch of an evaluation."""
 
 Forward: TypeAlias = Callable[[Params, Tensor], Tensor]
 """`(params, images [N, C, H, W]) -> logits [N, classes]`, images with values 0..255."""
@@ -42,6 +46,38 @@ def make_forward(
         return logits
 
     return forward
+
+
+def evaluate_model(
+    model: Model,
+    loss: Loss,
+    params: Params,
+    dataset: Dataset,
+    *,
+    preprocess: Preprocess,
+    dtype: torch.dtype = torch.float32,
+    flip: bool = False,
+    compiled: bool = False,
+    mistakes: int = 10,
+) -> tuple[Tensor, "Evaluation"]:
+    """Return the logits of the data set, `[len(dataset), classes]`, and what they come to.
+
+    Args:
+        model: the network.
+        loss: that of the training.
+        params: its parameters, on the data set's device.
+        dataset: images and labels.
+        preprocess: as in `make_forward`, and so are `dtype` and `flip`.
+        dtype: the precision of the forward pass.
+        flip: whether mirror images count as well.
+        compiled: whether the forward pass is compiled: worth it for many images.
+        mistakes: how many of them to list.
+    """
+    forward = make_forward(model, preprocess=preprocess, dtype=dtype, flip=flip)
+    if compiled:
+        forward = compile(forward)
+    logits = all_logits(forward, params, dataset, size=min(EVAL_BATCH, len(dataset)))
+    return logits, evaluate_logits(logits, dataset.labels, loss, mistakes=mistakes)
 
 
 def all_logits(forward: Forward, params: Params, dataset: Dataset, *, size: int) -> Tensor:

@@ -18,8 +18,8 @@ def operation(
 ) -> Operation:
     """Return the operation `fnet::name`, which has no gradient of its own.
 
-    `torch.library.custom_op` would give it one, and that refuses `torch.func.grad` (a
-    `torch.autograd.Function` around two of these has both), and starts ten times as slowly.
+    `torch.library.custom_op` would give it one, and that refuses `torch.func.grad`: a
+    `torch.autograd.Function` around two of these has both.
 
     Args:
         name: of the operation.

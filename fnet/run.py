@@ -17,14 +17,14 @@ import torch
 from fnet import random
 from fnet.checkpoint import load_weights
 from fnet.config import Config
-from fnet.data import Dataset, Normalize, PadResize, Preprocess
+from fnet.data import Dataset, Normalize, PadResize, Preprocess, Split, load
 from fnet.environment import ConfigError
 from fnet.experiment import Experiment, Recipe
 from fnet.nn import Model, ModelError, Params
 from fnet.splits import Splits
 
 Weights = Literal["best", "final"]
-"""The weights of the epoch with the best test accuracy, or those last reached."""
+"""The weights of the best epoch, or those last reached."""
 
 _OWN_RECIPE = re.compile(r"recipes(\.[A-Za-z_]\w*)+", re.ASCII)
 _T = TypeVar("_T")
@@ -67,6 +67,36 @@ class Run:
     def preprocess(self) -> Preprocess:
         """From uint8 images to what the network sees, as in training."""
         return self.experiment.preprocess
+
+    @property
+    def own_data(self) -> str:
+        """The name or the folder of the data set it was trained on."""
+        return self.data if self.config.data == "auto" else self.config.data
+
+    def open_data(self, name: str | None, root: str | None, split: Split) -> Dataset:
+        """Return images for the run's network, once they are seen to be of its kind.
+
+        Args:
+            name: the data set, by name or as a folder; None: the run's own.
+            root: the directory that holds published data sets; None: the run's.
+            split: which of its images.
+
+        Raises:
+            ConfigError: their classes or their shape are not the run's.
+            DataError: the data cannot be had.
+        """
+        dataset = load(name or self.own_data, root or self.config.root, split=split)
+        shape = tuple(dataset.images.shape[1:])
+        for what, given, expected in (
+            ("classes", dataset.classes, self.classes),
+            ("images of shape", shape, self.input_shape),
+        ):
+            if given != expected:
+                raise ConfigError(
+                    f"the run {self.path} is evaluated on {what} {_list(expected)}, and "
+                    f"{dataset.name} has {_list(given)}: give --data of the same kind"
+                )
+        return dataset
 
 
 def open_run(
@@ -263,3 +293,8 @@ def _read_weights(path: Path, weights: Weights, like: Params) -> Params:
         return load_weights(file, like)
     except ModelError as error:
         raise ConfigError(f"{file} does not fit its run: {error}") from error
+
+
+def _list(values: tuple[object, ...]) -> str:
+    shown = ", ".join(map(str, values[:10]))
+    return f"({shown}, ...)" if len(values) > 10 else f"({shown})"

@@ -1,6 +1,7 @@
 """The data of a run: opened by name, cut to size, or replaced where it cannot be had."""
 
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from fnet import data
 from fnet.config import Config
@@ -12,6 +13,14 @@ STAND_IN = "shapes"
 STAND_IN_EPOCHS = 2
 
 
+class Sizes(TypedDict):
+    """How many classes, channels, and pixels a side."""
+
+    classes: int
+    channels: int
+    size: int
+
+
 @dataclass(frozen=True)
 class Splits:
     """The images to train on, to test on, and to choose the best epoch on (None: the test's)."""
@@ -19,6 +28,12 @@ class Splits:
     train: Dataset
     test: Dataset
     validation: Dataset | None = None
+
+    @property
+    def sizes(self) -> Sizes:
+        """What a network has to know of the data: the arguments of `fnet.models` that say it."""
+        channels, size, _ = self.input_shape
+        return {"classes": len(self.train.classes), "channels": channels, "size": size}
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ from fnet.checkpoint import write_atomically
 from fnet.config import Config
 from fnet.display import Display
 from fnet.experiment import Recipe
+from fnet.record import read_run
 from fnet.train import Outcome, train
 
 
@@ -134,8 +135,7 @@ def save(study: Study, results: Sequence[Result], out: Path) -> list[Path]:
 
 
 def _mean_curve(result: Result) -> list[dict[str, float]]:
-    texts = [(outcome.directory / "metrics.jsonl").read_text() for outcome in result.outcomes]
-    runs = [[json.loads(line) for line in text.splitlines()] for text in texts]
+    runs = [read_run(outcome.directory).lines for outcome in result.outcomes]
     # An interrupted run is shorter: the mean ends where the shortest does.
     return [
         {name: mean([line[name] for line in lines]) for name in lines[0]}

@@ -1,9 +1,12 @@
 """Tables for a terminal, of what other parts of fnet computed."""
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from fnet.nn import Summary
+
+LAYER_COLUMNS = ["layer", "type", "output shape", "parameters", "multiply-adds"]
 
 
 def layer_table(summary: Summary) -> Table:
@@ -13,30 +16,42 @@ def layer_table(summary: Summary) -> Table:
     one image in float32; `fnet.nn.Summary` says what they count.
     """
     table = Table(
-        title=f"Layers, for an image {_shape(summary.input_shape)}",
+        title=f"Layers, for an image {shape(summary.input_shape)}",
         title_justify="left",
         caption=_sizes(summary),
         caption_justify="left",
         show_footer=True,
     )
-    table.add_column("layer", "total")
-    table.add_column("type")
-    table.add_column("output shape")
-    table.add_column("parameters", f"{summary.parameters:,}", justify="right")
-    table.add_column("multiply-adds", f"{summary.multiply_adds:,}", justify="right")
-    for layer in summary.layers:
-        table.add_row(
-            Text(layer.name),
-            layer.type,
-            "–" if layer.output_shape is None else _shape(layer.output_shape),
-            f"{layer.parameters:,}",
-            f"{layer.multiply_adds:,}",
-        )
+    for name, total in zip(LAYER_COLUMNS, layer_totals(summary), strict=True):
+        justify: JustifyMethod = "right" if total and name != "layer" else "left"
+        table.add_column(name, total, justify=justify)
+    for row in layer_rows(summary):
+        table.add_row(*map(Text, row))
     return table
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))
+def layer_rows(summary: Summary) -> list[list[str]]:
+    """Return the cells of each layer, in `LAYER_COLUMNS`."""
+    return [
+        [
+            layer.name or "(network)",
+            layer.type,
+            "–" if layer.output_shape is None else shape(layer.output_shape),
+            f"{layer.parameters:,}",
+            f"{layer.multiply_adds:,}",
+        ]
+        for layer in summary.layers
+    ]
+
+
+def layer_totals(summary: Summary) -> list[str]:
+    """Return the cells of the last row, in `LAYER_COLUMNS`."""
+    return ["total", "", "", f"{summary.parameters:,}", f"{summary.multiply_adds:,}"]
+
+
+def shape(sizes: tuple[int, ...]) -> str:
+    """Return the sizes of a tensor for people: "3 × 32 × 32"."""
+    return " × ".join(map(str, sizes))
 
 
 def _sizes(summary: Summary) -> str:

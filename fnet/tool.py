@@ -52,7 +52,7 @@ class RunOptions:
     run: Positional[Annotated[Path, arg(metavar="RUN")]]
     """The directory of a run."""
     weights: Weights = "best"
-    """Those of the epoch with the best test accuracy, or those last reached."""
+    """Those of the best epoch, or those last reached."""
     recipe: str | None = None
     """The module of the run's recipe, where that is not one of recipes.*: it is imported."""
     device: str = "auto"

@@ -10,6 +10,7 @@ from fnet.config import Config
 from fnet.data import Dataset
 from fnet.display import Display
 from fnet.environment import Runtime
+from fnet.evaluation import EVAL_BATCH
 from fnet.experiment import Experiment
 from fnet.logging import RunLog, Start
 from fnet.loop import Record, evaluate, fit
@@ -20,7 +21,6 @@ from fnet.splits import Splits
 from fnet.step import compile, make_eval, make_grad, make_step
 from fnet.tree import Tree
 
-EVAL_BATCH = 500
 SAMPLES = 32
 
 

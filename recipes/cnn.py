@@ -59,9 +59,8 @@ REPORTED = {
 def build(config: Config, splits: Splits) -> Experiment:
     """Return the experiment of a config."""
     network = {"cnn": models.cnn, "cnnpro": models.cnnpro}[config.network]
-    channels, size, _ = splits.input_shape
     return Experiment(
-        model=network(classes=len(splits.train.classes), channels=channels, size=size),
+        model=network(**splits.sizes),
         tx=choices.optimizer(config.optimizer, config.lr),
         loss=cross_entropy,
         preprocess=PadResize(4, NORM_HALF),

@@ -69,12 +69,9 @@ def build(config: Config, splits: Splits) -> Experiment:
         "every": (0.5,) * blocks,
         "none": (0.0,) * blocks,
     }
-    channels, size, _ = splits.input_shape
     return Experiment(
         model=network(
-            classes=len(splits.train.classes),
-            channels=channels,
-            size=size,
+            **splits.sizes,
             dropout=rates[config.dropout],
             activation=choices.activation(config.activation),
             linears=config.linears,

@@ -15,15 +15,12 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from fnet import data
 from fnet.data import Dataset, Split
 from fnet.display import Display
 from fnet.environment import ConfigError
-from fnet.evaluation import Evaluation, all_logits, evaluate_logits, make_forward
+from fnet.evaluation import Evaluation, evaluate_model
 from fnet.run import Run
-from fnet.step import compile
 from fnet.tool import RunOptions, exit_code
-from fnet.trainer import EVAL_BATCH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,53 +52,24 @@ def _run(options: Options) -> int:
     if options.mistakes < 0:
         raise ConfigError(f"--mistakes is at least 0; got {options.mistakes}")
     run, runtime = options.open(options.compile)
-    dataset = open_dataset(run, options.data, options.root, options.split)
-    dataset = dataset.to(runtime.device)
-    forward = make_forward(
-        run.model, preprocess=run.preprocess, dtype=runtime.dtype, flip=options.flip
+    dataset = run.open_data(options.data, options.root, options.split).to(runtime.device)
+    _, found = evaluate_model(
+        run.model,
+        run.experiment.loss,
+        run.params,
+        dataset,
+        preprocess=run.preprocess,
+        dtype=runtime.dtype,
+        flip=options.flip,
+        compiled=runtime.compiled,
+        mistakes=options.mistakes,
     )
-    if runtime.compiled:
-        forward = compile(forward)
-    logits = all_logits(forward, run.params, dataset, size=min(EVAL_BATCH, len(dataset)))
-    found = evaluate_logits(logits, dataset.labels, run.experiment.loss, mistakes=options.mistakes)
     if options.json:
         print(json.dumps(_record(run, dataset, options, found), indent=2, ensure_ascii=False))
     else:
         where = f"{run.path} ({run.weights}) on {dataset.name}, {options.split}"
         _show(where, run.classes, found, Console())
     return 0
-
-
-def own_data(run: Run) -> str:
-    """Return the name or the folder of the data set a run was trained on."""
-    return run.data if run.config.data == "auto" else run.config.data
-
-
-def open_dataset(run: Run, name: str | None, root: str | None, split: Split) -> Dataset:
-    """Return the images to evaluate on, once they are seen to be of the run's kind.
-
-    Args:
-        run: what is evaluated.
-        name: the data set, by name or as a folder; None: the run's own.
-        root: the directory that holds published data sets; None: the run's.
-        split: which of its images.
-
-    Raises:
-        ConfigError: their classes or their shape are not the run's.
-        DataError: the data cannot be had.
-    """
-    dataset = data.load(name or own_data(run), root or run.config.root, split=split)
-    shape = tuple(dataset.images.shape[1:])
-    for what, given, expected in (
-        ("classes", dataset.classes, run.classes),
-        ("images of shape", shape, run.input_shape),
-    ):
-        if given != expected:
-            raise ConfigError(
-                f"the run {run.path} is evaluated on {what} {_list(expected)}, and {dataset.name} "
-                f"has {_list(given)}: give --data of the same kind"
-            )
-    return dataset
 
 
 def _record(run: Run, dataset: Dataset, options: Options, found: Evaluation) -> dict[str, object]:
@@ -163,11 +131,6 @@ def _matrix(classes: tuple[str, ...], confusion: list[list[int]]) -> Table:
         ]
         table.add_row(Text(f"{place} {name}", no_wrap=True), *cells)
     return table
-
-
-def _list(values: tuple[object, ...]) -> str:
-    shown = ", ".join(map(str, values[:10]))
-    return f"({shown}, ...)" if len(values) > 10 else f"({shown})"
 
 
 _PROG = "python -m recipes.evaluate"

@@ -44,9 +44,8 @@ VARIANTS = {
 def build(config: Config, splits: Splits) -> Experiment:
     """Return the experiment of a config."""
     network = {"lenet5": models.lenet5, "mycnn": models.mycnn}[config.network]
-    channels, size, _ = splits.input_shape
     return Experiment(
-        model=network(classes=len(splits.train.classes), channels=channels, size=size),
+        model=network(**splits.sizes),
         tx=choices.optimizer(config.optimizer, config.lr),
         loss=cross_entropy,
         preprocess=normalize(0.0, 1.0),

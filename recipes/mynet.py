@@ -46,9 +46,8 @@ REPORTED = {"default": {"test accuracy, final": "79.69 %", "train accuracy, fina
 
 def build(config: Config, splits: Splits) -> Experiment:
     """Return the experiment of a config."""
-    channels, size, _ = splits.input_shape
     return Experiment(
-        model=models.mynet(classes=len(splits.train.classes), channels=channels, size=size),
+        model=models.mynet(**splits.sizes),
         tx=choices.optimizer("momentum", config.lr, weight_decay=config.weight_decay),
         loss=cross_entropy,
         preprocess=NORM_CIFAR10,

@@ -44,12 +44,9 @@ VARIANTS = {
 
 def build(config: Config, splits: Splits) -> Experiment:
     """Return the experiment of a config."""
-    channels, size, _ = splits.input_shape
     return Experiment(
         model=models.net(
-            classes=len(splits.train.classes),
-            channels=channels,
-            size=size,
+            **splits.sizes,
             activation=choices.activation(config.activation),
             linears=config.linears,
             softmax=config.softmax,

@@ -19,7 +19,6 @@ from fnet.record import RunRecord, read_run
 from fnet.report import REPORT, evaluate_run, report, require_new, write_page
 from fnet.run import Weights, load_recipe, own_recipe
 from fnet.tool import RunOptions, exit_code
-from recipes.evaluate import open_dataset, own_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +26,7 @@ class Options(RunOptions):
     """The command line of `python -m recipes.report`."""
 
     weights: Weights = "final"
-    """Those last reached, as in the report at the end of training, or those of the epoch with the
-    best test accuracy."""
+    """Those last reached, as in the report at the end of training, or those of the best epoch."""
     data: str | None = None
     """A data set of the same classes and shape, by name or as a folder (else the run's own, if it
     is had without a download)."""
@@ -68,11 +66,11 @@ def _with_weights(record: RunRecord, options: Options) -> tuple[str, str]:
     """Return the page, and why it has no evaluation, or nothing."""
     run, runtime = options.open()
     layers = summary(run.model, run.input_shape)
-    own, root = own_data(run), options.root or run.config.root
-    if options.data is None and not data.at_hand(own, root, split="test"):
-        note = f"Not evaluated: {own} is not on this machine. Give --data, or --root."
+    root = options.root or run.config.root
+    if options.data is None and not data.at_hand(run.own_data, root, split="test"):
+        note = f"Not evaluated: {run.own_data} is not on this machine. Give --data, or --root."
         return report(record, run.recipe, layers, note=note), note
-    dataset = open_dataset(run, options.data, options.root, "test")
+    dataset = run.open_data(options.data, options.root, "test")
     evaluated = evaluate_run(run.experiment, run.params, run.weights, dataset, runtime)
     return report(record, run.recipe, layers, evaluated), ""
 

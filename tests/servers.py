@@ -8,6 +8,21 @@ from urllib.parse import unquote, urlsplit
 
 
 @contextmanager
+def running(handler: type[BaseHTTPRequestHandler], closing: threading.Event) -> Iterator[str]:
+    """Serve while the context lasts; yields the address. At its end `closing` is set."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        closing.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def serve(content: bytes) -> Iterator[str]:
     """Serve while the context lasts; yields the address, "http://127.0.0.1:port".
 
@@ -76,13 +91,5 @@ def serve(content: bytes) -> Iterator[str]:
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        closing.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with running(Handler, closing) as address:
+        yield address

@@ -26,7 +26,7 @@ def open_log(config: Config, name: str, directory: Path, warn: Callable[[str], N
         # Here, because it comes with an extra that other runs do without.
         from fnet.logging.tensorboard import TensorBoardLog
 
-        loggers.append(TensorBoardLog(directory, graph=config.log_graph))
+        loggers.append(TensorBoardLog(directory, warn, graph=config.log_graph))
     if "visdom" in config.log:
         loggers.append(VisdomLog(config.visdom, f"{name}_loss", warn))
     every = config.log_steps or int("visdom" in config.log)

@@ -1,7 +1,7 @@
 """A run in TensorBoard, by PyTorch's own writer: curves, config, sample images, the graph."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,14 @@ class TensorBoardLog:
 
     Args:
         directory: of the event file.
+        warn: is told where the graph cannot be had.
         graph: whether the network's graph is written.
     """
 
-    def __init__(self, directory: Path, *, graph: bool = False) -> None:
+    def __init__(
+        self, directory: Path, warn: Callable[[str], None], *, graph: bool = False
+    ) -> None:
+        self._warn = warn
         self._writer = SummaryWriter(str(directory), flush_secs=_FLUSH_SECONDS)
         self._graph = graph
         self._end: Any = None
@@ -47,7 +51,11 @@ class TensorBoardLog:
             with warnings.catch_warnings():
                 # PyTorch's writer traces the network, and says that tracing is deprecated.
                 warnings.simplefilter("ignore")
-                self._writer.add_graph(start.module(), start.example)
+                try:
+                    self._writer.add_graph(start.module(), start.example)
+                except Exception as error:  # of the user's own network: anything
+                    reason = str(error).partition("\n")[0]
+                    self._warn(f"No graph in TensorBoard: the network cannot be traced ({reason}).")
         self._writer.flush()
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:

@@ -9,13 +9,12 @@ from torch import Tensor
 from fnet import plots
 from fnet.data import Dataset
 from fnet.environment import Runtime
-from fnet.evaluation import Evaluation, Mistake, all_logits, evaluate_logits, make_forward
+from fnet.evaluation import Evaluation, Mistake, evaluate_model
 from fnet.experiment import Experiment
 from fnet.nn import Params, to_module
 from fnet.plots.images import filter_pixels
 from fnet.report.html import Content, Markup, element, join, photo, plot, section, table
 from fnet.run import Weights
-from fnet.trainer import EVAL_BATCH
 
 _SAMPLE = 24  # images of the data set; of mistakes as many
 _LARGEST_MATRIX = 40  # classes
@@ -53,9 +52,15 @@ def evaluate_run(
         runtime: where to compute, and in which precision.
     """
     dataset = dataset.to(runtime.device)
-    forward = make_forward(experiment.model, preprocess=experiment.preprocess, dtype=runtime.dtype)
-    logits = all_logits(forward, params, dataset, size=min(EVAL_BATCH, len(dataset)))
-    figures = evaluate_logits(logits, dataset.labels, experiment.loss, mistakes=_SAMPLE)
+    logits, figures = evaluate_model(
+        experiment.model,
+        experiment.loss,
+        params,
+        dataset,
+        preprocess=experiment.preprocess,
+        dtype=runtime.dtype,
+        mistakes=_SAMPLE,
+    )
     return Evaluated(
         weights, dataset, logits, figures, _first_filters(to_module(experiment.model, params))
     )

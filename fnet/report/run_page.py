@@ -9,6 +9,7 @@ from fnet.nn import Summary
 from fnet.record import Line, RunRecord, changed_options, command, measured
 from fnet.report.evaluated import Evaluated, evaluation_section
 from fnet.report.html import Content, Markup, element, page, plot, section, table, warning
+from fnet.tables import LAYER_COLUMNS, layer_rows, layer_totals, shape
 
 _SHORT = {
     "train_loss": "train loss",
@@ -142,21 +143,7 @@ def _cell(name: str, line: Line) -> str:
 
 
 def _layers(summary: Summary) -> Markup:
-    def shape(sizes: tuple[int, ...] | None) -> str:
-        return "–" if sizes is None else " × ".join(map(str, sizes))
-
-    rows = [
-        [
-            layer.name or "(network)",
-            layer.type,
-            shape(layer.output_shape),
-            f"{layer.parameters:,}",
-            f"{layer.multiply_adds:,}",
-        ]
-        for layer in summary.layers
-    ]
-    totals = ["total", "", "", f"{summary.parameters:,}", f"{summary.multiply_adds:,}"]
-    columns = ["layer", "type", "output shape", "parameters", "multiply-adds"]
+    rows, totals = layer_rows(summary), layer_totals(summary)
     caption = element(
         "p",
         f"For one image {shape(summary.input_shape)} in float32: parameters "
@@ -164,7 +151,7 @@ def _layers(summary: Summary) -> Markup:
         f"MB, in all {summary.total_mb:.2f} MB.",
         class_="soft",
     )
-    return Markup(table(columns, rows, names=3, footer=totals) + caption)
+    return Markup(table(LAYER_COLUMNS, rows, names=3, footer=totals) + caption)
 
 
 def _config(record: RunRecord, recipe: Recipe) -> list[Markup]:

@@ -16,7 +16,7 @@ REPORT = "report.html"
 
 # Multiply-adds: seconds on two cores, or a moment on a GPU. Counted, and not timed: the same run
 # has the same report.
-_QUICK = {"cpu": 5e10, "cuda": 1e14}
+_QUICK = {"cpu": 5e10, "gpu": 1e14}
 
 
 def write_report(
@@ -46,7 +46,7 @@ def write_report(
     evaluated, note = None, "The run was stopped before its first step: there are no weights."
     if params is not None:
         cost = layers.multiply_adds * len(splits.test)
-        if cost <= _QUICK[runtime.device.partition(":")[0]]:
+        if cost <= _QUICK["cpu" if runtime.device == "cpu" else "gpu"]:
             evaluated = evaluate_run(experiment, params, "final", splits.test, runtime)
         else:
             note = f"Left out, for it takes its time: python -m recipes.report {path}"

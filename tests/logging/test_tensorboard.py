@@ -1,6 +1,7 @@
 """Event files read back with TensorBoard's own reader."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def values(events, tag):
 
 
 def test_scalars_read_back(tmp_path):
-    log = TensorBoardLog(tmp_path)
+    log = TensorBoardLog(tmp_path, pytest.fail)
     log.start(start())
     log.step(5, {"loss": 2.5, "accuracy": 0.25})
     log.epoch(line(1, train_loss=2.0, test_loss=1.5, validation_accuracy=0.5))
@@ -54,7 +55,7 @@ def test_scalars_read_back(tmp_path):
 
 
 def test_the_config_is_there_before_the_end(tmp_path):
-    log = TensorBoardLog(tmp_path)
+    log = TensorBoardLog(tmp_path, pytest.fail)
     log.start(start())
     content = read(tmp_path).PluginTagToContent("hparams")
     assert "_hparams_/session_end_info" not in content  # it still goes on
@@ -78,7 +79,7 @@ def test_the_config_is_there_before_the_end(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sample_images(tmp_path, channels):
-    log = TensorBoardLog(tmp_path)
+    log = TensorBoardLog(tmp_path, pytest.fail)
     log.start(start(channels))
     log.close()
     (image,) = read(tmp_path).Images("training images")
@@ -88,10 +89,24 @@ def test_sample_images(tmp_path, channels):
 
 @pytest.mark.parametrize("graph", [False, True])
 def test_the_graph_is_there_on_request(tmp_path, graph):
-    log = TensorBoardLog(tmp_path, graph=graph)
+    log = TensorBoardLog(tmp_path, pytest.fail, graph=graph)
     log.start(start())
     log.close()
     events = read(tmp_path)
     assert events.Tags()["graph"] == graph
     if graph:
         assert "_convolution" in str(events.Graph())
+
+
+def test_a_network_that_cannot_be_traced_costs_a_warning(tmp_path):
+    class Untraceable(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("no way through\nhere")
+
+    warned = []
+    log = TensorBoardLog(tmp_path, warned.append, graph=True)
+    log.start(replace(start(), module=Untraceable))
+    log.close()
+    (warning,) = warned
+    assert "cannot be traced" in warning
+    assert "\n" not in warning

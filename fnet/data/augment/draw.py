@@ -1,6 +1,6 @@
 """What each sample draws, from the batch's key and its own place in the data set alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,9 +21,15 @@ def words(batch: Batch) -> Tensor:
     return sample_keys(batch)
 
 
-def happens(batch: Batch, p: float) -> Tensor:
-    """Return bool `[N]`, true for a sample with probability p."""
-    return words(batch)[:, 0] < round(p * 2**32)
+def chance(p: float) -> Callable[[Batch], Tensor]:
+    """Return what draws bool `[N]`, true for a sample with probability p.
+
+    Raises:
+        ValueError: p is not a probability.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"p is a probability, from 0 to 1, got {p}")
+    return lambda batch: words(batch)[:, 0] < round(p * 2**32)
 
 
 def uniform(keys: Tensor, ranges: Sequence[tuple[float, float]]) -> tuple[Tensor, ...]:
@@ -31,9 +37,3 @@ def uniform(keys: Tensor, ranges: Sequence[tuple[float, float]]) -> tuple[Tensor
     unit = random.uniform(keys, (len(ranges),)).to(torch.float64)
     columns = zip(ranges, unit.unbind(-1), strict=True)
     return tuple(low + (high - low) * column for (low, high), column in columns)
-
-
-def check_probability(p: float) -> None:
-    """Raise ValueError unless p is a probability."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"p is a probability, from 0 to 1, got {p}")

@@ -6,7 +6,6 @@ from torch import Tensor
 from fnet.data.augment import draw
 from fnet.data.augment.compose import Augment
 from fnet.data.augment.gather import gather
-from fnet.data.batches import Batch
 
 
 def random_flip(p: float = 0.5) -> Augment:
@@ -17,12 +16,8 @@ def random_flip(p: float = 0.5) -> Augment:
     Raises:
         ValueError: p is not a probability.
     """
-    draw.check_probability(p)
-
-    def augment(batch: Batch) -> Batch:
-        return batch._replace(images=flip(batch.images, draw.happens(batch, p)))
-
-    return augment
+    chosen = draw.chance(p)
+    return lambda batch: batch._replace(images=flip(batch.images, chosen(batch)))
 
 
 def flip(images: Tensor, flips: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from fnet.data.augment import draw
 from fnet.data.augment.compose import Augment
-from fnet.data.batches import Batch
 
 
 def random_grayscale(p: float = 0.1) -> Augment:
@@ -16,12 +15,8 @@ def random_grayscale(p: float = 0.1) -> Augment:
     Raises:
         ValueError: p is not a probability.
     """
-    draw.check_probability(p)
-
-    def augment(batch: Batch) -> Batch:
-        return batch._replace(images=grayscale(batch.images, draw.happens(batch, p)))
-
-    return augment
+    chosen = draw.chance(p)
+    return lambda batch: batch._replace(images=grayscale(batch.images, chosen(batch)))
 
 
 def grayscale(images: Tensor, grays: Tensor) -> Tensor:

@@ -78,10 +78,10 @@ def jitter(images: Tensor, factors: Mapping[str, Tensor], order: Tensor) -> Tens
     [[213, 241], [250, 255]]
     """
     levels = color.to_levels(images)
-    for now in order.unbind(-1):
+    for turn in order.unbind(-1):
         for place, (name, factor) in enumerate(factors.items()):
             # For the images whose turn it is not, a factor that changes nothing.
-            levels = _CHANGES[name](levels, torch.where(now == place, factor, _NEUTRAL[name]))
+            levels = _CHANGES[name](levels, torch.where(turn == place, factor, _NEUTRAL[name]))
     return color.to_images(levels)
 
 
