@@ -19,6 +19,8 @@ class Config:
     a folder with train/<class>/* and test/<class>/*."""
     root: str | None = None
     """The directory that holds published data sets (else $FNET_DATA, else the cache directory)."""
+    skip_broken: bool = False
+    """Leave out the broken images of a folder, and say which; else they are an error."""
     out: str = "runs"
     """The directory in which the run gets a directory of its own."""
     epochs: int = 10
@@ -38,6 +40,13 @@ class Config:
     """Of the forward and backward pass; auto is bf16 where the device gains from it."""
     compile: bool = True
     """Compile the steps, where there is a C++ compiler."""
+    deterministic: bool = False
+    """On a GPU: the same bits every time, at the cost of speed. A CPU needs no telling."""
+    checkpoint_minutes: float = 5.0
+    """Minutes from one checkpoint to the next inside an epoch; each epoch ends with one."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """What to do about a step whose loss or weights are not finite: stop the run, or leave the
+    step out."""
     log: tuple[LoggerName, ...] = ()
     """Where to show live curves: csv and tensorboard write to the run's directory."""
     log_steps: int = 0
@@ -62,6 +71,8 @@ class Config:
             raise ConfigError(f"--validation is at least 0 and below 1; got {self.validation}")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"--seed is between 0 and {2**32 - 1}; got {self.seed}")
+        if not self.checkpoint_minutes >= 0:
+            raise ConfigError(f"--checkpoint-minutes is at least 0; got {self.checkpoint_minutes}")
         self._validate_log()
 
     def _validate_log(self) -> None:

@@ -47,6 +47,7 @@ class Display:
         self._tasks: dict[str, TaskID] = {}
         self._refreshed: dict[str, float] = {}
         self._printed = time.monotonic()
+        self._headed = False
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -86,8 +87,9 @@ class Display:
             self._live.remove_task(self._tasks.pop(name))
 
     def epoch(self, line: Mapping[str, Any], epochs: int) -> None:
-        """Print the line of an epoch; before the first, what the columns are."""
-        if line["epoch"] == 1:
+        """Print the line of an epoch; above the first, what the columns are."""
+        if not self._headed or line["epoch"] == 1:
+            self._headed = True
             heading = (
                 f"{'epoch':>9} train loss train acc  test loss  test acc  learning rate     time"
             )

@@ -28,12 +28,14 @@ class Runtime:
         precision: of the forward and backward pass; weights are float32 always.
         compiled: whether steps are compiled.
         threads: threads of one operation on the CPU.
+        deterministic: whether a GPU is held to operations that give the same bits every time.
     """
 
     device: str
     precision: Literal["bf16", "fp32"]
     compiled: bool
     threads: int
+    deterministic: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -41,7 +43,13 @@ class Runtime:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
 
-def resolve(device: str = "auto", precision: Precision = "auto", compile: bool = True) -> Runtime:
+def resolve(
+    device: str = "auto",
+    precision: Precision = "auto",
+    compile: bool = True,
+    *,
+    deterministic: bool = False,
+) -> Runtime:
     """Return the runtime these options come to on this machine.
 
     "auto" is the GPU where there is one, and bf16 where the device multiplies matrices faster in
@@ -54,7 +62,17 @@ def resolve(device: str = "auto", precision: Precision = "auto", compile: bool =
     if precision == "auto":
         precision = "bf16" if _gains_from_bf16(place) else "fp32"
     compiled = compile and missing_compiler() is None
-    return Runtime(str(place), precision, compiled, torch.get_num_threads())
+    return Runtime(str(place), precision, compiled, torch.get_num_threads(), deterministic)
+
+
+def apply_runtime(runtime: Runtime) -> None:
+    """Set what of a runtime holds for the whole process: the threads, and determinism on a GPU."""
+    if runtime.threads != torch.get_num_threads():
+        torch.set_num_threads(runtime.threads)
+    if runtime.deterministic and runtime.device != "cpu":
+        # cuBLAS reads it when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
 
 
 def missing_compiler() -> str | None:

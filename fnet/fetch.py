@@ -40,7 +40,7 @@ def fetch(url: str, *, seconds: float = SECONDS, max_bytes: int = MAX_BYTES) -> 
 
     Raises:
         DataError: the address is not of these schemes, cannot be reached, answers with an error,
-            takes too long or sends too much.
+            takes too long, sends too much, or less than it said.
     """
     result: list[bytes | DataError] = []
     deadline = time.monotonic() + seconds
@@ -93,6 +93,7 @@ def _fetch(url: str, deadline: float, max_bytes: int) -> bytes:
 
 
 def _read(response: HTTPResponse, url: str, deadline: float, max_bytes: int) -> bytes:
+    expected = response.length  # None where the sender does not say
     content = bytearray()
     while chunk := response.read1(_CHUNK):
         content += chunk
@@ -103,6 +104,11 @@ def _read(response: HTTPResponse, url: str, deadline: float, max_bytes: int) -> 
             )
         if time.monotonic() > deadline:
             raise TimeoutError  # ends the thread; the caller has given up
+    if expected is not None and len(content) < expected:
+        raise DataError(
+            f"{url} breaks off after {len(content):,} of {expected:,} bytes: try again, or save "
+            "the image and give the file"
+        )
     return bytes(content)
 
 

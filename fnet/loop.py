@@ -23,8 +23,8 @@ class Record(NamedTuple):
         epoch_done: whether it was the epoch's last step.
         params: the parameters after the step.
         opt_state: the optimizer's state after the step.
-        metrics: sums over the epoch's steps so far (since `start`, in the first epoch), on the
-            device: `fnet.metrics.means` waits for it.
+        metrics: sums over the epoch's steps so far, on the device: `fnet.metrics.means` waits for
+            it. In an epoch that `fit` began in the middle, since then, added to its `sums`.
     """
 
     step: int
@@ -66,11 +66,13 @@ def fit(
     size: int,
     epochs: int,
     start: int = 0,
+    sums: Metrics | None = None,
 ) -> Iterator[Record]:
     """Return the records of a training run, one a step: the caller logs, evaluates, saves, stops.
 
     Step n trains on `batch_at(key, dataset, size, n)`, so a run that was stopped goes on from the
-    params and the state of its last record with `start=record.step`.
+    params and the state of its last record with `start=record.step`, and where that was in the
+    middle of an epoch `sums=record.metrics`.
 
     Raises:
         ValueError: the batch size does not fit the data set, or the start is below 0.
@@ -79,15 +81,14 @@ def fit(
     stream = batches(key, dataset, size, epochs, start)
 
     def iterate() -> Iterator[Record]:
-        now, state = params, opt_state
-        sums: Metrics = {}
+        now, state, total = params, opt_state, sums
         for done, batch in enumerate(stream, start + 1):
             now, state, new = step(now, state, batch)
-            sums = metrics.add(sums, new) if sums else new
+            total = metrics.add(total, new) if total else new
             epoch_done = done % steps == 0
-            yield Record(done, (done - 1) // steps, epoch_done, now, state, sums)
+            yield Record(done, (done - 1) // steps, epoch_done, now, state, total)
             if epoch_done:
-                sums = {}
+                total = None
 
     return iterate()
 

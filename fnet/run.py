@@ -85,7 +85,12 @@ class Run:
             ConfigError: their classes or their shape are not the run's.
             DataError: the data cannot be had.
         """
-        dataset = load(name or self.own_data, root or self.config.root, split=split)
+        dataset = load(
+            name or self.own_data,
+            root or self.config.root,
+            split=split,
+            skip_broken=self.config.skip_broken,
+        )
         shape = tuple(dataset.images.shape[1:])
         for what, given, expected in (
             ("classes", dataset.classes, self.classes),

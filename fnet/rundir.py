@@ -6,16 +6,22 @@
 | `environment.json` | versions, device, threads, precision, compile mode, as resolved |
 | `metrics.jsonl` | one JSON object for each epoch, written as soon as it ends |
 | `final.safetensors`, `best.safetensors` | the weights last reached, and those of the best epoch |
+| `checkpoints` | the two last states that the run goes on from, where it is resumed |
 | `result.json` | how the run ended, the final and the best figures |
 """
 
 import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fnet.checkpoint import save_weights, write_atomically
+from fnet.checkpoint import CheckpointError, Checkpoints, save_weights, write_atomically
 from fnet.environment import ConfigError
 from fnet.nn import Model, Params
+
+_METRICS = "metrics.jsonl"
 
 
 def new_directory(out: Path, name: str) -> Path:
@@ -41,21 +47,49 @@ def new_directory(out: Path, name: str) -> Path:
 
 
 class RunDirectory:
-    """A new directory for one run, with a name that no other run has (see `new_directory`)."""
+    """A directory for one run, made by `new_directory`.
 
-    def __init__(self, out: Path, name: str) -> None:
-        self.path = new_directory(out, name)
+    Attributes:
+        path: where it is.
+        checkpoints: those of the run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = Checkpoints(path / "checkpoints")
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
         """Write one of the JSON files."""
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-        write_atomically(self.path / name, text.encode())
+        with self._written(name) as file:
+            write_atomically(file, text.encode())
 
-    def append_metrics(self, record: dict[str, Any]) -> None:
+    def write_metrics(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Write `metrics.jsonl` anew, with these lines."""
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        with self._written(_METRICS) as file:
+            write_atomically(file, text.encode())
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
         """Add a line to `metrics.jsonl`."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        with self._written(_METRICS) as path, path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def write_weights(self, name: str, model: Model, params: Params) -> None:
         """Write `name.safetensors`."""
-        save_weights(self.path / f"{name}.safetensors", model, params)
+        with self._written(f"{name}.safetensors") as file:
+            save_weights(file, model, params)
+
+    @contextmanager
+    def _written(self, name: str) -> Iterator[Path]:
+        """Give the path of a file to write, and turn what goes wrong into a message."""
+        path = self.path / name
+        try:
+            yield path
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write {path}: {error.strerror}: make room, or allow writing there; then "
+                f"go on from the last checkpoint with --resume {self.path}"
+            ) from error

@@ -1,11 +1,13 @@
 """The data of a run: opened by name, cut to size, or replaced where it cannot be had."""
 
+import zlib
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from fnet import data
 from fnet.config import Config
 from fnet.data import DataError, Dataset
+from fnet.data.dataset import quoted
 from fnet.display import Display
 from fnet.environment import ConfigError
 
@@ -28,6 +30,16 @@ class Splits:
     train: Dataset
     test: Dataset
     validation: Dataset | None = None
+
+    @property
+    def checksum(self) -> str:
+        """What tells these images and labels from others: 8 hexadecimal digits."""
+        value = 0
+        for part in (self.train, self.test, self.validation):
+            if part is not None:
+                for tensor in (part.images.permute(0, 2, 3, 1), part.labels):
+                    value = zlib.crc32(tensor.cpu().contiguous().numpy().data, value)
+        return f"{value:08x}"
 
     @property
     def sizes(self) -> Sizes:
@@ -100,9 +112,13 @@ def _load(name: str, config: Config, display: Display) -> Splits:
             name,
             config.root,
             split=split,
+            skip_broken=config.skip_broken,
             on_progress=lambda done, total: display.progress(bar, done, total),
         )
         display.finish(bar)
+        if loaded.skipped:
+            count = f"{len(loaded.skipped)} of the {split} files are broken and left out"
+            display.say(f"{count}: {quoted(loaded.skipped)}", "yellow")
         return loaded
 
     return Splits(load("train"), load("test"))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from fnet import metrics, optim, random
+from fnet import metrics, optim, random, tree
 from fnet.data import Augment, Batch, Preprocess
 from fnet.losses import Loss
 from fnet.metrics import Metrics
@@ -121,6 +121,29 @@ def make_step(grad_fn: GradFn, tx: GradientTransformation) -> Step:
     return step
 
 
+def skip_nonfinite(step: Step) -> Step:
+    """Return the step that changes nothing where `step` leads to numbers that are not finite.
+
+    Where the loss or a parameter would not be finite, params and state stay what they were and
+    the metrics are sums over no samples. `optim.apply_if_finite` cannot do as much: it does not
+    see the statistics.
+    """
+
+    def guarded(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:
+        new_params, new_state, sums = step(params, opt_state, batch)
+        fine = sums["loss"].isfinite()
+        for leaf in tree.leaves(new_params):
+            fine = fine & leaf.isfinite().all()
+
+        def choose(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(fine, new, old)
+
+        sums = {name: torch.where(fine, value, 0.0) for name, value in sums.items()}
+        return tree.map(choose, new_params, params), tree.map(choose, new_state, opt_state), sums
+
+    return guarded
+
+
 def make_eval(
     model: Model, loss: Loss, *, preprocess: Preprocess, dtype: torch.dtype = torch.float32
 ) -> EvalStep:
@@ -133,18 +156,38 @@ def make_eval(
     return eval_step
 
 
-def compile(fn: F) -> F:
+def compile(fn: F, *, donate: bool = False) -> F:
     """Return `fn` (a step, an evaluation step, any pure function of tensors) as one compiled graph.
 
     The signature stays. One compile for each set of shapes: a new batch size or dtype compiles
     again, a new value never does. Compile outermost: `compile(vmap(step))`, not the other way
-    round. Needs a C++ compiler on the CPU (`fnet.environment.compiler` tells).
+    round. Needs a C++ compiler on the CPU (`fnet.environment.missing_compiler` tells).
+
+    Args:
+        fn: what to compile.
+        donate: of a step only: the caller gives up `params` and `opt_state`, and gets the same
+            tensors back with the new values in them. There is then one copy of the state in
+            memory instead of two. As `jax.jit(donate_argnums=(0, 1))`.
     """
     # Otherwise Dynamo takes each number in a closure, and each 0-d tensor of the state, for a
     # number that it might make a variable of, and traces everything twice to find that it is none.
     torch._dynamo.config.specialize_float = True
     os.environ.setdefault("TENSORIFY_PYTHON_SCALARS", "0")
-    return torch.compile(fn, fullgraph=True, dynamic=False)  # type: ignore[return-value]
+    if not donate:
+        return torch.compile(fn, fullgraph=True, dynamic=False)  # type: ignore[return-value]
+
+    def update(params: Params, opt_state: Tree, batch: Batch) -> Metrics:
+        new_params, new_state, sums = fn(params, opt_state, batch)
+        tree.map(torch.Tensor.copy_, params, new_params)
+        tree.map(torch.Tensor.copy_, opt_state, new_state)
+        return sums
+
+    compiled = torch.compile(update, fullgraph=True, dynamic=False)
+
+    def step(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:
+        return params, opt_state, compiled(params, opt_state, batch)
+
+    return step  # type: ignore[return-value]
 
 
 def _count(batch: Batch) -> Tensor:

@@ -9,15 +9,27 @@ import torch
 
 from fnet import random, tree
 from fnet.allocator import keep_freed_memory
+from fnet.checkpoint import Restored, run_lock
 from fnet.config import Config
 from fnet.data import Preprocess
+from fnet.debug import NonFiniteError
 from fnet.display import Display
-from fnet.environment import ConfigError, Runtime, describe, missing_compiler, resolve
+from fnet.environment import (
+    ConfigError,
+    Runtime,
+    apply_runtime,
+    describe,
+    missing_compiler,
+    resolve,
+)
 from fnet.experiment import Experiment, Recipe
 from fnet.logging import open_log
-from fnet.nn import Params, check
-from fnet.record import measured
-from fnet.rundir import RunDirectory
+from fnet.nn import check
+from fnet.record import measured, read_run
+from fnet.resume import check_options, own_data, same_runtime
+from fnet.run import config_from_json
+from fnet.rundir import RunDirectory, new_directory
+from fnet.signals import stop_request
 from fnet.splits import Splits, open_splits
 from fnet.trainer import Trainer
 
@@ -27,7 +39,8 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        status: "complete", or "interrupted" by Ctrl-C.
+        status: "complete", "interrupted" by a signal, or "diverged" to numbers not finite.
+        signal: the one that interrupted it, else None.
         directory: the run's directory.
         data: the name of the data set.
         stand_in: whether that stands in for the recipe's own.
@@ -35,108 +48,220 @@ class Outcome:
         best: that of the best epoch.
     """
 
-    status: Literal["complete", "interrupted"]
+    status: Literal["complete", "interrupted", "diverged"]
+    signal: int | None
     directory: Path
     data: str
     stand_in: bool
     final: dict[str, Any] | None
     best: dict[str, Any] | None
 
+    @property
+    def exit_code(self) -> int:
+        """0, 1 for a run that diverged, and for one interrupted what a shell expects."""
+        if self.signal is not None:
+            return 128 + self.signal
+        return 0 if self.status == "complete" else 1
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run that is ready to begin, or to go on."""
+
+    recipe: Recipe
+    variant: str
+    config: Config
+    splits: Splits
+    stand_in: bool
+    experiment: Experiment
+    runtime: Runtime
+    directory: RunDirectory
+
 
 def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Outcome:
-    """Run the recipe with this config.
+    """Run the recipe with this config, in a new directory.
 
     Raises:
         ConfigError, DataError, ModelError: what the user asked for cannot be; before any training.
+        CheckpointError: what was reached cannot be written.
     """
     config.validate()
-    keep_freed_memory()
+    runtime = resolve(
+        config.device, config.precision, config.compile, deterministic=config.deterministic
+    )
+    _prepare(runtime)
     with display.live():
-        return _train(recipe, variant, config, display)
+        config, splits, stand_in = open_splits(recipe.data, config, display)
+        experiment = _build(recipe, config, splits)
+        path = new_directory(Path(config.out), f"{recipe.name}-{variant}-s{config.seed}")
+        directory = RunDirectory(path)
+        job = _Job(recipe, variant, config, splits, stand_in, experiment, runtime, directory)
+        with run_lock(path):
+            _describe(job)
+            return _run(job, display)
 
 
-def _train(recipe: Recipe, variant: str, config: Config, display: Display) -> Outcome:
-    runtime = resolve(config.device, config.precision, config.compile)
-    config, splits, stand_in = open_splits(recipe.data, config, display)
-    experiment = _build(recipe, config, splits)
-    directory = RunDirectory(Path(config.out), f"{recipe.name}-{variant}-s{config.seed}")
-    directory.write_json(
+def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outcome:
+    """Go on with the run in a directory from its last good checkpoint.
+
+    With the run's own config, on the same machine, the result is bit for bit that of the run that
+    was never stopped; what makes it another is said.
+
+    Args:
+        recipe: the run's.
+        path: the run's directory.
+        config: its config; see `fnet.resume` for what may differ.
+        display: shows how it goes.
+
+    Raises:
+        ConfigError, DataError, ModelError: the run cannot be gone on with, or not in this way.
+        CheckpointError: another process writes to the run, or it has no good checkpoint.
+    """
+    config.validate()
+    record = read_run(path)
+    own = config_from_json(type(config), record.config)
+    inexact = check_options(own, config)
+    if record.status == "complete" and config.epochs <= len(record.lines):
+        raise ConfigError(
+            f"the run {path} is complete: there is nothing to go on with, but more --epochs"
+        )
+    runtime, different = same_runtime(record, config)
+    _prepare(runtime)
+    with display.live(), run_lock(path):
+        _, splits, _ = open_splits(recipe.data, own_data(record, config, recipe.data), display)
+        if splits.checksum != record.setup.get("data_checksum"):
+            raise ConfigError(
+                f"the images of {splits.train.name} are not those that the run {path} was trained "
+                "on: they have changed since, or --root names others"
+            )
+        experiment = _build(recipe, config, splits)
+        job = _Job(
+            recipe,
+            record.variant,
+            config,
+            splits,
+            record.stand_in,
+            experiment,
+            runtime,
+            RunDirectory(path),
+        )
+        return _run(job, display, inexact=[*inexact, *different])
+
+
+def _prepare(runtime: Runtime) -> None:
+    """Set what holds for the whole process."""
+    keep_freed_memory()
+    apply_runtime(runtime)
+
+
+def _describe(job: _Job) -> None:
+    """Write down what the run is, before it begins."""
+    splits = job.splits
+    job.directory.write_json(
         "config.json",
         {
-            "recipe": f"recipes.{recipe.name}",
-            "variant": variant,
-            "config": asdict(config),
+            "recipe": f"recipes.{job.recipe.name}",
+            "variant": job.variant,
+            "config": asdict(job.config),
             "data": splits.train.name,
-            "stand_in": stand_in,
+            "data_checksum": splits.checksum,
+            "stand_in": job.stand_in,
             "train_images": len(splits.train),
             "test_images": len(splits.test),
             "classes": splits.train.classes,
             "input_shape": splits.input_shape,
-            "preprocess": _record(experiment.preprocess),
+            "preprocess": _record(job.experiment.preprocess),
         },
     )
-    directory.write_json("environment.json", describe(runtime))
-    size = tree.size(experiment.model.init(random.key(0)).trainable)
+    job.directory.write_json("environment.json", describe(job.runtime))
+
+
+def _run(job: _Job, display: Display, inexact: list[str] | None = None) -> Outcome:
+    """Train, from the beginning or (`inexact` given) from the last checkpoint, and conclude."""
+    _say_beginning(job, display)
+    directory, config = job.directory, job.config
+    log = open_log(config, f"{job.recipe.name}_{job.variant}", directory.path, display.say)
+    trainer = Trainer(job.experiment, job.splits, config, job.runtime, directory, display, log)
+    restored = None
+    if inexact is not None:
+        restored = directory.checkpoints.restore(trainer.initial())
+        directory.checkpoints.discard_after(restored.step if restored else 0)
+        directory.write_metrics(restored.note["lines"] if restored else [])
+        (directory.path / "result.json").unlink(missing_ok=True)
+        _say_resumed(restored, inexact, display)
+    status: Literal["complete", "interrupted", "diverged"] = "diverged"
+    reason = ""
+    with stop_request(
+        lambda: display.say("Stopping after this step. Once more stops at once.")
+    ) as stop:
+        try:
+            status = "complete" if trainer.run(stop, restored) else "interrupted"
+        except NonFiniteError as error:
+            reason = str(error)
+    if trainer.record is not None:
+        trainer.write_weights("final", trainer.record)
+    outcome = Outcome(
+        status,
+        stop.signal if status == "interrupted" else None,
+        directory.path,
+        job.splits.train.name,
+        job.stand_in,
+        trainer.lines[-1] if trainer.lines else None,
+        trainer.best,
+    )
+    step = trainer.record.step if trainer.record else 0
+    reported = job.recipe.reported.get(job.variant, {})
+    directory.write_json(
+        "result.json",
+        {
+            "status": status,
+            **({"reason": reason} if reason else {}),
+            "step": step,
+            "data": outcome.data,
+            "stand_in": job.stand_in,
+            "final": outcome.final,
+            "best": outcome.best,
+            "reported": dict(reported),
+        },
+    )
+    if reason:
+        display.say(reason, "red")
+    _write_report(job, trainer, display)
+    _say_result(job.recipe, outcome, step, reported, display)
+    return outcome
+
+
+def _say_beginning(job: _Job, display: Display) -> None:
+    config, runtime, splits = job.config, job.runtime, job.splits
+    size = tree.size(job.experiment.model.init(random.key(0)).trainable)
     display.say(
-        f"{recipe.name} ({variant}): {size:,} parameters, {len(splits.train):,} images of "
+        f"{job.recipe.name} ({job.variant}): {size:,} parameters, {len(splits.train):,} images of "
         f"{splits.train.name}, {config.epochs} epochs of batches of {config.batch_size}, "
         f"on {runtime.device} in {runtime.precision}"
     )
     if config.compile and not runtime.compiled:
         display.say(f"Steps run eagerly, and slower: this machine has {missing_compiler()}.")
 
-    log = open_log(config, f"{recipe.name}_{variant}", directory.path, display.say)
-    trainer = Trainer(experiment, splits, config, runtime, directory, display, log)
-    interrupted = False
-    try:
-        trainer.run()
-    except KeyboardInterrupt:
-        interrupted = True
-    if trainer.record is not None:
-        trainer.save("final", trainer.record)
-    outcome = Outcome(
-        "interrupted" if interrupted else "complete",
-        directory.path,
-        splits.train.name,
-        stand_in,
-        trainer.last,
-        trainer.best,
-    )
-    step = trainer.record.step if trainer.record else 0
-    reported = recipe.reported.get(variant, {})
-    directory.write_json(
-        "result.json",
-        {
-            "status": outcome.status,
-            "step": step,
-            "data": outcome.data,
-            "stand_in": stand_in,
-            "final": outcome.final,
-            "best": outcome.best,
-            "reported": dict(reported),
-        },
-    )
-    params = trainer.eval_params(trainer.record) if trainer.record else None
-    _write_report(directory.path, recipe, experiment, params, splits, runtime, display)
-    _say_result(recipe, outcome, step, reported, display)
-    return outcome
+
+def _say_resumed(restored: Restored | None, inexact: list[str], display: Display) -> None:
+    for damaged in restored.damaged if restored else ():
+        display.say(f"Passed over: {damaged}", "yellow")
+    where = f"after step {restored.step}" if restored else "from the beginning: nothing was kept"
+    how = "bit for bit the run that was never stopped"
+    if inexact:
+        how = f"not exactly the run that was never stopped: {', '.join(inexact)}"
+    display.say(f"Resumed {where}; {how}.")
 
 
-def _write_report(
-    path: Path,
-    recipe: Recipe,
-    experiment: Experiment,
-    params: Params | None,
-    splits: Splits,
-    runtime: Runtime,
-    display: Display,
-) -> None:
+def _write_report(job: _Job, trainer: Trainer, display: Display) -> None:
     """Write the run's report; whatever goes wrong with it, the run is over and stays as it is."""
+    path, record = job.directory.path, trainer.record
+    params = trainer.eval_params(record) if record else None
     try:
         # Here, for it imports matplotlib, which takes longer than all of fnet.
         from fnet.report import write_report
 
-        file = write_report(path, recipe, experiment, params, splits, runtime)
+        file = write_report(path, job.recipe, job.experiment, params, job.splits, job.runtime)
     except (Exception, KeyboardInterrupt) as error:
         reason = f"{type(error).__name__} {error}".partition("\n")[0]
         display.say(f"No report: {reason}. Later: python -m recipes.report {path}", "yellow")
@@ -178,10 +303,11 @@ def _say_result(
             ["figure", "reported by the author", "measured"],
             [[name, reported.get(name, "-"), f"{value:.2%}"] for name, value in figures.items()],
         )
-    if outcome.status == "interrupted":
+    if outcome.status != "complete":
         reached = f"after step {step}: its weights are kept"
         if not step:
             reached = "before the first step: there are no weights to keep"
-        display.say(f"Stopped {reached}. Run: {outcome.directory}")
+        go_on = f"python -m recipes.{recipe.name} --resume {outcome.directory}"
+        display.say(f"Stopped {reached}. To go on: {go_on}")
     elif final is not None:
         display.say(f"Test accuracy {final['test_accuracy']:.2%} {where}. Run: {outcome.directory}")

@@ -1,13 +1,19 @@
 """One run of an experiment: it trains, evaluates after each epoch, and keeps what was reached."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
-from fnet import data, metrics, random
+import torch
+from torch import Tensor
+
+from fnet import data, metrics, random, tree
+from fnet.checkpoint import Restored
 from fnet.config import Config
 from fnet.data import Dataset
+from fnet.debug import NonFiniteError, check_finite
 from fnet.display import Display
 from fnet.environment import Runtime
 from fnet.evaluation import EVAL_BATCH
@@ -15,33 +21,26 @@ from fnet.experiment import Experiment
 from fnet.logging import RunLog, Start
 from fnet.loop import Record, evaluate, fit
 from fnet.nn import Params, to_module
-from fnet.optim import get_hyper, set_hyper
+from fnet.optim import PlateauState, get_hyper, set_hyper
 from fnet.rundir import RunDirectory
+from fnet.signals import StopRequest
 from fnet.splits import Splits
-from fnet.step import compile, make_eval, make_grad, make_step
+from fnet.step import compile, make_eval, make_grad, make_step, skip_nonfinite
+from fnet.throughput import Throughput
 from fnet.tree import Tree
 
 SAMPLES = 32
+# Steps from one look at the loss to the next: on a GPU a look waits for all steps before it.
+_LOOK = {"cpu": 1, "gpu": 50}
 
 
-class Throughput:
-    """Images per second since the last restart."""
+class State(NamedTuple):
+    """The tensors that a run goes on from."""
 
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Count anew from now."""
-        self._images, self._since = 0, time.monotonic()
-
-    def add(self, images: int) -> None:
-        """Count these images."""
-        self._images += images
-
-    @property
-    def per_second(self) -> float:
-        """Images counted since the restart, by the seconds since then."""
-        return self._images / max(time.monotonic() - self._since, 1e-9)
+    params: Params
+    opt_state: Tree
+    key: Tensor
+    plateau: PlateauState | None
 
 
 class Trainer:
@@ -49,7 +48,7 @@ class Trainer:
 
     Attributes:
         record: where the run is, None before the first step.
-        last: the metrics line of the last whole epoch, None before the first ends.
+        lines: the metrics line of each whole epoch.
         best: the line of the epoch with the best accuracy on the validation images, or where
             there are none on the test images; None before the first ends.
     """
@@ -71,8 +70,11 @@ class Trainer:
         if splits.validation is not None:
             self._tests["validation"] = splits.validation.to(runtime.device)
         self._chosen_by = f"{'validation' if splits.validation is not None else 'test'}_accuracy"
+        self._steps = data.steps_per_epoch(len(self._train), config.batch_size)
+        self._look = _LOOK["cpu" if runtime.device == "cpu" else "gpu"]
+        self._saved_at = time.monotonic()
         self.record: Record | None = None
-        self.last: dict[str, Any] | None = None
+        self.lines: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
 
         compiled: Callable[..., Any] = compile if runtime.compiled else lambda fn: fn
@@ -80,71 +82,154 @@ class Trainer:
         grad_fn = make_grad(
             model, loss, preprocess=preprocess, augment=experiment.augment, dtype=runtime.dtype
         )
-        self._step = compiled(make_step(grad_fn, experiment.tx))
+        step = make_step(grad_fn, experiment.tx)
+        self._step = compiled(skip_nonfinite(step) if config.on_nonfinite == "skip" else step)
         self._eval = compiled(make_eval(model, loss, preprocess=preprocess, dtype=runtime.dtype))
 
-    def run(self) -> None:
-        """Train for the epochs of the config, leaving `record`, `last` and `best` behind."""
-        size, epochs = self._config.batch_size, self._config.epochs
+    def initial(self) -> State:
+        """Return the state before the first step: that of every run of this config."""
         init_key, data_key = random.split(random.key(self._config.seed, self._runtime.device))
         params = self._experiment.model.init(init_key)
-        opt_state = self._experiment.tx.init(params.trainable)
         plateau = self._experiment.plateau
-        plateau_state = plateau.init() if plateau else None
-        steps = data.steps_per_epoch(len(self._train), size)
+        return State(
+            params,
+            self._experiment.tx.init(params.trainable),
+            data_key,
+            plateau.init() if plateau else None,
+        )
+
+    def run(self, stop: StopRequest, restored: Restored | None = None) -> bool:
+        """Train to the last epoch; return whether that was reached before a request to stop.
+
+        Args:
+            stop: ends the run after the step that is under way.
+            restored: the checkpoint to go on from, None: begin.
+
+        Raises:
+            NonFiniteError: the loss or a parameter is not finite; the state before is saved.
+        """
+        state, record, seconds = self._begin(restored)
         if self._runtime.compiled:
             self._display.say("Compiling: a minute or two the first time, seconds from then on.")
         try:
-            self._log.start(self._start(params))
-            for epoch in range(epochs):
-                line = self._epoch(epoch, params, opt_state, data_key, steps)
-                params, opt_state = self.record.params, self.record.opt_state  # type: ignore[union-attr]
-                if plateau and plateau_state:
-                    scale, plateau_state = plateau.update(line["train_loss"], plateau_state)
-                    opt_state = set_hyper(opt_state, self._lr_scale, scale)
+            self._log.start(self._start(record))
+            while record.epoch < self._config.epochs:
+                started = time.monotonic() - seconds
+                record, speed = self._train_epoch(state, record, started, stop)
+                state = state._replace(params=record.params, opt_state=record.opt_state)
+                if stop:
+                    self._save(state, record, time.monotonic() - started)
+                    return False
+                state = self._end_epoch(state, record, started, speed)
+                record, seconds = self._at(state, record.step), 0.0
+                self._save(state, record, seconds)
+                if stop and record.epoch < self._config.epochs:
+                    return False
         finally:
             self._log.close()
+        return True
 
-    def _start(self, params: Params) -> Start:
-        """Return what the loggers can show of the run before its first step."""
+    def _begin(self, restored: Restored | None) -> tuple[State, Record, float]:
+        """Return the state, where it is, and for how many seconds its epoch has gone on."""
+        if restored is None:
+            state = self.initial()
+            return state, self._at(state, 0), 0.0
+        state, note = restored.state, restored.note
+        sums = {
+            name: torch.tensor(value, dtype=torch.float64, device=self._runtime.device)
+            for name, value in note["sums"].items()
+        }
+        self.lines = note["lines"]
+        self.best = self.lines[note["best"] - 1] if note["best"] else None
+        # With sums the epoch is not written down yet, even where its last step is done.
+        self.record = self._at(state, restored.step)._replace(metrics=sums, epoch=len(self.lines))
+        return state, self.record, note["seconds"]
+
+    def _at(self, state: State, step: int) -> Record:
+        return Record(step, step // self._steps, False, state.params, state.opt_state, {})
+
+    def _start(self, record: Record) -> Start:
+        """Return what the loggers can show of the run before it goes on."""
         images = self._train.images[:: max(1, len(self._train) // SAMPLES)][:SAMPLES]
         return Start(
             config=asdict(self._config),
             images=images,
             example=self._experiment.preprocess(images[:1]),
-            module=lambda: to_module(self._experiment.model, params),
+            module=lambda: to_module(self._experiment.model, record.params),
+            step=record.step,
         )
 
-    def _epoch(
-        self, epoch: int, params: Params, opt_state: Tree, key: Any, steps: int
-    ) -> dict[str, Any]:
-        """Train for one epoch, evaluate, write and return its line."""
-        size, epochs = self._config.batch_size, self._config.epochs
-        started, throughput = time.monotonic(), Throughput()
+    def _train_epoch(
+        self, state: State, record: Record, started: float, stop: StopRequest
+    ) -> tuple[Record, float]:
+        """Train for the rest of an epoch, or until asked to stop; return the images a second."""
+        epoch, good, throughput = record.epoch, record, Throughput()
         self._display.restart("epoch")
-        for record in fit(
-            self._step,
-            params,
-            opt_state,
-            key,
-            self._train,
-            size=size,
-            epochs=epoch + 1,
-            start=epoch * steps,
-        ):
+        first = record.step + 1
+        for record in self._fit(self._step, state.key, good):
             self.record = record
             self._log.step(record)
-            if record.step == 1:
+            if record.step == first:
                 throughput.restart()  # what came before was compiling
             else:
-                throughput.add(size)
+                throughput.add(self._config.batch_size)
             note = f"{throughput.per_second:,.0f} images/s"
-            self._display.progress("epoch", record.step - epoch * steps, steps, note)
-            self._display.progress("run", record.step, steps * epochs)
+            in_epoch = record.step - epoch * self._steps
+            self._display.progress("epoch", in_epoch, self._steps, note)
+            self._display.progress("run", record.step, self._steps * self._config.epochs)
+            due = self._is_due() or record.epoch_done or bool(stop)
+            if due or record.step % self._look == 0:
+                if not _is_finite(record, thorough=due):
+                    raise self._diverged(state, good, record.step, started)
+                good = record
+            if stop:
+                break
+            if due and not record.epoch_done:
+                now = state._replace(params=record.params, opt_state=record.opt_state)
+                self._save(now, record, time.monotonic() - started)
+        return record, throughput.per_second
+
+    def _fit(self, step: Callable[..., Any], key: Tensor, record: Record) -> Any:
+        """Return the records of the rest of the epoch that `record` is in."""
+        return fit(
+            step,
+            record.params,
+            record.opt_state,
+            key,
+            self._train,
+            size=self._config.batch_size,
+            epochs=record.epoch + 1,
+            start=record.step,
+            sums=record.metrics,
+        )
+
+    def _diverged(self, state: State, good: Record, failed: int, started: float) -> NonFiniteError:
+        """Save the last good state; return what went wrong in the step after it.
+
+        Where it was not looked at every step, the steps are done again: they are pure functions.
+        """
+        reason = f"the loss was not finite by step {failed}"
+        try:
+            for record in self._fit(check_finite(self._step), state.key, good):
+                good = record
+                if record.step == failed:
+                    break
+        except NonFiniteError as error:
+            reason = str(error)
+        state = state._replace(params=good.params, opt_state=good.opt_state)
+        self.record = good if good.step else None
+        self._save(state, good, time.monotonic() - started)
+        return NonFiniteError(
+            f"Step {good.step + 1}, at a learning rate of {self._learning_rate(good.opt_state):g}: "
+            f"{reason}. The state before it is kept. Lower --lr in a new run, or leave such steps "
+            f"out: --resume {self._directory.path} --on-nonfinite skip"
+        )
+
+    def _end_epoch(self, state: State, record: Record, started: float, speed: float) -> State:
+        """Evaluate, write the epoch's line, and return the state that the next one begins with."""
         train = metrics.means(record.metrics)
-        speed = throughput.per_second
         line = {
-            "epoch": epoch + 1,
+            "epoch": record.epoch + 1,
             "step": record.step,
             **{f"train_{name}": value for name, value in train.items()},
             **self._evaluations(self.eval_params(record)),
@@ -153,13 +238,18 @@ class Trainer:
             "images_per_second": round(speed, 1),
         }
         self._directory.append_metrics(line)
-        self._display.epoch(line, epochs)
+        self._display.epoch(line, self._config.epochs)
         self._log.epoch(line)
-        self.last = line
+        self.lines.append(line)
         if self.best is None or line[self._chosen_by] > self.best[self._chosen_by]:
             self.best = line
-            self.save("best", record)
-        return line
+            self.write_weights("best", record)
+        plateau = self._experiment.plateau
+        if plateau is None or state.plateau is None:
+            return state
+        scale, plateau_state = plateau.update(line["train_loss"], state.plateau)
+        opt_state = set_hyper(state.opt_state, self._lr_scale, scale)
+        return state._replace(opt_state=opt_state, plateau=plateau_state)
 
     def _evaluations(self, params: Params) -> dict[str, float]:
         def means(dataset: Dataset) -> dict[str, float]:
@@ -171,6 +261,20 @@ class Trainer:
             for split, dataset in self._tests.items()
             for name, value in means(dataset).items()
         }
+
+    def _is_due(self) -> bool:
+        """Say whether the last checkpoint is as old as the config lets it become."""
+        return time.monotonic() - self._saved_at >= 60 * self._config.checkpoint_minutes
+
+    def _save(self, state: State, record: Record, seconds: float) -> None:
+        note = {
+            "sums": {name: value.item() for name, value in record.metrics.items()},
+            "lines": self.lines,
+            "best": self.best["epoch"] if self.best else None,
+            "seconds": seconds,
+        }
+        self._directory.checkpoints.save(record.step, state, note)
+        self._saved_at = time.monotonic()
 
     @property
     def _lr_scale(self) -> str:
@@ -186,6 +290,13 @@ class Trainer:
         """Return the parameters that are evaluated and saved."""
         return self._experiment.eval_params(record.params, record.opt_state)
 
-    def save(self, name: str, record: Record) -> None:
+    def write_weights(self, name: str, record: Record) -> None:
         """Write the weights of a record to the run directory."""
         self._directory.write_weights(name, self._experiment.model, self.eval_params(record))
+
+
+def _is_finite(record: Record, thorough: bool) -> bool:
+    """Say whether the loss is finite, and with `thorough` all parameters as well."""
+    if not math.isfinite(record.metrics["loss"].item()):
+        return False
+    return not thorough or all(bool(leaf.isfinite().all()) for leaf in tree.leaves(record.params))

@@ -5,9 +5,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from PIL import Image
+from pictures import draw_folder
 
-from fnet import cli, data, random
+from fnet import cli
 from recipes import dainet7
 
 
@@ -21,13 +21,7 @@ def _directories_of_its_own(tmp_path_factory, monkeypatch):
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory):
     """A data set as a folder: of each of ten classes 8 training and 4 test images, 32 x 32 PNGs."""
-    root = tmp_path_factory.mktemp("data") / "drawings"
-    drawn = data.shapes(random.key(0), 120)
-    for place, (image, label) in enumerate(zip(drawn.images, drawn.labels.tolist(), strict=True)):
-        folder = root / ("train" if place < 80 else "test") / drawn.classes[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{place:03}.png")
-    return root
+    return draw_folder(tmp_path_factory.mktemp("data") / "drawings")
 
 
 @pytest.fixture(scope="session")

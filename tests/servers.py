@@ -30,6 +30,7 @@ def serve(content: bytes) -> Iterator[str]:
     | --- | --- |
     | /content, /größe | the content |
     | /text | a text |
+    | /short | half of the content, with the length of all of it |
     | /hang | nothing |
     | /drip/head, /drip/body | a byte every 50 ms, for ever |
     | /endless | a body without end |
@@ -54,6 +55,9 @@ def serve(content: bytes) -> Iterator[str]:
                 case ["text"]:
                     self.start(200)
                     self.wfile.write(b"not an image")
+                case ["short"]:
+                    self.start(200, length=len(content))
+                    self.wfile.write(content[: len(content) // 2])
                 case ["hang"]:
                     closing.wait()
                 case ["drip", "head"]:
@@ -74,10 +78,12 @@ def serve(content: bytes) -> Iterator[str]:
                 case _:
                     self.start(404)
 
-        def start(self, status, location=None):
+        def start(self, status, location=None, length=None):
             self.send_response(status)
             if location:
                 self.send_header("Location", location)
+            if length:
+                self.send_header("Content-Length", str(length))
             self.end_headers()
 
         def drip(self, byte):

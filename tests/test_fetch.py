@@ -42,6 +42,7 @@ def test_the_size_limit_is_exact(server):
         ("to/http://127.0.0.1:1/", "cannot be fetched: .*refused"),
         ("missing", "the server answers 404 Not Found"),
         ("endless", "sends more than 20 MB"),
+        ("short", "breaks off after 128,000 of 256,000 bytes: try again"),
     ],
 )
 def test_every_problem_is_named(server, path, message):

@@ -7,21 +7,22 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["tree", "allocator", "operation"],
+    ["tree", "allocator", "operation", "signals", "throughput"],
     ["random"],
     ["losses", "metrics", "optim", "nn"],
     ["models", "data"],
     ["step", "fetch"],
-    ["loop", "environment", "evaluation"],
+    ["loop", "environment", "evaluation", "debug"],
     ["checkpoint", "config", "display", "tables"],
     ["rundir", "splits", "plots", "logging"],
     ["experiment"],
     ["trainer"],
     ["run"],
     ["record"],
+    ["resume"],
     ["report"],
     ["train"],
-    ["tool", "study"],
+    ["tool", "study", "bench"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

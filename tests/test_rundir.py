@@ -1,18 +1,21 @@
+import errno
 import json
+import os
 
 import pytest
 
+from fnet.checkpoint import CheckpointError
 from fnet.environment import ConfigError
-from fnet.rundir import RunDirectory
+from fnet.rundir import RunDirectory, new_directory
 
 
 def test_each_run_gets_a_directory_of_its_own(tmp_path):
-    paths = [RunDirectory(tmp_path / "runs", "net").path.name for _ in range(3)]
+    paths = [new_directory(tmp_path / "runs", "net").name for _ in range(3)]
     assert paths == ["net", "net-2", "net-3"]
 
 
 def test_records_are_json(tmp_path):
-    run = RunDirectory(tmp_path, "net")
+    run = RunDirectory(new_directory(tmp_path, "net"))
     run.write_json("config.json", {"name": "größe"})
     for epoch in (1, 2):
         run.append_metrics({"epoch": epoch})
@@ -24,5 +27,31 @@ def test_records_are_json(tmp_path):
 def test_a_file_where_the_directory_should_be_is_refused(tmp_path):
     (tmp_path / "runs").write_text("mine")
     with pytest.raises(ConfigError, match="--out"):
-        RunDirectory(tmp_path / "runs", "net")
+        new_directory(tmp_path / "runs", "net")
     assert (tmp_path / "runs").read_text() == "mine"
+
+
+def test_metrics_can_be_written_anew(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.append_metrics({"epoch": 7})
+    run.write_metrics([{"epoch": 1}])
+    run.append_metrics({"epoch": 2})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda run: run.write_json("config.json", {}),
+        lambda run: run.append_metrics({}),
+        lambda run: run.write_metrics([]),
+    ],
+)
+def test_a_full_disk_is_one_message(write, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match="No space left on device: make room"):
+        write(RunDirectory(tmp_path))

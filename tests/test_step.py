@@ -1,6 +1,7 @@
 """The laws of a step: pure, deterministic, same structure, same results compiled and mapped."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from fnet import metrics, optim, random, tree
 from fnet.data import compose, random_crop, random_flip
 from fnet.losses import cross_entropy
 from fnet.nn import Params
-from fnet.step import accumulate, compile, make_eval, make_grad, make_step
+from fnet.step import accumulate, compile, make_eval, make_grad, make_step, skip_nonfinite
 
 OPTIMIZERS = {
     "sgd": lambda: optim.sgd(0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
@@ -66,6 +67,40 @@ def test_a_compiled_step_is_the_step_and_compiles_once():
             *compiled_state, compiled_sums = compiled(*compiled_state, batch(seed))
         tree.assert_close(compiled_sums, sums, rtol=1e-4, atol=1e-4)
     tree.assert_close(tuple(compiled_state), tuple(eager_state), rtol=1e-3, atol=1e-4)
+
+
+def test_a_donated_state_holds_the_new_values(monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    model, tx = full(), OPTIMIZERS["muon"]()
+    step = step_of(model, tx)
+    donated = compile(step, donate=True)
+    pure = mine = start(model, tx)
+    places = [leaf.data_ptr() for leaf in tree.leaves(mine)]
+    mine = copy.deepcopy(mine)
+    for seed in range(2):
+        *pure, sums = step(*pure, batch(seed))
+        before = [leaf.data_ptr() for leaf in tree.leaves(tuple(mine))]
+        *mine, mine_sums = donated(*mine, batch(seed))
+        assert [leaf.data_ptr() for leaf in tree.leaves(tuple(mine))] == before != places
+        tree.assert_close(mine_sums, sums, rtol=1e-4, atol=1e-4)
+    tree.assert_close(tuple(mine), tuple(pure), rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_that_is_not_finite_is_skipped_whole():
+    model, tx = full(), OPTIMIZERS["sgd"]()
+    step = step_of(model, tx)
+    guarded = skip_nonfinite(step)
+    inputs = (*start(model, tx), batch(0))
+    tree.assert_equal(guarded(*inputs), step(*inputs))
+    params, state, rows = inputs
+    # An infinite learning rate, a loss that is none: each is enough.
+    for bad in (
+        (params, optim.set_hyper(state, "learning_rate", torch.inf), rows),
+        (params, state, rows._replace(weight=rows.weight * torch.nan)),
+    ):
+        after, after_state, sums = guarded(*bad)
+        tree.assert_equal((after, after_state), bad[:2])
+        assert [value.item() for value in sums.values()] == [0.0] * len(sums)
 
 
 def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():

@@ -21,7 +21,7 @@ from fnet.data.augment import (
     random_grayscale,
 )
 from fnet.data.batches import Batch, batch_at, batches, eval_batches, steps_per_epoch
-from fnet.data.dataset import DataError, Dataset
+from fnet.data.dataset import DataError, Dataset, DataWarning
 from fnet.data.load import Split, at_hand, data_dir, load
 from fnet.data.preprocess import (
     NORM_CIFAR10,
@@ -41,6 +41,7 @@ __all__ = [
     "Augment",
     "Batch",
     "DataError",
+    "DataWarning",
     "Dataset",
     "Normalize",
     "PadResize",

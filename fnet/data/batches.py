@@ -68,8 +68,7 @@ def batch_at(key: Tensor, dataset: Dataset, size: int, step: int) -> Batch:
     """
     if step < 0:
         raise ValueError(f"steps are counted from 0, got step {step}")
-    epoch = step // steps_per_epoch(len(dataset), size)
-    return _batch(key, dataset, size, step, _permutation(key, dataset, epoch))
+    return next(_batches(key, dataset, size, step, step + 1))
 
 
 def batches(
@@ -100,9 +99,8 @@ def batches(
 
     def iterate() -> Iterator[Batch]:
         for epoch in range(start // steps, epochs):
-            order = _permutation(key, dataset, epoch)
-            for step in range(max(start, epoch * steps), (epoch + 1) * steps):
-                yield _batch(key, dataset, size, step, order)
+            first, stop = max(start, epoch * steps), (epoch + 1) * steps
+            yield from _batches(key, dataset, size, first, stop)
 
     return iterate()
 
@@ -142,26 +140,28 @@ def eval_batches(dataset: Dataset, size: int) -> Iterator[Batch]:
     return iterate()
 
 
-def _permutation(key: Tensor, dataset: Dataset, epoch: int) -> Tensor:
-    """Return the order of the rows in this epoch, int64 `[n]`, on the data set's device."""
-    order_key, _ = random.split(_on(dataset.device, key))
-    return random.permutation(random.fold_in(order_key, epoch), len(dataset))
+def _batches(key: Tensor, dataset: Dataset, size: int, first: int, stop: int) -> Iterator[Batch]:
+    """Yield the batches of the steps `first` to `stop`, all of one epoch.
 
-
-def _batch(key: Tensor, dataset: Dataset, size: int, step: int, order: Tensor) -> Batch:
+    What a batch has besides its images is drawn for all of them at once: operations on few
+    numbers take longer to start than a small network takes for its step.
+    """
     device = dataset.device
-    _, batch_key = random.split(_on(device, key))
     steps = steps_per_epoch(len(dataset), size)
-    first = step % steps * size
-    index = order[first : first + size]
-    return Batch(
-        images=rows(dataset.images, index),
-        labels=dataset.labels[index],
-        key=random.fold_in(batch_key, step),
-        index=index,
-        weight=torch.ones(size, device=device),
-        epoch=torch.full((), step / steps, dtype=torch.float64, device=device),
-    )
+    epoch = first // steps
+    order_key, batch_key = random.split(_on(device, key)).unbind(-2)
+    order = random.permutation(random.fold_in(order_key, epoch), len(dataset))
+    order = order[(first - epoch * steps) * size : (stop - epoch * steps) * size]
+    place = torch.arange(first, stop, device=device)
+    weight = torch.ones(size, device=device)
+    for index, labels, own_key, passed in zip(
+        order.split(size),
+        dataset.labels.index_select(0, order).split(size),
+        random.fold_in(batch_key, place).unbind(),
+        (place.to(torch.float64) / steps).unbind(),
+        strict=True,
+    ):
+        yield Batch(rows(dataset.images, index), labels, own_key, index, weight, passed)
 
 
 def _on(device: torch.device, key: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """Decoded arrays on disk, memory-mapped: a data set is decoded once, then opened in a moment.
 
-An entry is a directory named after its source and the source's fingerprint. It is written under
-another name and then renamed, so an entry is whole or absent, whoever else is writing it.
+An entry is a directory named after its source and the source's fingerprint: the bare elements of
+both arrays, and beside them a JSON file with what they are and the checksums of everything. It is
+written under another name and then renamed, so an entry is whole or absent, whoever else is
+writing it, and whenever a writer is killed.
 """
 
 import contextlib
@@ -10,25 +12,39 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import warnings
 import zlib
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import platformdirs
 
-VERSION = 1  # of the files' layout: an entry of another version is not read
+from fnet.data.dataset import DataWarning
+
+VERSION = 2  # of the files' layout and of how images are decoded: no other version is read
+
+_SCRATCH = ".building-"
+_ABANDONED_SECONDS = 24 * 3600  # after which nobody is writing any more
 
 
 class Arrays(NamedTuple):
-    """A decoded data set: images uint8 `[N, H, W, C]`, labels int64 `[N]`, the classes' names."""
+    """A decoded data set.
+
+    Attributes:
+        images: uint8 `[N, H, W, C]`.
+        labels: int64 `[N]`.
+        classes: their names.
+        skipped: the names of the broken files that were left out.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
 
 def cache_dir() -> Path:
@@ -49,10 +65,10 @@ def fingerprint(files: list[tuple[str, int, int]]) -> str:
 def cached(source: str, files: list[tuple[str, int, int]], build: Callable[[], Arrays]) -> Arrays:
     """Return the arrays of a source, memory-mapped, building them if they are not in the cache.
 
-    An entry is used if it was built from these very files and its arrays have the checksums they
-    were written with (0.1 s for 200 MB); any other is built again. Writing to the arrays changes
-    memory only (copy on write). If the cache cannot be written, a warning says so and the arrays
-    stay in memory.
+    An entry is used if it was built from these very files and has the checksums it was written
+    with (0.1 s for 200 MB); any other is built again. Writing to the arrays changes memory only
+    (copy on write). If the cache cannot be written, a `DataWarning` says so and the arrays stay
+    in memory.
 
     Args:
         source: what identifies the source, such as its full path and the split.
@@ -60,7 +76,8 @@ def cached(source: str, files: list[tuple[str, int, int]], build: Callable[[], A
         build: decodes the source.
     """
     readable = "".join(c if c.isalnum() else "-" for c in source)[-40:].strip("-")
-    prefix = f"{readable}-{blake2b(source.encode(), digest_size=8).hexdigest()}-"
+    digest = blake2b(json.dumps(source).encode(), digest_size=8).hexdigest()
+    prefix = f"{readable}-{digest}-"
     entry = cache_dir() / (prefix + fingerprint(files))
     arrays = _read(entry)
     if arrays is not None:
@@ -69,10 +86,12 @@ def cached(source: str, files: list[tuple[str, int, int]], build: Callable[[], A
     try:
         _write(entry, built)
     except OSError as error:
+        # Without the error's file, a scratch directory: the text is to be the same for all splits.
         warnings.warn(
             f"The decoded images are kept in memory only, the next start decodes them again: the "
-            f"cache {cache_dir()} cannot be written ({error}). "
+            f"cache {cache_dir()} cannot be written ({error.strerror or error}). "
             "Set FNET_CACHE to a directory that can.",
+            DataWarning,
             stacklevel=2,
         )
         return built
@@ -85,30 +104,40 @@ def cached(source: str, files: list[tuple[str, int, int]], build: Callable[[], A
 def _read(entry: Path) -> Arrays | None:
     """Return the arrays of an entry, None if it is absent, of another version, or damaged."""
     try:
-        meta = json.loads((entry / "meta.json").read_text())
-        if meta["version"] != VERSION:
+        meta, checksum = json.loads((entry / "meta.json").read_bytes())
+        if meta["version"] != VERSION or _text_checksum(meta) != checksum:
             return None
         # "c", copy on write: torch warns about arrays that it cannot write to.
-        images = np.load(entry / "images.npy", mmap_mode="c")
-        labels = np.load(entry / "labels.npy", mmap_mode="c")
-        arrays = Arrays(images, labels, tuple(meta["classes"]))
-        return arrays if _description(arrays) == meta else None
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        images = np.memmap(entry / "images", np.uint8, "c", shape=tuple(meta["shape"]))
+        labels = np.memmap(entry / "labels", np.int64, "c", shape=images.shape[:1])
+        arrays = Arrays(images, labels, tuple(meta["classes"]), tuple(meta["skipped"]))
+        return arrays if _describe(arrays) == meta else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
 
 
 def _write(entry: Path, arrays: Arrays) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=entry.parent))
+    _remove_abandoned(entry.parent)
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=entry.parent))
     try:
         new = scratch / "new"
         new.mkdir()
-        np.save(new / "images.npy", arrays.images)
-        np.save(new / "labels.npy", arrays.labels)
-        (new / "meta.json").write_text(json.dumps(_description(arrays)))
+        arrays.images.tofile(new / "images")
+        arrays.labels.tofile(new / "labels")
+        meta = _describe(arrays)
+        (new / "meta.json").write_text(json.dumps([meta, _text_checksum(meta)]))
         _replace(entry, new, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Remove what writers that were killed have left."""
+    for left in cache.glob(_SCRATCH + "*"):
+        with contextlib.suppress(OSError):  # another process has just removed it
+            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _replace(entry: Path, new: Path, scratch: Path) -> None:
@@ -126,14 +155,19 @@ def _replace(entry: Path, new: Path, scratch: Path) -> None:
             entry.rename(tempfile.mkdtemp(dir=scratch))
 
 
-def _description(arrays: Arrays) -> dict[str, object]:
+def _describe(arrays: Arrays) -> dict[str, Any]:
     return {
         "version": VERSION,
+        "shape": list(arrays.images.shape),
+        "checksums": [_checksum(arrays.images), _checksum(arrays.labels)],
         "classes": list(arrays.classes),
-        "images": [list(arrays.images.shape), _checksum(arrays.images)],
-        "labels": [list(arrays.labels.shape), _checksum(arrays.labels)],
+        "skipped": list(arrays.skipped),
     }
 
 
 def _checksum(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).data)
+
+
+def _text_checksum(meta: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(meta).encode())

@@ -4,6 +4,7 @@ Images are uint8 `[N, C, H, W]` with channels-last strides: stored as `[N, H, W,
 which image files decode, convolutions on most devices run fastest, and one row is one block.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +16,34 @@ from fnet import random
 class DataError(Exception):
     """Something is wrong with the user's data: what it is, what was expected, what to do."""
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class DataWarning(UserWarning):
+    """Something that the user should know of the data, and that stops nothing."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text with what no encoding of Unicode takes spelled out.
+
+    Names of files can hold bytes that are no text: in Python's names these are lone surrogates.
+
+    >>> printable("caf\udce9")
+    'caf\\udce9'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def quoted(names: Sequence[str], most: int = 5) -> str:
+    """Return names as a message lists them, so many at most.
+
+    >>> quoted(["cat", "dog", "emu"], most=2)
+    "'cat', 'dog' and 1 more"
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -25,9 +54,11 @@ class Dataset:
         labels: int64 `[N]`, each below `len(classes)`.
         classes: the names of the classes; the label is the place in this tuple.
         name: what the data set is called in records and titles.
+        skipped: the names of the broken files that were left out of it (`fnet.data.load`).
 
     Raises:
-        ValueError: images or labels have another dtype, or their shapes do not fit together.
+        ValueError: images or labels have another dtype, or their shapes do not fit together;
+            a label is not the place of a class.
 
     >>> images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
     >>> dataset = Dataset(images, torch.tensor([0, 0, 0, 1, 1, 1]), ("cat", "dog"), "pets")
@@ -39,6 +70,7 @@ class Dataset:
     labels: Tensor
     classes: tuple[str, ...]
     name: str
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -51,6 +83,7 @@ class Dataset:
                 f"labels must be int64 [{len(self.images)}], one for each image, "
                 f"got {self.labels.dtype} {list(self.labels.shape)}"
             )
+        require_labels(self.labels, len(self.classes))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -108,6 +141,19 @@ class Dataset:
     def to(self, device: torch.device | str) -> "Dataset":
         """Return the data set on another device (strides stay channels-last)."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+def require_labels(labels: Tensor, classes: int) -> None:
+    """Raise a ValueError that names the first label outside 0 to classes - 1, if there is one."""
+    if labels.is_meta:
+        return
+    outside = ((labels < 0) | (labels >= classes)).nonzero()
+    if len(outside):
+        place = int(outside[0])
+        raise ValueError(
+            f"labels must be 0 to {classes - 1}, the places in {classes} classes: image {place} "
+            f"has the label {int(labels[place])}"
+        )
 
 
 def rows(images: Tensor, index: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
-"""One image from a file or from bytes, as a data set with images of this shape would hold it."""
+"""One image from a file or from bytes: the pixels that training and prediction both see."""
 
+import contextlib
+import os
 import struct
 import warnings
 import zlib
@@ -21,6 +23,8 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".t
 # Not all that Pillow knows: it hands some formats (EPS) to other programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
+_GREY = ("1", "L", "LA", "La")
+
 # What Pillow raises on a file that is cut short, not an image, or made to break it.
 _BROKEN = (
     OSError,
@@ -36,29 +40,28 @@ _BROKEN = (
 )
 
 
+class BrokenImageError(DataError):
+    """A file that cannot be read, is not an image, or is a damaged one."""
+
+
 def read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
     """Return the image in a file; as `decode_image`.
 
     Raises:
-        DataError: there is no such file, or it is not an image.
+        DataError: there is no such file, or as `decode_image`.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"there is no image {path}: give a file, a folder of images or an address")
-    try:
-        with path.open("rb") as file:
-            return _decode(file, shape, str(path))
-    except PermissionError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    with warnings.catch_warnings(action="ignore"):
+        return _fitted(read_pixels(path, shape[0]), shape)
 
 
 def decode_image(content: bytes, shape: tuple[int, int, int], name: str) -> Tensor:
     """Return the image that a file with this content holds, in the shape that a network takes.
 
-    It is turned upright as its EXIF data say, made grey (C = 1) or RGB (C = 3) from grey, palette,
-    RGB or CMYK, laid over black where it is transparent, and brought to the size by `resize`: all
-    of it is kept, and its ratio of sides is not. At its own size it is, pixel by pixel, what
-    `fnet.data.load` reads from the same opaque, upright image in a folder. Of several frames it is
-    the first.
+    It is `read_pixels`, grey (C = 1) or RGB (C = 3), brought to the size by `resize`: all of it is
+    kept, and its ratio of sides is not. At its own size it is, pixel by pixel, what
+    `fnet.data.load` reads from the same file in a folder.
 
     Args:
         content: a file of BMP, GIF, JPEG, PNG, PPM, TIFF or WebP.
@@ -69,41 +72,69 @@ def decode_image(content: bytes, shape: tuple[int, int, int], name: str) -> Tens
         uint8 `[C, H, W]`, channels-last strides.
 
     Raises:
-        DataError: it is not an image, a broken one, one of more than 8 bits a channel, or one of
-            so many pixels that decoding it would take all memory (`PIL.Image.MAX_IMAGE_PIXELS`).
+        DataError: as `read_pixels`.
     """
-    return _decode(BytesIO(content), shape, name)
+    with warnings.catch_warnings(action="ignore"):
+        return _fitted(_pixels(BytesIO(content), name, shape[0]), shape)
 
 
-def _decode(file: BinaryIO, shape: tuple[int, int, int], name: str) -> Tensor:
-    channels, height, width = shape
-    mode = "L" if channels == 1 else "RGB"
+def read_pixels(path: Path, channels: int | None = None) -> np.ndarray:
+    """Return the pixels of the image in a file.
+
+    The image is turned upright as its EXIF data say, laid over black where it is transparent, and
+    made grey or RGB. Of several frames it is the first.
+
+    Safe in threads, and so it leaves the filters of warnings alone: Pillow warns of what is odd,
+    but can be read, unless the caller has it ignored.
+
+    Args:
+        path: a file of BMP, GIF, JPEG, PNG, PPM, TIFF or WebP.
+        channels: 1 (grey) or 3 (RGB); None: as in the file, where a palette counts as RGB.
+
+    Returns:
+        uint8 `[H, W, C]`, read-only.
+
+    Raises:
+        BrokenImageError: it cannot be read, is not an image, or a broken one.
+        DataError: it has more than 8 bits a channel, or so many pixels that decoding it would take
+            all memory (`PIL.Image.MAX_IMAGE_PIXELS`).
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is odd, but can be read
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=_FORMATS) as image:
-                if image.mode.startswith(("I", "F")):
-                    raise DataError(
-                        f"{name} is not an 8-bit image (Pillow calls its mode {image.mode}): "
-                        "convert it to 8 bits a channel"
-                    )
-                pixels = np.array(_over_black(ImageOps.exif_transpose(image)).convert(mode))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        with path.open("rb") as file:
+            return _pixels(file, str(path), channels)
+    except OSError as error:
+        raise BrokenImageError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _pixels(file: BinaryIO, name: str, channels: int | None) -> np.ndarray:
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError  # Pillow itself: from twice as many
+            if image.mode.startswith(("I", "F")):
+                raise DataError(
+                    f"{name} is not an 8-bit image (Pillow calls its mode {image.mode}): "
+                    "convert it to 8 bits a channel"
+                )
+            grey = image.mode in _GREY if channels is None else channels == 1
+            image.load()
+            with contextlib.suppress(*_BROKEN):  # EXIF data that cannot be read say nothing
+                ImageOps.exif_transpose(image, in_place=True)
+            solid = _over_black(image)
+            mode = "L" if grey else "RGB"
+            pixels = np.asarray(solid if solid.mode == mode else solid.convert(mode))
+    except Image.DecompressionBombError as error:
         raise DataError(
             f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels, too many to decode: "
             "give a smaller copy"
         ) from error
     except UnidentifiedImageError as error:
-        raise DataError(
+        raise BrokenImageError(
             f"{name} is not an image, at least not one of {', '.join(_FORMATS)}"
         ) from error
     except _BROKEN as error:
-        raise DataError(f"{name} is not an image, or a broken one ({error})") from error
-    decoded = torch.from_numpy(pixels.reshape(1, *pixels.shape[:2], channels)).permute(0, 3, 1, 2)
-    if decoded.shape[-2:] != (height, width):
-        decoded = resize(decoded, (height, width))
-    return decoded[0]
+        raise BrokenImageError(f"{name} is not an image, or a broken one ({error})") from error
+    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def _over_black(image: Image.Image) -> Image.Image:
@@ -113,3 +144,8 @@ def _over_black(image: Image.Image) -> Image.Image:
     solid = image.convert("RGBA")
     black = Image.new("RGBA", solid.size, (0, 0, 0, 255))
     return Image.alpha_composite(black, solid)
+
+
+def _fitted(pixels: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
+    image = torch.from_numpy(pixels.copy())[None].permute(0, 3, 1, 2)
+    return (image if image.shape[-2:] == shape[1:] else resize(image, shape[1:]))[0]

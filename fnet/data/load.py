@@ -9,8 +9,9 @@ import torch
 
 from fnet import random
 from fnet.data.cache import Arrays
-from fnet.data.dataset import DataError, Dataset
-from fnet.data.folder import Progress, load_folder
+from fnet.data.dataset import DataError, Dataset, printable
+from fnet.data.decode import Progress
+from fnet.data.folder import load_folder
 from fnet.data.shapes import shapes
 from fnet.data.sources import SOURCES, find_files, load_source
 
@@ -27,9 +28,7 @@ def data_dir(root: str | os.PathLike[str] | None = None) -> Path:
     'data'
     """
     chosen = root or os.environ.get("FNET_DATA")
-    return (
-        Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("fnet"), "data")
-    )
+    return _expanded(chosen) if chosen else Path(platformdirs.user_cache_dir("fnet"), "data")
 
 
 def load(
@@ -38,6 +37,7 @@ def load(
     *,
     split: Split = "train",
     on_progress: Progress | None = None,
+    skip_broken: bool = False,
 ) -> Dataset:
     """Return a data set on the CPU.
 
@@ -64,6 +64,8 @@ def load(
         root: the data directory; folders and "shapes" do not need it.
         split: "train" or "test".
         on_progress: called with how many files of a folder are decoded, and of how many.
+        skip_broken: leave out files of a folder that cannot be read, are not images or are broken
+            ones, and name them in `Dataset.skipped`, instead of raising an error.
 
     Raises:
         DataError: the data cannot be had, or is not as expected; the message names what and where.
@@ -81,13 +83,15 @@ def load(
     if name_or_path in SOURCES:
         name = str(name_or_path)
         return _dataset(load_source(name, data_dir(root), split), name)
-    folder = Path(name_or_path).expanduser()
-    if not folder.exists():
+    folder = _expanded(name_or_path)
+    if not os.path.exists(folder):
         raise DataError(
-            f"There is no data set {str(name_or_path)!r}, and no folder of that name. "
+            f"There is no data set {str(name_or_path)!r}, and no folder of that name "
+            "(or none that you may look into). "
             f"Give one of {', '.join([*SOURCES, 'shapes'])}, or a folder with train and test in it."
         )
-    return _dataset(load_folder(folder, split, on_progress), folder.resolve().name)
+    arrays = load_folder(folder, split, on_progress, skip_broken)
+    return _dataset(arrays, printable(folder.resolve().name))
 
 
 def at_hand(
@@ -103,9 +107,15 @@ def at_hand(
     """
     if name_or_path in SOURCES:
         return find_files(str(name_or_path), data_dir(root), split) is not None
-    return name_or_path == "shapes" or Path(name_or_path).expanduser().exists()
+    return name_or_path == "shapes" or os.path.exists(_expanded(name_or_path))
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    # That of Path raises an error where the user in "~user" is unknown.
+    return Path(os.path.expanduser(path))
 
 
 def _dataset(arrays: Arrays, name: str) -> Dataset:
     images = torch.from_numpy(arrays.images).permute(0, 3, 1, 2)
-    return Dataset(images, torch.from_numpy(arrays.labels), arrays.classes, name)
+    labels = torch.from_numpy(arrays.labels)
+    return Dataset(images, labels, arrays.classes, name, arrays.skipped)

@@ -1,22 +1,29 @@
 """The published data sets, downloaded, checked and parsed by torchvision."""
 
+import os
+import socket
 import threading
 import urllib.request
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from pickle import PickleError
 from typing import Any
 
 import numpy as np
+import torch
 from torchvision import datasets
+from torchvision.datasets.utils import check_integrity
 
 from fnet.data.cache import Arrays, cached
-from fnet.data.dataset import DataError
+from fnet.data.dataset import DataError, require_labels
 
 PROBE_SECONDS = 5.0
+STALL_SECONDS = 60.0
+"""A download that brings nothing for so long is given up."""
 
 # What torchvision's parsers raise on a file that is cut short or not theirs.
 _DAMAGED = (OSError, ValueError, RuntimeError, AssertionError, LookupError, EOFError, PickleError)
@@ -31,20 +38,24 @@ class Source:
         folder: where its files lie under the data directory.
         files: for each split the sets of files it can be read from, the preferred one first.
         url: what torchvision downloads first, or the page that has the files.
-        downloads: whether torchvision downloads the files; if not, the user does.
+        archives: the MD5 of each file that torchvision downloads, by its path under the data
+            directory; none: the user has to get the files.
+        md5: the MD5 of the files, where torchvision knows it.
     """
 
     make: Any
     folder: str
     files: Mapping[str, tuple[tuple[str, ...], ...]]
     url: str
-    downloads: bool = True
+    archives: Mapping[str, str] = field(default_factory=dict)
+    md5: Mapping[str, str] = field(default_factory=dict)
 
 
 def _cifar(make: type[datasets.CIFAR10]) -> Source:
-    names = [name for name, _ in (*make.train_list, *make.test_list)]
-    every = (*names, make.meta["filename"])  # torchvision checks all of them for either split
-    return Source(make, make.base_folder, {"train": (every,), "test": (every,)}, make.url)
+    md5 = dict([*make.train_list, *make.test_list, (make.meta["filename"], make.meta["md5"])])
+    every = tuple(md5)  # torchvision checks all of them for either split
+    files = {"train": (every,), "test": (every,)}
+    return Source(make, make.base_folder, files, make.url, {make.filename: make.tgz_md5}, md5)
 
 
 def _mnist(make: type[datasets.MNIST]) -> Source:
@@ -53,8 +64,11 @@ def _mnist(make: type[datasets.MNIST]) -> Source:
         for split in ("train", "t10k")
         for kind in ("images-idx3", "labels-idx1")
     )
+    folder = f"{make.__name__}/raw"
+    files = {"train": (every,), "test": (every,)}
     url = make.mirrors[0] + make.resources[0][0]
-    return Source(make, f"{make.__name__}/raw", {"train": (every,), "test": (every,)}, url)
+    archives = {f"{folder}/{name}": md5 for name, md5 in make.resources}
+    return Source(make, folder, files, url, archives)
 
 
 class FER2013(datasets.FER2013):
@@ -77,7 +91,7 @@ def _fer2013() -> Source:
         "https://www.kaggle.com/c/"
         "challenges-in-representation-learning-facial-expression-recognition-challenge"
     )
-    return Source(FER2013, "fer2013", files, url, downloads=False)
+    return Source(FER2013, "fer2013", files, url)
 
 
 SOURCES = {
@@ -93,7 +107,8 @@ def find_files(name: str, root: Path, split: str) -> tuple[str, ...] | None:
     """Return the files that a published data set is read from, None where some are not there."""
     source = SOURCES[name]
     folder = root / source.folder
-    return next((c for c in source.files[split] if all((folder / f).is_file() for f in c)), None)
+    choices = source.files[split]
+    return next((c for c in choices if all(os.path.isfile(folder / f) for f in c)), None)
 
 
 def load_source(name: str, root: Path, split: str) -> Arrays:
@@ -114,7 +129,7 @@ def load_source(name: str, root: Path, split: str) -> Arrays:
     choices = source.files[split]
     files = find_files(name, root, split)
     if files is None:
-        if not source.downloads:
+        if not source.archives:
             names = " or ".join(", ".join(choice) for choice in choices)
             raise DataError(
                 f"The {split} split of {name} is read from {names}, and {folder} has none of them. "
@@ -133,15 +148,11 @@ def load_source(name: str, root: Path, split: str) -> Arrays:
             labels = np.asarray(data.targets, dtype=np.int64)
             if len(images) != len(labels):
                 raise ValueError(f"{len(images)} images, {len(labels)} labels")
+            require_labels(torch.from_numpy(labels), len(data.classes))
+        except PermissionError as error:
+            raise DataError(f"{error.filename} cannot be read: change who may read it.") from error
         except _DAMAGED as error:
-            again = (
-                "Remove that folder: the next start downloads them again."
-                if source.downloads
-                else f"Get {', '.join(files)} again, from {source.url}."
-            )
-            raise DataError(
-                f"The files of {name} in {folder} are damaged ({error}). {again}"
-            ) from error
+            raise _damaged(source, name, folder, files, error) from error
         return Arrays(np.ascontiguousarray(images), labels, tuple(data.classes))
 
     stats = [(file, (folder / file).stat()) for file in files]
@@ -149,19 +160,69 @@ def load_source(name: str, root: Path, split: str) -> Arrays:
     return cached(f"{folder.resolve()}/{split}", listed, build)
 
 
+def _damaged(
+    source: Source, name: str, folder: Path, files: tuple[str, ...], error: Exception
+) -> DataError:
+    wrong = [file for file in files if not _is_whole(folder / file, source.md5.get(file))]
+    reason = "wrong checksum" if wrong else str(error) or type(error).__name__
+    which = ", ".join(wrong or files)
+    again = (
+        f"Delete {which} there: the next start gets them again."
+        if source.archives
+        else f"Get {which} again, from {source.url}."
+    )
+    return DataError(f"The files of {name} in {folder} are damaged ({reason}). {again}")
+
+
 def _download(source: Source, name: str, root: Path) -> None:
-    problem = probe(source.url)
+    """Have torchvision download and unpack the files, or unpack those downloaded before."""
+    problem = probe(source.url) if _incomplete(source, root) else None
     if problem is None:
         try:
-            source.make(str(root), download=True)
+            with _stalled_after(STALL_SECONDS):
+                source.make(str(root), download=True)
             return
         except (OSError, RuntimeError, HTTPException) as error:
-            problem = str(error)
+            problem = " ".join(str(error).split())
+    partial = [str(file) for file in _incomplete(source, root) if os.path.exists(file)]
+    if partial:
+        raise DataError(
+            f"{name} cannot be unpacked: {', '.join(partial)} is damaged, or what there is of a "
+            f"download that stopped ({problem}). Delete it and start again, connected to the "
+            f"network, or get it from {source.url.rpartition('/')[0]} in another way."
+        )
     raise DataError(
         f"{name} is not in {root} and cannot be downloaded from {source.url} ({problem}). "
         f"Connect to the network, or copy its files to {root / source.folder}, as torchvision "
         'lays them out; the data set "shapes" needs neither.'
     )
+
+
+def _incomplete(source: Source, root: Path) -> list[Path]:
+    """Return the archives that are missing or are not what their publisher has."""
+    return [root / file for file, md5 in source.archives.items() if not _is_whole(root / file, md5)]
+
+
+def _is_whole(file: Path, md5: str | None) -> bool:
+    """Say whether a file is there, can be read and has this MD5 (None: any)."""
+    try:
+        return check_integrity(str(file), md5)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _stalled_after(seconds: float) -> Iterator[None]:
+    """Have connections made in the context fail where nothing comes for so long.
+
+    torchvision's downloads have no time limit, and take none: it is that of the whole process.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def probe(url: str, seconds: float = PROBE_SECONDS) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fnet.checkpoint import write_atomically
 from fnet.logging.logger import Start
 
 
@@ -18,7 +19,14 @@ class CsvLog:
         self._directory = directory
 
     def start(self, start: Start) -> None:
-        """Do nothing: the config is beside the files."""
+        """Take out the rows of steps that are done again."""
+        for name in ("metrics.csv", "steps.csv"):
+            file = self._directory / name
+            if file.exists():
+                heading, *rows = file.read_bytes().splitlines(keepends=True) or [b""]
+                columns = heading.rstrip().split(b",")
+                kept = [row for row in rows if _is_done(row, columns, start.step)]
+                write_atomically(file, b"".join([heading, *kept]))
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:
         """Add a row to `steps.csv`."""
@@ -37,3 +45,9 @@ class CsvLog:
             if file.tell() == 0:
                 writer.writeheader()
             writer.writerow(row)
+
+
+def _is_done(row: bytes, columns: list[bytes], step: int) -> bool:
+    """Say whether a row is whole, which the last of a run that was killed may not be, and done."""
+    cells = dict(zip(columns, row.split(b","), strict=False))
+    return row.endswith(b"\n") and int(cells.get(b"step", b"0")) <= step

@@ -9,19 +9,21 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Start:
-    """What there is to show before the first step.
+    """What there is to show before a run begins, or goes on.
 
     Attributes:
         config: the complete config of the run.
         images: uint8 `[N, C, H, W]`, some of the training images.
         example: `[1, C, H, W]`, one of them as the network sees it.
-        module: makes the network, with its initial weights, as an ordinary `nn.Module`.
+        module: makes the network, with its weights at that time, as an ordinary `nn.Module`.
+        step: how many steps are done: what was shown of later ones is shown again.
     """
 
     config: Mapping[str, Any]
     images: Tensor
     example: Tensor
     module: Callable[[], nn.Module]
+    step: int = 0
 
 
 class Logger(Protocol):

@@ -16,6 +16,7 @@ from fnet.optim.base import (
     stateless,
 )
 from fnet.optim.clip import clip_by_global_norm, global_norm
+from fnet.optim.finite import ApplyIfFiniteState, apply_if_finite
 from fnet.optim.flatten import flatten
 from fnet.optim.hyper import Hyper, get_hyper, hypers, set_hyper
 from fnet.optim.learning_rate import scale_by_learning_rate
@@ -28,6 +29,7 @@ from fnet.optim.sgd import sgd, trace
 from fnet.optim.weight_decay import add_decayed_weights
 
 __all__ = [
+    "ApplyIfFiniteState",
     "GradientTransformation",
     "Hyper",
     "Plateau",
@@ -36,6 +38,7 @@ __all__ = [
     "adam",
     "adamw",
     "add_decayed_weights",
+    "apply_if_finite",
     "apply_updates",
     "chain",
     "clip_by_global_norm",

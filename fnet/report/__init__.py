@@ -1,7 +1,7 @@
 """Pages that hold everything they show: the report of a run, the comparison of several."""
 
 from fnet.report.comparison import COLUMNS, comparison, differences, figures, named
-from fnet.report.evaluated import Evaluated, evaluate_run
+from fnet.report.evaluated import Evaluated, evaluate_run, evaluation_figures
 from fnet.report.run_page import percent, report, show
 from fnet.report.write import REPORT, free_name, require_new, write_page, write_report
 
@@ -12,6 +12,7 @@ __all__ = [
     "comparison",
     "differences",
     "evaluate_run",
+    "evaluation_figures",
     "figures",
     "free_name",
     "named",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from fnet import plots
@@ -38,9 +39,28 @@ class Evaluated:
     figures: Evaluation
     filters: Tensor | None
 
+    def sample(self, n: int) -> list[Mistake]:
+        """Return what n images were taken for, rightly or not, at equal distances in the set."""
+        total = len(self.dataset)
+        places = torch.linspace(0, total - 1, min(n, total)).long().tolist()
+        probabilities = self.logits.to(torch.float64).softmax(-1)
+        confidence, predicted = (values.tolist() for values in probabilities.max(-1))
+        labels = self.dataset.labels.tolist()
+        return [Mistake(at, labels[at], predicted[at], confidence[at]) for at in places]
+
+    def title(self, prediction: Mistake) -> str:
+        """Return "predicted (true)"."""
+        classes = self.dataset.classes
+        return f"{classes[prediction.predicted]} ({classes[prediction.label]})"
+
 
 def evaluate_run(
-    experiment: Experiment, params: Params, weights: Weights, dataset: Dataset, runtime: Runtime
+    experiment: Experiment,
+    params: Params,
+    weights: Weights,
+    dataset: Dataset,
+    runtime: Runtime,
+    mistakes: int = _SAMPLE,
 ) -> Evaluated:
     """Return what the network makes of the data set, computed eagerly.
 
@@ -50,6 +70,7 @@ def evaluate_run(
         weights: which of the run's they are.
         dataset: of the run's classes and shape, on any device.
         runtime: where to compute, and in which precision.
+        mistakes: how many of the most confident ones to keep.
     """
     dataset = dataset.to(runtime.device)
     logits, figures = evaluate_model(
@@ -59,7 +80,7 @@ def evaluate_run(
         dataset,
         preprocess=experiment.preprocess,
         dtype=runtime.dtype,
-        mistakes=_SAMPLE,
+        mistakes=mistakes,
     )
     return Evaluated(
         weights, dataset, logits, figures, _first_filters(to_module(experiment.model, params))
@@ -94,13 +115,13 @@ def evaluation_section(evaluated: Evaluated) -> Markup:
     parts += [
         element("h3", "Test images"),
         element("p", "Predicted (true), at equal distances in the data set.", class_="soft"),
-        _sample(evaluated),
+        _photos(evaluated, evaluated.sample(_SAMPLE)),
     ]
     if figures.mistakes:
         parts += [
             element("h3", "Most confident mistakes"),
             element("p", "Predicted (true), the most confident first.", class_="soft"),
-            _photos(dataset, figures.mistakes),
+            _photos(evaluated, figures.mistakes),
         ]
     if evaluated.filters is not None:
         parts += [element("h3", "First-layer filters"), _filters(evaluated.filters)]
@@ -120,30 +141,16 @@ def _class_table(classes: Sequence[str], figures: Evaluation) -> Markup:
     return table(["class", "images", "accuracy", ""], rows)
 
 
-def _sample(evaluated: Evaluated) -> Markup:
-    dataset = evaluated.dataset
-    n = len(dataset)
-    places = torch.linspace(0, n - 1, min(_SAMPLE, n)).long().tolist()
-    probabilities = evaluated.logits.to(torch.float64).softmax(-1)
-    confidence, predicted = (values.tolist() for values in probabilities.max(-1))
-    labels = dataset.labels.tolist()
-    return _photos(
-        dataset, [Mistake(at, labels[at], predicted[at], confidence[at]) for at in places]
-    )
-
-
-def _photos(dataset: Dataset, predictions: Sequence[Mistake]) -> Markup:
-    classes = dataset.classes
-
+def _photos(evaluated: Evaluated, predictions: Sequence[Mistake]) -> Markup:
     def one(prediction: Mistake) -> Markup:
         right = prediction.predicted == prediction.label
-        title = f"{classes[prediction.predicted]} ({classes[prediction.label]})"
+        title = evaluated.title(prediction)
         caption = element(
             "figcaption",
             f"{'✓' if right else '✗'} {title}",
             element("small", f"image {prediction.index}, {prediction.confidence:.0%}"),
         )
-        picture = photo(dataset.images[prediction.index], title)
+        picture = photo(evaluated.dataset.images[prediction.index], title)
         return element("figure", picture, caption, class_="right" if right else "wrong")
 
     return element("div", join(map(one, predictions)), class_="photos")
@@ -154,6 +161,34 @@ def _filters(weights: Tensor) -> Markup:
     pixels = torch.from_numpy(255 * filter_pixels(weights)).round().to(torch.uint8)
     pictures = (photo(values, f"filter {place}") for place, values in enumerate(pixels))
     return element("div", join(pictures), class_="photos filters")
+
+
+def evaluation_figures(evaluated: Evaluated, images: int) -> dict[str, Figure]:
+    """Return the plots of an evaluation by name: confusion, images, mistakes, filters.
+
+    Args:
+        evaluated: what is drawn.
+        images: how many of the data set to show; of mistakes there are those it holds.
+    """
+
+    def grid(predictions: Sequence[Mistake]) -> Figure:
+        index = torch.tensor([prediction.index for prediction in predictions])
+        return plots.image_grid(
+            evaluated.dataset.images[index],
+            [evaluated.title(prediction) for prediction in predictions],
+            [prediction.predicted == prediction.label for prediction in predictions],
+        )
+
+    figures, classes = evaluated.figures, evaluated.dataset.classes
+    drawn = {
+        "confusion": plots.confusion(figures.confusion, classes),
+        "images": grid(evaluated.sample(images)),
+    }
+    if figures.mistakes:
+        drawn["mistakes"] = grid(figures.mistakes)
+    if evaluated.filters is not None:
+        drawn["filters"] = plots.filters(evaluated.filters)
+    return drawn
 
 
 def _first_filters(module: torch.nn.Module) -> Tensor | None:

@@ -1,19 +1,27 @@
 """The cache: used when right, rebuilt when stale or damaged, never half-written."""
 
 import json
+import os
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from fnet.data import DataWarning, load
+from fnet.data import cache as cache_module
 from fnet.data import folder as folder_module
-from fnet.data import load
 from fnet.data.cache import Arrays, cached
 
 ARRAYS = Arrays(
-    np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3, 1), np.array([0, 1]), ("even", "odd")
+    np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3, 1),
+    np.array([0, 1]),
+    ("even", "odd"),
+    ("odd/3.png",),
 )
 FILES = [("a", 1, 2)]
 
@@ -30,7 +38,7 @@ def is_right(arrays):
     return (
         np.array_equal(arrays.images, ARRAYS.images)
         and np.array_equal(arrays.labels, ARRAYS.labels)
-        and arrays.classes == ARRAYS.classes
+        and (arrays.classes, arrays.skipped) == (ARRAYS.classes, ARRAYS.skipped)
     )
 
 
@@ -77,21 +85,30 @@ def flip_a_bit(path):
 
 
 def edit_meta(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    meta, checksum = json.loads(path.read_text())
+    path.write_text(json.dumps([meta | changes, checksum]))
 
 
 DAMAGE = {
-    "images cut": lambda entry: cut(entry / "images.npy"),
-    "images one bit": lambda entry: flip_a_bit(entry / "images.npy"),
-    "images gone": lambda entry: (entry / "images.npy").unlink(),
-    "images empty": lambda entry: (entry / "images.npy").write_bytes(b""),
-    "labels cut": lambda entry: cut(entry / "labels.npy"),
-    "labels one bit": lambda entry: flip_a_bit(entry / "labels.npy"),
+    "images cut": lambda entry: cut(entry / "images"),
+    "images one bit": lambda entry: flip_a_bit(entry / "images"),
+    "images a folder": lambda entry: ((entry / "images").unlink(), (entry / "images").mkdir()),
+    "images gone": lambda entry: (entry / "images").unlink(),
+    "images empty": lambda entry: (entry / "images").write_bytes(b""),
+    "labels cut": lambda entry: cut(entry / "labels"),
+    "labels one bit": lambda entry: flip_a_bit(entry / "labels"),
     "meta gone": lambda entry: (entry / "meta.json").unlink(),
     "meta cut": lambda entry: cut(entry / "meta.json"),
-    "meta not a dict": lambda entry: (entry / "meta.json").write_text("[]"),
+    "meta not a list": lambda entry: (entry / "meta.json").write_text("7"),
+    "meta of nothing": lambda entry: (entry / "meta.json").write_text("[[], 0]"),
+    "meta without end": lambda entry: (entry / "meta.json").write_text("[" * 100_000),
+    "meta no text": lambda entry: (entry / "meta.json").write_bytes(b"\xff" * 9),
     "another version": lambda entry: edit_meta(entry / "meta.json", version=0),
-    "other classes": lambda entry: edit_meta(entry / "meta.json", classes=None),
+    "other classes": lambda entry: edit_meta(entry / "meta.json", classes=["odd", "even"]),
+    "no classes": lambda entry: edit_meta(entry / "meta.json", classes=None),
+    "nothing skipped": lambda entry: edit_meta(entry / "meta.json", skipped=[]),
+    "another shape": lambda entry: edit_meta(entry / "meta.json", shape=[1, 6, 3, 1]),
+    "far too many": lambda entry: edit_meta(entry / "meta.json", shape=[2**60, 3, 3, 1]),
 }
 
 
@@ -105,6 +122,35 @@ def test_a_damaged_entry_is_built_again(cache, damage):
     assert list(cache.iterdir()) == [entry], "nothing is left over"
 
 
+FILES_OF_AN_ENTRY = st.sampled_from(["images", "labels", "meta.json"])
+DAMAGED_BYTES = st.one_of(
+    st.tuples(st.just("flip"), st.lists(st.integers(0, 10_000), min_size=1, max_size=4)),
+    st.tuples(st.just("cut"), st.integers(0, 10_000)),
+    st.tuples(st.just("replace"), st.binary(max_size=40)),
+)
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(file=FILES_OF_AN_ENTRY, damage=DAMAGED_BYTES, bit=st.integers(0, 7))
+@example(file="images", damage=("replace", b"\x93NUMPY\x01\x00\xff\xff{"), bit=0)
+@example(file="meta.json", damage=("replace", b"PK\x03\x04"), bit=0)
+def test_no_damage_is_ever_loaded(cache, file, damage, bit):
+    cached("source", FILES, build)
+    path = next(cache.iterdir()) / file
+    content = bytearray(path.read_bytes())
+    kind, what = damage
+    if kind == "flip":
+        for place in what:
+            content[place % len(content)] ^= 1 << bit
+    else:
+        content = content[: what % len(content)] if kind == "cut" else what
+    path.write_bytes(content)
+    assert is_right(cached("source", FILES, build))
+    assert is_right(cached("source", FILES, refuse))
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interrupted_write_leaves_nothing(cache, monkeypatch, error):
     def fail(*args):
@@ -116,6 +162,25 @@ def test_an_interrupted_write_leaves_nothing(cache, monkeypatch, error):
             cached("source", FILES, build)
     assert list(cache.iterdir()) == []
     assert is_right(cached("source", FILES, build))
+
+
+def test_what_a_killed_writer_leaves_is_never_read_and_goes_after_a_day(cache, monkeypatch):
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module, "_replace", killed)
+        patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+        for source in ("source", "other"):
+            with pytest.raises(KeyboardInterrupt):
+                cached(source, FILES, build)
+    old, recent = cache.iterdir()
+    os.utime(old, (time.time() - 25 * 3600,) * 2)
+    assert is_right(cached("source", FILES, build))
+    assert is_right(cached("source", FILES, refuse))
+    assert recent.exists()
+    assert not old.exists()
+    assert len(list(cache.iterdir())) == 2
 
 
 @pytest.mark.parametrize("start", ["absent", "damaged"])
@@ -135,7 +200,7 @@ def test_many_at_once(cache, start):
 def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FNET_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.warns(UserWarning, match="kept in memory only.*Set FNET_CACHE") as caught:
+    with pytest.warns(DataWarning, match="kept in memory only.*Set FNET_CACHE") as caught:
         assert is_right(cached("source", FILES, build))
     assert len(caught) == 1
 

@@ -38,6 +38,19 @@ def test_wrong_tensors_are_refused(images, labels, message):
         Dataset(images, labels, ("a", "b"), "wrong")
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 2, 5], r"labels must be 0 to 1, .* image 2 has the label 2$"),
+        ([0, -1, 0, 1], r"image 1 has the label -1$"),
+    ],
+)
+def test_a_label_that_is_no_class_is_refused(labels, message):
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=message):
+        Dataset(images, torch.tensor(labels), ("a", "b"), "wrong")
+
+
 @pytest.mark.parametrize("n", [0, -1, 7])
 def test_take_refuses_what_is_not_there(n):
     with pytest.raises(ValueError, match="ask for 1 to 6"):

@@ -1,5 +1,6 @@
 """Folders of images: what they load as, and what every mistake in one is called."""
 
+import os
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from fnet.data import DataError, load
+from fnet.data import folder as folder_module
 
 
 def save(path, mode="RGB", size=(6, 5)):
@@ -69,6 +71,17 @@ def test_other_modes_become_grey_or_rgb(folder, mode, channels):
     assert load(folder).images.shape == (8, channels, 5, 6)
 
 
+def test_images_are_turned_upright_and_laid_over_black(folder):
+    noise = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter, clockwise
+    Image.fromarray(noise).save(folder / "train/ant/0.png", exif=exif)
+    Image.new("RGBA", (6, 5), (200, 100, 50, 128)).save(folder / "train/ant/1.png")
+    images = load(folder).images.permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(images[0], np.rot90(noise, -1))
+    assert images[1, 2, 3].tolist() == [100, 50, 25]
+
+
 def test_jpegs_decode_as_pillow_decodes_them(folder):
     noise = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "train/ant/0.jpg", quality=70)
@@ -98,8 +111,40 @@ PROBLEMS = {
         lambda f: [path.unlink() for path in (f / "train/bee").iterdir()],
         r"train.bee is empty",
     ),
-    "a class only in train": (lambda f: save(f / "train/fly/0.png"), r"'fly' in .*train is not in"),
-    "a class only in test": (lambda f: save(f / "test/fly/0.png"), r"'fly' in .*test is not in"),
+    "a class only in train": (
+        lambda f: save(f / "train/fly/0.png"),
+        r"insects.test has no 'fly'\.",
+    ),
+    "a class only in test": (lambda f: save(f / "test/fly/0.png"), r"insects.train has no 'fly'\."),
+    "classes in both": (
+        lambda f: [save(f / name) for name in ("train/Ant/0.png", "test/fly/0.png")],
+        r"differ: .*test has no 'Ant', and .*train has no 'fly'\.",
+    ),
+    "a file for train": (
+        lambda f: [shutil.rmtree(f / "train"), (f / "train").touch()],
+        r"no folder 'train' \(it is a file\)",
+    ),
+    "a class that links nowhere": (
+        lambda f: (f / "train/fly").symlink_to(f / "gone"),
+        r"train.fly cannot be read \(No such file",
+    ),
+    "a class that links to itself": (
+        lambda f: (f / "train/fly").symlink_to(f / "train/fly"),
+        r"train.fly cannot be read \(Too many levels",
+    ),
+    "a folder that links to itself": (
+        lambda f: [shutil.rmtree(f / "test"), (f / "test").symlink_to(f / "test")],
+        "no folder 'test'",
+    ),
+    "an image that links to itself": (
+        lambda f: (f / "train/ant/1a.png").symlink_to(f / "train/ant/1a.png"),
+        r"1a\.png cannot be read \(Too many levels",
+    ),
+    "a folder in itself": (
+        lambda f: (f / "train/ant/loop").symlink_to(f / "train/ant"),
+        r"ant.loop is a folder",
+    ),
+    "a pipe": (lambda f: os.mkfifo(f / "train/ant/pipe"), r"ant.pipe is a pipe"),
     "a broken image": (lambda f: cut_short(f / "train/bee/2.png"), r"bee.2\.png .* broken"),
     "not an image": (lambda f: (f / "train/ant/notes.txt").write_text("hi"), r"notes\.txt is not"),
     "an empty file": (lambda f: (f / "train/ant/0.png").write_text(""), r"ant.0\.png is not"),
@@ -155,10 +200,118 @@ def test_a_name_that_is_neither_set_nor_folder():
 
 def test_a_file_is_not_a_folder(tmp_path):
     (tmp_path / "data.zip").touch()
-    with pytest.raises(DataError, match=r"no folder .*data\.zip"):
+    with pytest.raises(DataError, match=r"data\.zip is a file, not a folder.*unpack"):
         load(tmp_path / "data.zip")
 
 
 def test_an_unknown_split():
     with pytest.raises(ValueError, match='split is "train" or "test", got \'valid\''):
         load("shapes", split="valid")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["~nobody-of-this-name/images", "x" * 5000, "a\0b", "caf\udce9"],
+    ids=["user", "length", "null", "bytes"],
+)
+def test_a_path_that_cannot_be(name):
+    with pytest.raises(DataError, match="There is no data set"):
+        load(name)
+
+
+def test_what_may_not_be_read_is_named(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(DataError, match=r"insects.train cannot be read \(Permission denied\)"):
+            load(folder)
+    monkeypatch.setattr("pathlib.Path.open", lambda path, mode: refuse(path))
+    with pytest.raises(DataError, match=r"ant.0\.png cannot be read \(Permission denied\)"):
+        load(folder)
+
+
+def test_classes_that_differ_by_case_only_are_two(folder):
+    for split in ("train", "test"):
+        save(folder / split / "Ant" / "0.png")
+    if (folder / "train/Ant").samefile(folder / "train/ant"):
+        pytest.skip("the file system knows no case")
+    assert load(folder).classes == ("Ant", "ant", "bee")
+
+
+@pytest.mark.parametrize("what", ["folder", "class", "file"])
+def test_names_that_are_no_unicode(folder, what):
+    bad = os.fsdecode(b"caf\xe9")
+    try:
+        if what == "folder":
+            folder = folder.rename(folder.with_name(bad))
+        elif what == "class":
+            for split in ("train", "test"):
+                (folder / split / "ant").rename(folder / split / bad)
+        else:
+            (folder / "train/ant/3.png").rename(folder / "train/ant" / f"{bad}.png")
+    except OSError:
+        pytest.skip("the file system knows Unicode only")
+    for _ in range(2):
+        dataset = load(folder)
+        assert len(dataset) == 8
+        for text in (dataset.name, *dataset.classes):
+            text.encode()
+    next(folder.glob("train/*/[0c]*.png")).write_text("no image")
+    with pytest.raises(DataError, match=r"\.png is not an image") as error:
+        load(folder)
+    assert str(error.value).encode()
+    assert all(name.encode() for name in load(folder, skip_broken=True).skipped)
+
+
+def test_broken_files_are_left_out_on_demand_only(folder, cache, monkeypatch):
+    cut_short(folder / "train/ant/0.png")
+    (folder / "train/bee/notes.txt").write_text("hi")
+    (folder / "train/bee/5.png").symlink_to("gone.png")
+    left_out = ("ant/0.png", "bee/5.png", "bee/notes.txt")
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"ant.0\.png .* with --skip-broken"):
+            load(folder)
+        dataset = load(folder, skip_broken=True)
+        assert dataset.skipped == left_out
+        assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+        assert dataset.images[:, 0, 1, 1].tolist() == [10, 20, 30, 100, 110, 120, 130]
+    assert dataset.take(2).skipped == left_out
+    assert not load(folder, split="test", skip_broken=True).skipped
+    monkeypatch.setattr(folder_module, "decode", lambda *_: pytest.fail("decoded again"))
+    assert load(folder, skip_broken=True).skipped == left_out
+
+
+def test_an_entry_without_broken_files_is_not_taken_for_one_with_all(folder):
+    """Of two files of one size and time, one is broken: only the option tells the entries apart."""
+    whole = folder / "train/ant/0.png"
+    before, content = whole.stat(), whole.read_bytes()
+    load(folder)
+    whole.write_bytes(bytes(len(content)))
+    os.utime(whole, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert len(load(folder)) == 8
+    assert len(load(folder, skip_broken=True)) == 7
+    assert len(load(folder)) == 8
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("train/*/*.png", r"All 8 image files are broken, from .*ant.0\.png to .*bee.3\.png"),
+        ("train/bee/*.png", r"All images in the class folder .*train.bee are broken"),
+    ],
+)
+def test_something_has_to_be_left(folder, cache, pattern, message):
+    for path in folder.glob(pattern):
+        path.write_text("no image")
+    with pytest.raises(DataError, match=message):
+        load(folder, skip_broken=True)
+    assert not cache.exists()
+
+
+def test_sizes_and_depths_are_no_breakage(folder):
+    for mode, size, message in (("I;16", (6, 5), "8-bit"), ("RGB", (8, 5), "different sizes")):
+        save(folder / "train/ant/2.png", mode, size)
+        with pytest.raises(DataError, match=message):
+            load(folder, skip_broken=True)

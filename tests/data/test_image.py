@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fnet.data import DataError, load, resize
-from fnet.data.image import decode_image, read_image
+from fnet.data.image import BrokenImageError, decode_image, read_image, read_pixels
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
@@ -56,6 +56,25 @@ def test_a_file_is_what_the_data_set_makes_of_it(folder, kind, grey):
     assert len(files) == len(held) == 8
     for path, image in zip(files, held, strict=True):
         assert read_image(path, tuple(image.shape)).equal(image)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_turned_and_transparent_file_is_what_the_data_set_makes_of_it(folder, mode, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for path in folder.glob("train/*/*.png"):
+        if mode == "P":
+            Image.fromarray(RGB).quantize(8).save(path, exif=exif, transparency=0)
+        else:
+            image = Image.fromarray(RGB).convert(mode)
+            if "A" in mode:
+                image.putalpha(Image.fromarray(GREY))
+            image.save(path, exif=exif)
+    held = load(folder).images
+    size = (6, 5) if orientation == 6 else (5, 6)
+    assert held.shape == (8, 1 if mode in ("L", "LA") else 3, *size)
+    assert read_image(folder / "train/ant/0.png", tuple(held.shape[1:])).equal(held[0])
 
 
 def test_another_size_is_resized_as_tensors_are():
@@ -129,6 +148,11 @@ def test_exif_turns_the_image_upright(orientation):
     assert np.array_equal(pixels(image), upright)
 
 
+def test_exif_data_that_cannot_be_read_say_nothing():
+    whole = encoded(Image.fromarray(RGB), exif=b"Exif\0\0no TIFF header")
+    assert np.array_equal(pixels(decode_image(whole, (3, 5, 6), "it")), RGB)
+
+
 def bomb():
     """A PNG that says it has 10^10 pixels, in a few hundred bytes."""
     content = bytearray(encoded(Image.new("L", (1, 1))))
@@ -167,6 +191,20 @@ def test_no_file_and_no_permission(tmp_path):
     for path in (tmp_path / "gone.png", tmp_path):
         with pytest.raises(DataError, match=f"there is no image {path}"):
             read_image(path, (3, 5, 6))
+
+
+def test_pixels_are_read_without_a_hand_on_the_filters_of_warnings(tmp_path, monkeypatch):
+    """They are those of all threads."""
+    Image.fromarray(GREY).save(tmp_path / "0.png")
+    (tmp_path / "1.png").write_text("no image")
+    with monkeypatch.context() as patch:
+        patch.setattr(warnings, "catch_warnings", None)
+        assert np.array_equal(read_pixels(tmp_path / "0.png"), GREY[..., None])
+        assert np.array_equal(read_pixels(tmp_path / "0.png", 3), np.repeat(GREY[..., None], 3, 2))
+        with pytest.raises(BrokenImageError, match=r"1\.png is not an image"):
+            read_pixels(tmp_path / "1.png")
+        with pytest.raises(BrokenImageError, match=r"2\.png cannot be read \(No such file"):
+            read_pixels(tmp_path / "2.png")
 
 
 KINDS = [encoded(Image.fromarray(RGB), kind) for kind in ("PNG", "JPEG", "GIF", "TIFF", "BMP")]

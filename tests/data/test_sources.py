@@ -1,15 +1,21 @@
 """Published data sets: read in torchvision's layout without a network, and clear without either."""
 
+import contextlib
 import dataclasses
 import hashlib
 import pickle
+import shutil
 import socket
 import struct
+import tarfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
 import torch
+from servers import running
 from torchvision import datasets
 
 from fnet.data import DataError, load, sources
@@ -199,14 +205,36 @@ def test_every_published_set_is_torchvision_s():
 def test_damaged_mnist(mnist, offline, file, size):
     path = mnist / "MNIST" / "raw" / file
     path.write_bytes(path.read_bytes()[: min(size, path.stat().st_size - 1)])
-    with pytest.raises(DataError, match=r"files of mnist in .*raw are damaged .*Remove"):
+    with pytest.raises(DataError, match=r"files of mnist in .*raw are damaged .*Delete train-im"):
         load("mnist", mnist)
 
 
-def test_damaged_cifar10(cifar10, offline):
-    with (cifar10 / "cifar-10-batches-py" / "two").open("ab") as file:
-        file.write(b"!")
-    with pytest.raises(DataError, match=r"files of cifar10 in .*-py are damaged"):
+def test_labels_outside_the_classes(mnist, offline):
+    path = mnist / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1] + bytes([10]))
+    with pytest.raises(DataError, match=r"damaged \(labels .* image 5 has the label 10\)\. Delete"):
+        load("mnist", mnist)
+
+
+@pytest.mark.parametrize("damage", ["longer", "shorter", "other bytes", "no permission"])
+def test_a_damaged_file_of_cifar10_is_named(cifar10, offline, monkeypatch, damage):
+    file = cifar10 / "cifar-10-batches-py" / "two"
+    content = file.read_bytes()
+    if damage == "no permission":
+
+        def refuse(*args, **options):
+            raise PermissionError(13, "Permission denied", str(file))
+
+        monkeypatch.setattr(pickle, "load", refuse)
+        message = r"batches-py.two cannot be read: change who may read it"
+    else:
+        file.write_bytes(
+            {"longer": content + b"!", "shorter": content[:-9], "other bytes": content[::-1]}[
+                damage
+            ]
+        )
+        message = r"cifar10 in .*-py are damaged \(wrong checksum\)\. Delete two there: the next"
+    with pytest.raises(DataError, match=message):
         load("cifar10", cifar10)
 
 
@@ -242,3 +270,78 @@ def test_the_data_directory(tmp_path, monkeypatch):
     assert data_dir() == tmp_path / "environment"
     monkeypatch.delenv("FNET_DATA")
     assert data_dir().parts[-2:] == ("fnet", "data")
+
+
+@pytest.fixture
+def published(cifar10, tmp_path, monkeypatch):
+    """The small CIFAR as its publisher has it: return the archive, and have it not unpacked."""
+    archive = tmp_path / "published.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(cifar10 / "cifar-10-batches-py", "cifar-10-batches-py")
+    shutil.rmtree(cifar10)
+    monkeypatch.setenv("no_proxy", "*")
+    content = archive.read_bytes()
+    source = sources.SOURCES["cifar10"]
+
+    def at(url):
+        source.make.url, source.make.tgz_md5 = url, hashlib.md5(content).hexdigest()
+        monkeypatch.setitem(sources.SOURCES, "cifar10", sources._cifar(source.make))
+
+    at("http://127.0.0.1:9/cifar-10-python.tar.gz")
+    return content, at
+
+
+def test_a_whole_archive_is_unpacked_without_a_network(cifar10, published):
+    content, _ = published
+    cifar10.mkdir()
+    (cifar10 / "cifar-10-python.tar.gz").write_bytes(content)
+    assert load("cifar10", cifar10).labels.tolist() == LABELS
+    (cifar10 / "cifar-10-batches-py" / "two").unlink()
+    assert load("cifar10", cifar10).labels.tolist() == LABELS, "as the message on damage promises"
+
+
+@pytest.mark.parametrize("part", [0, 100])
+def test_a_truncated_archive_is_named(cifar10, published, part):
+    content, _ = published
+    cifar10.mkdir()
+    (cifar10 / "cifar-10-python.tar.gz").write_bytes(content[:part])
+    with pytest.raises(
+        DataError,
+        match=r"data.cifar-10-python\.tar\.gz is damaged, .*refused.*\. Delete it and start again.*"
+        r"http://127\.0\.0\.1:9 in another way",
+    ):
+        load("cifar10", cifar10)
+
+
+@pytest.mark.parametrize("end", ["closed", "silent", "whole"])
+def test_a_download_that_stops_in_the_middle(cifar10, published, monkeypatch, end):
+    content, at = published
+    closing = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+
+        def do_GET(self):
+            self.do_HEAD()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(content if end == "whole" else content[: len(content) // 2])
+            if end == "silent":
+                closing.wait()
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setattr(sources, "STALL_SECONDS", 0.3)
+    with running(Handler, closing) as address:
+        at(f"{address}/cifar-10-python.tar.gz")
+        if end == "whole":
+            assert load("cifar10", cifar10).labels.tolist() == LABELS
+        else:
+            reason = "timed out" if end == "silent" else "corrupted"
+            message = rf"cifar-10-python\.tar\.gz is damaged, or .* stopped \(.*{reason}.*Delete it"
+            with pytest.raises(DataError, match=message):
+                load("cifar10", cifar10)
+    assert socket.getdefaulttimeout() is None

@@ -1,6 +1,8 @@
 import csv
 
-from fnet.logging import CsvLog
+import torch
+
+from fnet.logging import CsvLog, Start
 
 
 def rows(file):
@@ -32,3 +34,20 @@ def test_steps_have_a_file_of_their_own(tmp_path):
         {"step": "20", "loss": "nan", "accuracy": "1.0"},
     ]
     assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_a_run_that_goes_on_has_every_step_once(tmp_path):
+    log = CsvLog(tmp_path)
+    for step in (10, 20, 30):
+        log.step(step, {"loss": 1 / step})
+    with (tmp_path / "steps.csv").open("a") as file:
+        file.write("40,0.0")  # cut off by a kill
+    images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    log = CsvLog(tmp_path)
+    log.start(Start({}, images, images.float(), lambda: torch.nn.Identity(), step=20))
+    log.step(30, {"loss": 0.5})
+    assert [(row["step"], row["loss"]) for row in rows(tmp_path / "steps.csv")] == [
+        ("10", "0.1"),
+        ("20", "0.05"),
+        ("30", "0.5"),
+    ]

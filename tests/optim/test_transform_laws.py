@@ -30,6 +30,7 @@ ELEMENTWISE = {
     "rmsprop, centered": optim.rmsprop(0.1, momentum=0.9, centered=True),
     "chain": optim.chain(optim.clip_by_global_norm(1.0), optim.adamw(CURVE)),
     "flatten": optim.flatten(optim.adam(CURVE, weight_decay=0.1)),
+    "apply_if_finite": optim.apply_if_finite(optim.adam(CURVE, weight_decay=0.1)),
 }
 BY_LEAF = {
     "freeze": optim.chain(optim.sgd(0.1), optim.freeze(lambda path, leaf: "b" in path)),
@@ -177,7 +178,7 @@ def check_compiled(tx: GradientTransformation, backend: str) -> None:
             params = optim.apply_updates(params, updates)
 
 
-@pytest.mark.parametrize("name", ["chain", "muon"])
+@pytest.mark.parametrize("name", ["chain", "muon", "apply_if_finite"])
 def test_compiled_is_eager(name: str) -> None:
     check_compiled(TRANSFORMS[name], "aot_eager")
 

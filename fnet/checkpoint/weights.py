@@ -1,6 +1,5 @@
-"""Weights on disk, as safetensors: a file is either whole or not there."""
+"""Weights on disk, as safetensors that PyTorch loads without fnet."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import safetensors
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from fnet.checkpoint.files import write_atomically
 from fnet.nn import Model, ModelError, Params, from_state_dict, to_module
 
 
@@ -37,16 +37,3 @@ def load_weights(path: Path, like: Params) -> Params:
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"cannot read weights from {path}: {error}") from error
     return from_state_dict(like, state)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write the file under a temporary name beside it, sync, and rename: all of it or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

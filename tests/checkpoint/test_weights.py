@@ -2,7 +2,7 @@ import pytest
 from networks import full, plain
 
 from fnet import random, tree
-from fnet.checkpoint import load_weights, save_weights, write_atomically
+from fnet.checkpoint import load_weights, save_weights
 from fnet.nn import ModelError
 
 
@@ -32,17 +32,3 @@ def test_a_broken_file_is_refused_by_name(tmp_path, content):
         load_weights(path, plain().init(random.key(0)))
     with pytest.raises(ModelError, match="cannot read weights"):
         load_weights(tmp_path / "nothing", plain().init(random.key(0)))
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def full_disk(fd):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("fnet.checkpoint.os.fsync", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,52 @@
+"""fnet as a contender: what `python -m recipes.NAME` computes, without display and run directory.
+
+As the recipes do, and the peers do not, the process keeps the memory that it frees.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from fnet import random
+from fnet.allocator import keep_freed_memory
+from fnet.bench.arrays import open_work
+from fnet.bench.contender import Stream, Streams
+from fnet.bench.devices import waiting
+from fnet.bench.work import Work
+from fnet.evaluation import EVAL_BATCH
+from fnet.loop import evaluate, fit
+from fnet.metrics import Metrics
+from fnet.step import compile, make_eval, make_grad, make_step
+
+_FOREVER = 10**9
+
+
+def training(work: Work) -> Streams:
+    """Return the steps of `fit`, and evaluations of up to `EVAL_BATCH` test images each."""
+    keep_freed_memory()
+    torch.set_num_threads(work.threads)
+    experiment, splits = open_work(work)
+    train, test = splits.train.to(work.device), splits.test.to(work.device)
+    model, loss, preprocess = experiment.model, experiment.loss, experiment.preprocess
+    dtype = torch.bfloat16 if work.bf16 else torch.float32
+    compiled: Callable[..., Any] = compile if work.compiled else lambda fn: fn
+    grad_fn = make_grad(model, loss, preprocess=preprocess, augment=experiment.augment, dtype=dtype)
+    step = compiled(make_step(grad_fn, experiment.tx))
+    eval_step = compiled(make_eval(model, loss, preprocess=preprocess, dtype=dtype))
+
+    init_key, data_key = random.split(random.key(0, work.device))
+    params = model.init(init_key)
+    opt_state = experiment.tx.init(params.trainable)
+    records = fit(step, params, opt_state, data_key, train, size=work.batch_size, epochs=_FOREVER)
+    few = test.take(min(EVAL_BATCH, len(test)))
+
+    def evaluations() -> Iterator[Metrics]:
+        while True:
+            yield evaluate(eval_step, params, few, size=len(few))
+
+    wait = waiting(work.device)
+    return {
+        "train": Stream(records, work.batch_size, wait),
+        "eval": Stream(evaluations(), len(few), wait),
+    }

@@ -1,0 +1,122 @@
+"""The figures of a benchmark as tables, for a terminal and for a README."""
+
+from collections.abc import Mapping
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from fnet.bench.calibrate import Gemm
+from fnet.bench.figures import Figures, figures, ratio
+from fnet.bench.meter import TOLERANCE, Meter, Timing
+from fnet.bench.race import OWN, Entry
+from fnet.bench.work import Work
+
+MARK = "†"
+_COLUMNS = ["contender", "images/s", "lowest to highest", "ratio", "memory", "set-up"]
+
+
+def row_table(work: Work, entries: Mapping[str, Entry], best: Gemm) -> Table:
+    """Return a row of the benchmark as a table: a line for each contender, remarks below.
+
+    The ratio is how many times faster fnet is. Memory is in MB of 2**20 bytes.
+
+    Args:
+        work: what they trained.
+        entries: what each did.
+        best: the best calibration so far.
+    """
+    remarks = [f"{name}: {told}" for name, entry in entries.items() if (told := _told(entry, best))]
+    table = Table(
+        title=f"{work.network}, batches of {work.batch_size}",
+        title_justify="left",
+        caption=Text("\n".join(remarks)),
+        caption_justify="left",
+        box=box.SIMPLE,
+    )
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column == "contender" else "right")
+    for name, entry in entries.items():
+        found = figures(entry.timings("train"), best)
+        faster = ratio(_own(entries), entry.timings("train")) if name != OWN else None
+        table.add_row(
+            name,
+            _rate(found),
+            _spread(found),
+            "" if faster is None else f"{faster:.2f} ×",
+            f"{entry.peak_memory / 2**20:,.0f} MB" if found else "",
+            "" if entry.set_up_seconds is None else f"{entry.set_up_seconds:.1f} s",
+        )
+        if evaluated := figures(entry.timings("eval"), best):
+            table.add_row(f"{name}, evaluation", _rate(evaluated), _spread(evaluated))
+    return table
+
+
+def markdown(results: Mapping[Work, Mapping[str, Entry]], best: Gemm) -> str:
+    """Return all rows as one Markdown table: a line for each network, a column for each contender.
+
+    Args:
+        results: what each contender did, by row.
+        best: the best calibration of the whole benchmark.
+    """
+    names = list(dict.fromkeys(name for entries in results.values() for name in entries))
+    peers = [name for name in names if name != OWN]
+    heading = ["network, batch", OWN, "its evaluation", *peers]
+    lines = [heading, ["---"] * len(heading)]
+    for work, entries in results.items():
+        cells = [f"{work.network}, {work.batch_size}"]
+        own = entries.get(OWN, Entry())
+        found = figures(own.timings("train"), best)
+        cells += [f"{_rate(found)} ({_spread(found)})" if found else "-"]
+        cells += [_rate(figures(own.timings("eval"), best))]
+        for name in peers:
+            theirs = entries.get(name, Entry()).timings("train")
+            faster = ratio(own.timings("train"), theirs)
+            share = "" if faster is None else f" ({faster:.2f} ×)"
+            cells += [_rate(figures(theirs, best)) + share]
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def caption(meter: Meter) -> str:
+    """Return what matrix products reached meanwhile, and what the mark means."""
+    products = ", ".join(
+        f"{meter.worst[name]:,.0f} to {highest:,.0f} GFLOP/s in {name}"
+        for name, highest in meter.best.items()
+    )
+    return (
+        "Images/s: the median of all rounds; ratio: fnet's to the peer's. Matrix products of "
+        f"2048 x 2048: {products}. {MARK}: in a round or more they stayed over {TOLERANCE:.0%} "
+        "below the best."
+    )
+
+
+def _own(entries: Mapping[str, Entry]) -> list[Timing]:
+    return entries.get(OWN, Entry()).timings("train")
+
+
+def _spread(found: Figures | None) -> str:
+    return f"{_number(found.low)} to {_number(found.high)}" if found else ""
+
+
+def _rate(found: Figures | None) -> str:
+    if found is None:
+        return "-"
+    return _number(found.median) + (f" {MARK}" if found.disturbed else "")
+
+
+def _number(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
+
+
+def _told(entry: Entry, best: Gemm) -> str:
+    """Return what there is to say of a contender besides its figures."""
+    told = [entry.note] if entry.note else []
+    train, evaluation = entry.timings("train"), entry.timings("eval")
+    if (faster := ratio(evaluation, train)) is not None:
+        told.append(f"evaluates {faster:.1f} times as fast as it trains")
+    if (found := figures(train, best)) and found.disturbed:
+        told.append(f"disturbed in {found.disturbed} of {len(train)} rounds")
+    if entry.error:
+        told.append(f"failed: {entry.error}")
+    return "; ".join(told)

@@ -1,0 +1,104 @@
+"""Many image files as one array, decoded by several threads."""
+
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from fnet.data.dataset import DataError
+from fnet.data.image import BrokenImageError, read_pixels
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with how many images are decoded, and of how many."""
+
+_CHUNK = 256  # images a task of a thread
+
+
+def decode(
+    paths: list[Path], on_progress: Progress | None = None, skip_broken: bool = False
+) -> tuple[np.ndarray, list[int]]:
+    """Return the images in these files, and the places in the list of the files left out.
+
+    Args:
+        paths: the files, each read by `fnet.data.image.read_pixels`.
+        on_progress: called while decoding.
+        skip_broken: leave out the files that cannot be read, are not images or are broken ones.
+
+    Returns:
+        uint8 `[N, H, W, C]`, C = 1 if all images are grey, else 3; the places left out, ascending.
+
+    Raises:
+        DataError: naming the file that is broken or not of the first one's size; or there is
+            nothing but broken files.
+    """
+    # Here and not in the threads: the filters of warnings are those of the whole process.
+    with warnings.catch_warnings(action="ignore"):
+        return _decode(paths, on_progress, skip_broken)
+
+
+def _decode(
+    paths: list[Path], on_progress: Progress | None, skip_broken: bool
+) -> tuple[np.ndarray, list[int]]:
+    first_path, first = _first_image(paths, skip_broken)
+    images = np.empty((len(paths), *first.shape[:2], 3), np.uint8)
+
+    def decode_chunk(start: int) -> tuple[int, bool, list[int]]:
+        grey, chunk_broken, stop = True, [], min(start + _CHUNK, len(paths))
+        for place in range(start, stop):
+            image = _read(paths[place], skip_broken)
+            if image is None:
+                chunk_broken.append(place)
+                continue
+            if image.shape[:2] != first.shape[:2]:
+                raise DataError(
+                    f"The images have different sizes: {first_path} is {_size(first)} pixels, "
+                    f"{paths[place]} is {_size(image)}. A network takes images of one size: "
+                    "resize them all to the same width and height."
+                )
+            images[place] = image
+            grey = grey and image.shape[2] == 1
+        return stop, grey, chunk_broken
+
+    all_grey = True
+    broken: list[int] = []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for done, grey, chunk_broken in pool.map(decode_chunk, range(0, len(paths), _CHUNK)):
+            all_grey = all_grey and grey
+            broken += chunk_broken
+            if on_progress is not None:
+                on_progress(done, len(paths))
+    if broken:
+        images = np.delete(images, broken, axis=0)
+    return (np.ascontiguousarray(images[..., :1]) if all_grey else images), broken
+
+
+def _first_image(paths: list[Path], skip_broken: bool) -> tuple[Path, np.ndarray]:
+    for path in paths:
+        image = _read(path, skip_broken)
+        if image is not None:
+            return path, image
+    raise DataError(
+        f"All {len(paths)} image files are broken, from {paths[0]} to {paths[-1]}: nothing is left "
+        "to train on. Get the data set again."
+    )
+
+
+def _read(path: Path, skip_broken: bool) -> np.ndarray | None:
+    """Return the pixels of an image, None if it is broken and may be skipped."""
+    try:
+        return read_pixels(path)
+    except BrokenImageError as error:
+        if skip_broken:
+            return None
+        raise DataError(
+            f"{error}. A class folder may hold images only: replace the file, remove it, or leave "
+            "out all that are broken with --skip-broken."
+        ) from error
+
+
+def _size(image: np.ndarray) -> str:
+    return f"{image.shape[1]} x {image.shape[0]}"

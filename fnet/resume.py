@@ -1,0 +1,75 @@
+"""Taking up a run where it stopped: which options may differ, and how exact the result is."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from fnet.config import Config, option
+from fnet.environment import ConfigError, Runtime, describe, missing_compiler, resolve
+from fnet.record import RunRecord
+from fnet.splits import STAND_IN
+
+MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom")
+"""Options that change nothing in what is computed."""
+INEXACT = ("epochs", "device", "on_nonfinite")
+"""Options that may change, but the run is then not the one that was never stopped."""
+_SAME_BITS = ("cpu", "gpu", "torch", "torchvision", "numpy")
+
+
+def check_options(own: Config, given: Config) -> list[str]:
+    """Return what makes the resumed run another than the one that was never stopped.
+
+    Raises:
+        ConfigError: an option differs that may not.
+    """
+    inexact = []
+    for field in fields(own):
+        name, was, now = field.name, getattr(own, field.name), getattr(given, field.name)
+        if now == was or name in MAY_CHANGE:
+            continue
+        if name not in INEXACT:
+            allowed = ", ".join(map(option, (*MAY_CHANGE, *INEXACT)))
+            raise ConfigError(
+                f"{option(name)} is {was!r} in this run, and a resumed run keeps its options: "
+                f"leave {option(name)} out, or begin a new run (what may change: {allowed})"
+            )
+        inexact.append(f"{option(name)} {now} (was {was})")
+    return inexact
+
+
+def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]:
+    """Return what the run computed on, and what is not the same on this machine.
+
+    Only the device may be another one, with `--device`.
+
+    Raises:
+        ConfigError: the run's environment is not known, or its device is not there.
+    """
+    was = record.environment
+    device = was.get("device") if config.device == record.config.get("device") else config.device
+    precision, compiled, threads = (was.get(name) for name in ("precision", "compiled", "threads"))
+    match device, precision, compiled, threads:
+        case str(), "bf16" | "fp32", bool(), int() if threads > 0:
+            pass
+        case _:
+            raise ConfigError(
+                f"{record.path / 'environment.json'} is missing or damaged: it says how the run "
+                "computes, so the run cannot be resumed"
+            )
+    runtime = resolve(device, precision, compiled, deterministic=config.deterministic)
+    runtime = replace(runtime, threads=threads)
+    now: dict[str, Any] = describe(runtime)
+    different = [
+        f"{name} {now[name]} (was {was.get(name)})"
+        for name in _SAME_BITS
+        if now[name] != was.get(name)
+    ]
+    if compiled and not runtime.compiled:
+        different.append(f"steps run eagerly ({missing_compiler()})")
+    return runtime, different
+
+
+def own_data(record: RunRecord, config: Config, recipe_data: str) -> Config:
+    """Return the config with `data` naming what the run was trained on: no stand-in for it."""
+    if config.data != "auto":
+        return config
+    return replace(config, data=STAND_IN if record.stand_in else recipe_data)

@@ -1,0 +1,63 @@
+"""SIGINT and SIGTERM as a request that a loop looks at: it ends after its step, and saves."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Whether the process was asked to end.
+
+    Attributes:
+        signal: the signal that asked, None as long as there was none.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+@contextmanager
+def stop_request(heard: Callable[[], None]) -> Iterator[StopRequest]:
+    """While the context lasts, take the first SIGINT or SIGTERM as a request.
+
+    The second has its usual effect, at once. Outside the main thread, where Python handles no
+    signals, nothing is ever requested.
+
+    Args:
+        heard: called when the request comes.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            # None: it was installed by other than Python, and cannot be named here.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def take(number: int, frame: FrameType | None) -> None:
+        if request:
+            restore()
+            os.kill(os.getpid(), number)
+            return
+        request.signal = number
+        heard()
+
+    for number, handler in before.items():
+        # A shell starts background jobs with SIGINT ignored: so it stays.
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, take)
+    try:
+        yield request
+    finally:
+        restore()

@@ -1,0 +1,268 @@
+"""Time fnet's training step against its peers: eager and compiled PyTorch, flax with jax.jit.
+
+    python -m recipes.bench --only net dainet7
+
+All train the same network with the same optimizer on the same number of threads, each in a process
+of its own that sleeps while another one is timed. fnet runs the author's recipe, augmentation
+included. Its process keeps freed memory (`fnet.allocator`), as the recipes do; a user's script
+does not, and the peers do not. Each peer is tried in several forms, and the fastest takes part:
+
+* eager: an ordinary script, with PIL images, torchvision's transforms and a DataLoader
+* memory: a data set in memory, preprocessed once and not augmented
+* compiled: the same, with torch.compile(module)
+* augmented: as memory, but cropped and flipped on the device (by default on a GPU only)
+* jax: flax and optax, the step in jax.jit, data as memory (pip install "fnet[bench]")
+
+Matrix products before and after each timing tell whether the machine was disturbed: then it is
+repeated, twice at most. Memory is the peak of a contender's own process, without workers; set-up
+is the time from its start to the end of its first step, with an empty compile cache.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import tyro
+from rich.console import Console
+
+from fnet.bench.arrays import save_arrays
+from fnet.bench.calibrate import gemm
+from fnet.bench.meter import Meter
+from fnet.bench.race import Entry, race
+from fnet.bench.record import record, versions
+from fnet.bench.roster import PeerName, candidates, missing
+from fnet.bench.tables import caption, markdown, row_table
+from fnet.bench.work import SGD, Adam, Optimizer, Work
+from fnet.checkpoint import write_atomically
+from fnet.config import Config
+from fnet.display import Display
+from fnet.environment import (
+    ConfigError,
+    Precision,
+    Runtime,
+    describe,
+    missing_compiler,
+    resolve,
+)
+from fnet.experiment import Experiment, Recipe
+from fnet.nn import check
+from fnet.splits import Splits, open_splits
+from fnet.tool import exit_code
+from recipes import cnn, dainet7, mynet, net, resnet50
+
+RowName = Literal["net", "cnn", "cnnpro", "dainet7", "mynet", "resnet50"]
+
+IMAGES = 10_000
+"""How many images of a data set are used at most: the speed does not depend on it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe's variant, and its optimizer and augmentation in terms that every framework has."""
+
+    recipe: Recipe
+    variant: str
+    optimizer: Optimizer
+    augmented: bool = False
+
+    @property
+    def config(self) -> Config:
+        """The variant's."""
+        config: Config = self.recipe.variants[self.variant]
+        return config
+
+
+_DAINET7 = Adam(1e-3, b2=0.99, weight_decay=5e-4)
+
+ROWS: dict[RowName, Row] = {
+    "net": Row(net.RECIPE, "default", SGD(1e-3)),
+    "cnn": Row(cnn.RECIPE, "default", Adam(1e-3)),
+    "cnnpro": Row(cnn.RECIPE, "pro", Adam(1e-3)),
+    "dainet7": Row(dainet7.RECIPE, "original", _DAINET7, augmented=True),
+    "mynet": Row(mynet.RECIPE, "default", SGD(0.1, weight_decay=5e-4), augmented=True),
+    "resnet50": Row(resnet50.RECIPE, "original", _DAINET7, augmented=True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line of `python -m recipes.bench`."""
+
+    only: tuple[RowName, ...] = ()
+    """The networks (else all, resnet50 on a GPU only)."""
+    peers: tuple[PeerName, ...] = ()
+    """The contenders (else all that can run, augmented on a GPU only)."""
+    repeats: int = 5
+    """How many rounds; each contender is timed once in each."""
+    seconds: float = 4.0
+    """About how long a timing takes; a step at least."""
+    data: str = "shapes"
+    """A data set by name, or a folder of images with train/<class>/* and test/<class>/*."""
+    root: str | None = None
+    """The directory that holds published data sets (else $FNET_DATA, else the cache directory)."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    precision: Precision = "auto"
+    """fnet's; auto is bf16 where the device gains from it. Peers are then tried in both."""
+    compile: bool = True
+    """Compile fnet's steps, where there is a C++ compiler."""
+    json: Path | None = None
+    """A new file for every single timing, the figures and the environment."""
+    markdown: bool = False
+    """Print all rows as one Markdown table as well."""
+
+    def validate(self) -> None:
+        """Check what can be checked before anything runs.
+
+        Raises:
+            ConfigError: an option is out of its range, or the file is there.
+        """
+        if self.repeats < 1:
+            raise ConfigError(f"--repeats is at least 1; got {self.repeats}")
+        if not 0 < self.seconds < math.inf:
+            raise ConfigError(f"--seconds is a number above 0; got {self.seconds}")
+        if self.json is not None and self.json.exists():
+            raise ConfigError(f"{self.json} exists and is not overwritten: give another name")
+        if self.json is not None and not self.json.parent.is_dir():
+            raise ConfigError(f"cannot write {self.json}: there is no directory {self.json.parent}")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 1 where a contender failed."""
+    return exit_code(lambda: _run(tyro.cli(Options, prog=_PROG, description=__doc__, args=args)))
+
+
+def _run(options: Options) -> int:
+    options.validate()
+    runtime = resolve(options.device, options.precision, options.compile)
+    console = Console()
+    display = Display(console)
+    peers = _contenders(options, runtime, display)
+    splits = _splits(options, display)
+    experiments = {name: _experiment(name, splits) for name in _rows(options, runtime)}
+    environment = {**describe(runtime), **versions()}
+    display.say(
+        f"{environment['gpu'] or environment['cpu']}, {runtime.threads} threads, "
+        f"torch {environment['torch']}, fnet in {runtime.precision}"
+    )
+    setting = {
+        "environment": environment,
+        "data": splits.train.name,
+        "train_images": len(splits.train),
+        "repeats": options.repeats,
+        "seconds": options.seconds,
+    }
+    meter = Meter(partial(gemm, runtime.device, sorted({"fp32", runtime.precision})))
+    results: dict[Work, dict[str, Entry]] = {}
+    for name, experiment in experiments.items():
+        with TemporaryDirectory(prefix="fnet-bench-", ignore_cleanup_errors=True) as folder:
+            save_arrays(Path(folder), splits, experiment.preprocess)
+            work = _work(name, splits, runtime, folder)
+            results[work] = race(
+                work,
+                {peer: forms for peer in peers if (forms := candidates(peer, work))},
+                meter,
+                repeats=options.repeats,
+                seconds=options.seconds,
+                scratch=Path(folder),
+                say=display.say,
+            )
+        console.print(row_table(work, results[work], meter.best))
+        if options.json is not None:
+            _write(options.json, {**setting, **record(results, meter)})
+    display.say(caption(meter))
+    if options.markdown:
+        print(markdown(results, meter.best))
+    return int(any(entry.error for entries in results.values() for entry in entries.values()))
+
+
+def _rows(options: Options, runtime: Runtime) -> list[RowName]:
+    if options.only:
+        return list(dict.fromkeys(options.only))
+    return [name for name in ROWS if name != "resnet50" or runtime.device != "cpu"]
+
+
+def _contenders(options: Options, runtime: Runtime, display: Display) -> list[PeerName]:
+    """Return the contenders asked for, or else those that can take part.
+
+    Raises:
+        ConfigError: one that was asked for cannot.
+    """
+    reasons = {"jax": missing("jax")}
+    if not runtime.compiled:
+        reasons["compiled"] = missing_compiler() or "--no-compile was given"
+    for name in options.peers:
+        if reasons.get(name):
+            raise ConfigError(f"{name} cannot take part: {reasons[name]}")
+    if options.peers:
+        return list(dict.fromkeys(options.peers))
+    peers: list[PeerName] = ["fnet", "eager", "memory", "compiled", "jax"]
+    for peer, reason in reasons.items():
+        if reason:
+            display.say(f"{peer} does not take part: {reason}")
+    peers = [name for name in peers if not reasons.get(name)]
+    return peers if runtime.device == "cpu" else [*peers, "augmented"]
+
+
+def _splits(options: Options, display: Display) -> Splits:
+    """Return the data, of which no more than `IMAGES` images of each split."""
+    config = Config(data=options.data, root=options.root, batch_size=1)
+    _, splits, _ = open_splits("shapes", config, display)
+    train, test = (s.take(min(IMAGES, len(s))) for s in (splits.train, splits.test))
+    return Splits(train, test)
+
+
+def _experiment(name: RowName, splits: Splits) -> Experiment:
+    """Return a row's experiment, once it is seen to fit the data."""
+    row = ROWS[name]
+    size = row.config.batch_size
+    if size > len(splits.train):
+        raise ConfigError(
+            f"{name} trains on batches of {size}, and {splits.train.name} has "
+            f"{len(splits.train)} training images: give other --data, or leave it out (--only)"
+        )
+    try:
+        experiment = row.recipe.build(row.config, splits)
+        check(experiment.model, splits.input_shape)
+        experiment.preprocess(splits.train.images[:1])
+    except ValueError as error:
+        raise ConfigError(f"{name} does not fit {splits.train.name}: {error}") from error
+    return experiment
+
+
+def _work(name: RowName, splits: Splits, runtime: Runtime, folder: str) -> Work:
+    row = ROWS[name]
+    return Work(
+        network=name,
+        recipe=f"recipes.{row.recipe.name}",
+        variant=row.variant,
+        optimizer=row.optimizer,
+        augmented=row.augmented,
+        batch_size=row.config.batch_size,
+        classes=len(splits.train.classes),
+        folder=folder,
+        device=runtime.device,
+        bf16=runtime.precision == "bf16",
+        compiled=runtime.compiled,
+        threads=runtime.threads,
+    )
+
+
+def _write(file: Path, measured: Mapping[str, Any]) -> None:
+    """Write what was measured so far, in the place of what was written before."""
+    try:
+        write_atomically(file, json.dumps(measured, indent=2, ensure_ascii=False).encode())
+    except OSError as error:
+        raise ConfigError(f"cannot write {file}: {error.strerror}") from error
+
+
+_PROG = "python -m recipes.bench"
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""How commands end, and what they show of warnings."""
+
+import warnings
+
+import pytest
+
+from fnet.data import DataError, DataWarning, load
+from fnet.tool import exit_code
+
+
+def end(work):
+    """Return the exit code, warnings being filtered as where no test runs."""
+    with warnings.catch_warnings(action="default"):
+        return exit_code(work)
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(capsys):
+    def work():
+        raise DataError("no image caf\udce9.png")
+
+    assert end(work) == 2
+    assert capsys.readouterr().err == "error: no image caf\\udce9.png\n"
+
+
+def test_a_warning_about_data_is_one_line(capsys):
+    def work():
+        warnings.warn("the cache is full", DataWarning, stacklevel=1)
+        return 3
+
+    assert end(work) == 3
+    assert capsys.readouterr().err == "warning: the cache is full\n"
+
+
+def test_other_warnings_stay_as_they_are(capsys):
+    def work():
+        warnings.warn("of a library", UserWarning, stacklevel=1)
+        return 0
+
+    usual = warnings.showwarning
+    with pytest.warns(UserWarning, match="of a library"):
+        exit_code(work)
+    assert not capsys.readouterr().err
+    assert warnings.showwarning is usual
+
+
+def test_a_cache_that_cannot_be_written_is_said_once(image_folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FNET_CACHE", str(tmp_path / "file" / "cache"))
+
+    def work():
+        return len(load(image_folder)) + len(load(image_folder, split="test"))
+
+    assert end(work) == 120
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: The decoded images are kept in memory only")
+    assert line.endswith("Set FNET_CACHE to a directory that can.")
