@@ -85,7 +85,7 @@ class RunRecord:
 
     @property
     def reported(self) -> Mapping[str, str]:
-        """The original author's figures; none where the run's data are not the author's."""
+        """The original author's figures; none where the run's data are drawn."""
         reported = self.result.get("reported")
         return reported if isinstance(reported, dict) and not self.stand_in else {}
 

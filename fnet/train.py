@@ -30,7 +30,7 @@ from fnet.resume import check_options, own_data, same_runtime
 from fnet.run import config_from_json
 from fnet.rundir import RunDirectory, new_directory
 from fnet.signals import stop_request
-from fnet.splits import Splits, open_splits
+from fnet.splits import STAND_IN, Splits, open_splits
 from fnet.trainer import Trainer
 
 
@@ -210,7 +210,9 @@ def _run(job: _Job, display: Display, inexact: list[str] | None = None) -> Outco
         trainer.best,
     )
     step = trainer.record.step if trainer.record else 0
-    reported = job.recipe.reported.get(job.variant, {})
+    # The author's figures are beside fnet's only where both may be of the same data.
+    drawn = job.splits.train.name == STAND_IN
+    reported = {} if drawn else job.recipe.reported.get(job.variant, {})
     directory.write_json(
         "result.json",
         {
@@ -294,8 +296,6 @@ def _say_result(
     if outcome.stand_in:
         where += f", a stand-in for {recipe.data} and no result of {recipe.name}"
     final, best = outcome.final, outcome.best
-    # The author's figures are beside fnet's only where both are of the same data.
-    reported = {} if outcome.stand_in else reported
     figures = measured(final, best)
     if figures:
         display.table(

@@ -23,8 +23,8 @@ def curves(runs: Mapping[str, Sequence[Line]]) -> Figure:
 
     A run has its colour and marker in all three plots; its train curve is dashed, its test curve
     solid. The learning rate of an epoch is a step from the epoch before. A scale is logarithmic
-    where learning rates differ tenfold or losses a thousandfold. What a line lacks, or is not
-    finite, leaves a gap.
+    where learning rates differ tenfold (but not ten thousandfold: those go down to zero) or losses
+    a thousandfold. What a line lacks, or is not finite, leaves a gap.
 
     Args:
         runs: the lines of each run's `metrics.jsonl`, by the name for the legend.
@@ -54,7 +54,9 @@ def curves(runs: Mapping[str, Sequence[Line]]) -> Figure:
             first = min(epochs) - (1 if axes is rate else 0.5)
             axes.set_xlim(first, max(epochs) + (0 if axes is rate else 0.5))
     _log_where_wide(loss, 1000)
-    _log_where_wide(rate, 10)
+    _log_where_wide(rate, 10, 10_000)
+    if rate.get_yscale() == "linear":
+        rate.set_ylim(bottom=0)
     _legend(figure, names)
     return figure
 
@@ -97,10 +99,12 @@ def _values(lines: Sequence[Line], name: str) -> list[float]:
     return [value if math.isfinite(value) else math.nan for value in values]
 
 
-def _log_where_wide(axes: Axes, factor: float) -> None:
+def _log_where_wide(axes: Axes, factor: float, most: float = math.inf) -> None:
     drawn = [float(y) for line in axes.lines for y in np.asarray(line.get_ydata())]
     values = [y for y in drawn if not math.isnan(y)]
-    if values and min(values) > 0 and max(values) > 0.999 * factor * min(values):
+    if not values or min(values) <= 0:
+        return
+    if 0.999 * factor < max(values) / min(values) < 1.001 * most:
         axes.set_yscale("log")
 
 

@@ -82,7 +82,7 @@ def test_a_stopped_study_shows_what_was_reached(tmp_path, monkeypatch, capsys):
 def test_figures_of_an_arm_are_means_over_its_runs(tmp_path):
     def outcome(accuracy):
         line = {"test_accuracy": accuracy}
-        return Outcome("complete", tmp_path, "shapes", False, line, line)
+        return Outcome("complete", None, tmp_path, "shapes", False, line, line)
 
     arm = Arm("a", cnn.RECIPE, cnn.Config())
     result = Result(arm, [outcome(0.5), outcome(0.7)])
