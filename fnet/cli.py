@@ -27,7 +27,7 @@ def main(recipe: Recipe, args: Sequence[str] | None = None) -> int:
     0 when the run is complete; 130 after Ctrl-C and 143 after SIGTERM; 1 where the loss was not
     finite; 2 where what was asked for cannot be: one message on standard error says why.
     """
-    return exit_code(lambda: _main(recipe, args), "Stopped before training began.")
+    return exit_code(lambda: _main(recipe, args))
 
 
 def _main(recipe: Recipe, args: Sequence[str] | None) -> int:

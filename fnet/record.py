@@ -66,6 +66,12 @@ class RunRecord:
         return bool(self.setup.get("stand_in"))
 
     @property
+    def inexact(self) -> tuple[str, ...]:
+        """What makes it, resumed, another run than one that was never stopped."""
+        inexact = self.setup.get("inexact")
+        return tuple(map(str, inexact)) if isinstance(inexact, list) else ()
+
+    @property
     def status(self) -> str:
         """How the run ended: "complete", "interrupted" or "unfinished" (it goes on, or died)."""
         return str(self.result.get("status", "unfinished"))

@@ -3,10 +3,12 @@
 from dataclasses import fields, replace
 from typing import Any
 
+from fnet.checkpoint import CheckpointError, Restored
 from fnet.config import Config, option
 from fnet.environment import ConfigError, Runtime, describe, missing_compiler, resolve
 from fnet.record import RunRecord
 from fnet.splits import STAND_IN
+from fnet.trainer import Note
 
 MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom")
 """Options that change nothing in what is computed."""
@@ -48,7 +50,7 @@ def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]
     device = was.get("device") if config.device == record.config.get("device") else config.device
     precision, compiled, threads = (was.get(name) for name in ("precision", "compiled", "threads"))
     match device, precision, compiled, threads:
-        case str(), "bf16" | "fp32", bool(), int() if threads > 0:
+        case str(), "bf16" | "fp32", bool(), int() if 0 < threads <= 4096:
             pass
         case _:
             raise ConfigError(
@@ -63,9 +65,48 @@ def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]
         for name in _SAME_BITS
         if now[name] != was.get(name)
     ]
+    if runtime.device != "cpu" and not runtime.deterministic:
+        different.append(f"{runtime.device} without --deterministic")
     if compiled and not runtime.compiled:
         different.append(f"steps run eagerly ({missing_compiler()})")
     return runtime, different
+
+
+def require_checkpoint(restored: Restored | None, record: RunRecord, steps: int) -> None:
+    """Check that a run can go on from what was restored, before anything of it is written anew.
+
+    Args:
+        restored: its last good checkpoint, or None where there is none.
+        record: the run's.
+        steps: how many it is to have in the end.
+
+    Raises:
+        CheckpointError: there is no checkpoint, but there was one; or it is not of a training run.
+        ConfigError: the run has come further than it is to go.
+    """
+    if restored is None:
+        if record.status != "unfinished" or len(record.lines) > 1:
+            raise CheckpointError(
+                f"the run {record.path} has results, but no checkpoint to go on from: bring its "
+                "checkpoints back, or begin a new run"
+            )
+        return
+    try:
+        note = Note(**restored.note)
+        known = note.best is None or note.lines[note.best - 1]["epoch"] == note.best
+        sums = all(isinstance(value, float) for value in note.sums.values())
+        known = known and sums and isinstance(note.seconds, int | float)
+    except (TypeError, KeyError, IndexError, AttributeError):
+        known = False
+    if not known:
+        raise CheckpointError(
+            f"the last checkpoint of {record.path} is not that of a training run: begin a new run"
+        )
+    if restored.step > steps:
+        raise ConfigError(
+            f"the run {record.path} has done {restored.step} steps, and --epochs leaves {steps}: "
+            "give more epochs"
+        )
 
 
 def own_data(record: RunRecord, config: Config, recipe_data: str) -> Config:

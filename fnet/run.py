@@ -185,12 +185,29 @@ def config_from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
             "not: it was made with another version; open it with that version, or train again"
         )
     for name, hint in get_type_hints(kind).items():
-        if name in values and get_origin(hint) is Literal and values[name] not in get_args(hint):
+        if name in values and not _is_of(_tuples(values[name]), hint):
+            kinds = ", ".join(map(repr, get_args(hint))) or hint.__name__
             raise ConfigError(
-                f"the run's config has {values[name]!r} for {name!r}, which is one of "
-                f"{', '.join(map(repr, get_args(hint)))}"
+                f"the run's config has {values[name]!r} for {name!r}, which is one of {kinds}"
             )
     return kind(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Say whether a value is of the type that a config's field has."""
+    match get_origin(hint):
+        case None if hint is float:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case None if hint is int:
+            return isinstance(value, int) and not isinstance(value, bool)
+        case None:
+            return isinstance(value, hint)
+        case origin if origin is Literal:
+            return value in get_args(hint)
+        case origin if origin is tuple:
+            return isinstance(value, tuple) and all(_is_of(x, get_args(hint)[0]) for x in value)
+        case _:  # a union
+            return any(_is_of(value, one) for one in get_args(hint))
 
 
 def own_recipe(module: str) -> Recipe:

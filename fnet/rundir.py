@@ -77,6 +77,11 @@ class RunDirectory:
             file.flush()
             os.fsync(file.fileno())
 
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with self._written(name) as file:
+            file.unlink(missing_ok=True)
+
     def write_weights(self, name: str, model: Model, params: Params) -> None:
         """Write `name.safetensors`."""
         with self._written(f"{name}.safetensors") as file:

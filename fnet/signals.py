@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -51,7 +51,9 @@ def stop_request(heard: Callable[[], None]) -> Iterator[StopRequest]:
             os.kill(os.getpid(), number)
             return
         request.signal = number
-        heard()
+        # Where nothing can be said, because the terminal is gone, the request stands all the same.
+        with suppress(OSError, RuntimeError, SystemExit):
+            heard()
 
     for number, handler in before.items():
         # A shell starts background jobs with SIGINT ignored: so it stays.

@@ -4,9 +4,9 @@
 `make_step` joins it to a gradient transformation; `compile` turns a step into one graph.
 """
 
-import inspect
 import os
 import re
+import types
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -126,9 +126,9 @@ def make_step(grad_fn: GradFn, tx: GradientTransformation) -> Step:
 def skip_nonfinite(step: Step) -> Step:
     """Return the step that changes nothing where `step` leads to numbers that are not finite.
 
-    Where the loss or a parameter would not be finite, params and state stay what they were and
-    the metrics are sums over no samples. `optim.apply_if_finite` cannot do as much: it does not
-    see the statistics.
+    Where the loss, a parameter, or what was finite in the state would not be, params and state
+    stay what they were and the metrics are sums over no samples. `optim.apply_if_finite` cannot do
+    as much: it does not see the statistics.
     """
 
     def guarded(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:
@@ -136,6 +136,8 @@ def skip_nonfinite(step: Step) -> Step:
         fine = sums["loss"].isfinite()
         for leaf in tree.leaves(new_params):
             fine = fine & leaf.isfinite().all()
+        for new, old in zip(tree.leaves(new_state), tree.leaves(opt_state), strict=True):
+            fine = fine & (new.isfinite() | ~old.isfinite()).all()
 
         def choose(new: Tensor, old: Tensor) -> Tensor:
             return torch.where(fine, new, old)
@@ -195,14 +197,25 @@ def compile(fn: F, *, donate: bool = False) -> F:
 
 
 def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
-    arguments = set(inspect.signature(fn).parameters)
+    if not isinstance(fn, types.FunctionType) or hasattr(fn, "__wrapped__"):
+        return torch.compile(fn, fullgraph=True, dynamic=False)
+    # Graphs are kept by code, and all steps have that of one function: this one gets its own.
+    own = types.FunctionType(
+        fn.__code__.replace(), fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__
+    )
+    own.__kwdefaults__ = fn.__kwdefaults__
+    closed_over = set(fn.__code__.co_freevars)
 
     def of_arguments(guards: Sequence[Any]) -> list[bool]:
-        """Choose what is checked at each call: not what a pure function closes over."""
-        return [not g.name or re.split(r"\W", g.name, maxsplit=1)[0] in arguments for g in guards]
+        """Choose what is checked at each call: not what is global, or closed over."""
+        roots = [re.split(r"\W", guard.name, maxsplit=1)[0] for guard in guards]
+        return [
+            not guard.is_global and root not in closed_over
+            for guard, root in zip(guards, roots, strict=True)
+        ]
 
     options: dict[str, Any] = {"guard_filter_fn": of_arguments}
-    return torch.compile(fn, fullgraph=True, dynamic=False, options=options)
+    return torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
 
 def _count(batch: Batch) -> Tensor:

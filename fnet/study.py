@@ -56,8 +56,10 @@ class Result:
 
 def run_study(
     study: Study, seeds: Sequence[int], overrides: dict[str, Any], out: Path, display: Display
-) -> tuple[list[Result], bool]:
-    """Train every arm with every seed; return the results, and whether all of it was done.
+) -> tuple[list[Result], int]:
+    """Train every arm with every seed; return the results, and the exit code.
+
+    That is 0, or that of the run at which a signal stopped the study.
 
     Args:
         study: what to train.
@@ -73,9 +75,9 @@ def run_study(
             outcome = train(result.arm.recipe, result.arm.label, config, display)
             if outcome.final is not None:
                 result.outcomes.append(outcome)
-            if outcome.status == "interrupted":
-                return results, False
-    return results, True
+            if outcome.signal is not None:
+                return results, outcome.exit_code
+    return results, 0
 
 
 def rows(results: Sequence[Result]) -> list[list[str]]:

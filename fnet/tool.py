@@ -23,7 +23,7 @@ USER_ERRORS = (CheckpointError, ConfigError, DataError, ModelError)
 """What was asked for cannot be: the message says why, and what to do."""
 
 
-def exit_code(work: Callable[[], int], stopped: str = "Stopped.") -> int:
+def exit_code(work: Callable[[], int]) -> int:
     """Run the work of a command and return its exit code.
 
     What `work` returns; 2 for one of `USER_ERRORS`, 130 after Ctrl-C, each with a message on
@@ -31,7 +31,6 @@ def exit_code(work: Callable[[], int], stopped: str = "Stopped.") -> int:
 
     Args:
         work: what the command does.
-        stopped: what to say after Ctrl-C.
 
     >>> exit_code(lambda: 0)
     0
@@ -46,7 +45,7 @@ def exit_code(work: Callable[[], int], stopped: str = "Stopped.") -> int:
         errors.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
         return 2
     except KeyboardInterrupt:
-        errors.print(stopped)
+        errors.print("Stopped.")
         return 130
 
 

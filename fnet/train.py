@@ -1,7 +1,8 @@
 """Run an experiment from its config to its run directory, showing how it goes."""
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +26,8 @@ from fnet.environment import (
 from fnet.experiment import Experiment, Recipe
 from fnet.logging import open_log
 from fnet.nn import check
-from fnet.record import measured, read_run
-from fnet.resume import check_options, own_data, same_runtime
+from fnet.record import RunRecord, measured, read_run
+from fnet.resume import check_options, own_data, require_checkpoint, same_runtime
 from fnet.run import config_from_json
 from fnet.rundir import RunDirectory, new_directory
 from fnet.signals import stop_request
@@ -76,6 +77,8 @@ class _Job:
     experiment: Experiment
     runtime: Runtime
     directory: RunDirectory
+    inexact: list[str] = field(default_factory=list)
+    """What makes it another run than one that was never stopped."""
 
 
 def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Outcome:
@@ -132,7 +135,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
         if splits.checksum != record.setup.get("data_checksum"):
             raise ConfigError(
                 f"the images of {splits.train.name} are not those that the run {path} was trained "
-                "on: they have changed since, or --root names others"
+                "on: they have changed since, --root names others, or an older version made the run"
             )
         experiment = _build(recipe, config, splits)
         job = _Job(
@@ -144,8 +147,9 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
             experiment,
             runtime,
             RunDirectory(path),
+            [*record.inexact, *inexact, *different],
         )
-        return _run(job, display, inexact=[*inexact, *different])
+        return _run(job, display, record)
 
 
 def _prepare(runtime: Runtime) -> None:
@@ -155,7 +159,7 @@ def _prepare(runtime: Runtime) -> None:
 
 
 def _describe(job: _Job) -> None:
-    """Write down what the run is, before it begins."""
+    """Write down what the run is, before it begins or goes on."""
     splits = job.splits
     job.directory.write_json(
         "config.json",
@@ -171,24 +175,27 @@ def _describe(job: _Job) -> None:
             "classes": splits.train.classes,
             "input_shape": splits.input_shape,
             "preprocess": _record(job.experiment.preprocess),
+            "inexact": job.inexact,
         },
     )
     job.directory.write_json("environment.json", describe(job.runtime))
 
 
-def _run(job: _Job, display: Display, inexact: list[str] | None = None) -> Outcome:
-    """Train, from the beginning or (`inexact` given) from the last checkpoint, and conclude."""
+def _run(job: _Job, display: Display, record: RunRecord | None = None) -> Outcome:
+    """Train, from the beginning or (`record` given) from the last checkpoint, and conclude."""
     _say_beginning(job, display)
     directory, config = job.directory, job.config
     log = open_log(config, f"{job.recipe.name}_{job.variant}", directory.path, display.say)
     trainer = Trainer(job.experiment, job.splits, config, job.runtime, directory, display, log)
     restored = None
-    if inexact is not None:
+    if record is not None:
         restored = directory.checkpoints.restore(trainer.initial())
+        require_checkpoint(restored, record, config.epochs * trainer.steps_per_epoch)
+        _describe(job)
         directory.checkpoints.discard_after(restored.step if restored else 0)
         directory.write_metrics(restored.note["lines"] if restored else [])
-        (directory.path / "result.json").unlink(missing_ok=True)
-        _say_resumed(restored, inexact, display)
+        directory.remove("result.json")
+        _say_resumed(restored, job.inexact, display)
     status: Literal["complete", "interrupted", "diverged"] = "diverged"
     reason = ""
     with stop_request(
@@ -266,7 +273,10 @@ def _write_report(job: _Job, trainer: Trainer, display: Display) -> None:
         file = write_report(path, job.recipe, job.experiment, params, job.splits, job.runtime)
     except (Exception, KeyboardInterrupt) as error:
         reason = f"{type(error).__name__} {error}".partition("\n")[0]
-        display.say(f"No report: {reason}. Later: python -m recipes.report {path}", "yellow")
+        display.say(
+            f"No report: {reason}. Later: python -m recipes.report {shlex.quote(str(path))}",
+            "yellow",
+        )
     else:
         display.say(f"Report: {file}")
 
@@ -307,7 +317,8 @@ def _say_result(
         reached = f"after step {step}: its weights are kept"
         if not step:
             reached = "before the first step: there are no weights to keep"
-        go_on = f"python -m recipes.{recipe.name} --resume {outcome.directory}"
+        place = shlex.quote(str(outcome.directory))
+        go_on = f"python -m recipes.{recipe.name} --resume {place}"
         display.say(f"Stopped {reached}. To go on: {go_on}")
     elif final is not None:
         display.say(f"Test accuracy {final['test_accuracy']:.2%} {where}. Run: {outcome.directory}")

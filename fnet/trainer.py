@@ -1,6 +1,7 @@
 """One run of an experiment: it trains, evaluates after each epoch, and keeps what was reached."""
 
 import math
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -43,10 +44,27 @@ class State(NamedTuple):
     plateau: PlateauState | None
 
 
+class Note(NamedTuple):
+    """The rest of it.
+
+    Attributes:
+        sums: of the metrics in an epoch that has no line yet.
+        lines: of the whole epochs.
+        best: which of these is the best, None before the first ends.
+        seconds: for how long the epoch has gone on.
+    """
+
+    sums: dict[str, float]
+    lines: list[dict[str, Any]]
+    best: int | None
+    seconds: float
+
+
 class Trainer:
     """One run: it trains, evaluates after each epoch, and keeps what was reached.
 
     Attributes:
+        steps_per_epoch: how many steps an epoch has.
         record: where the run is, None before the first step.
         lines: the metrics line of each whole epoch.
         best: the line of the epoch with the best accuracy on the validation images, or where
@@ -70,7 +88,7 @@ class Trainer:
         if splits.validation is not None:
             self._tests["validation"] = splits.validation.to(runtime.device)
         self._chosen_by = f"{'validation' if splits.validation is not None else 'test'}_accuracy"
-        self._steps = data.steps_per_epoch(len(self._train), config.batch_size)
+        self.steps_per_epoch = data.steps_per_epoch(len(self._train), config.batch_size)
         self._look = _LOOK["cpu" if runtime.device == "cpu" else "gpu"]
         self._saved_at = time.monotonic()
         self.record: Record | None = None
@@ -115,9 +133,9 @@ class Trainer:
             self._log.start(self._start(record))
             while record.epoch < self._config.epochs:
                 started = time.monotonic() - seconds
-                record, speed = self._train_epoch(state, record, started, stop)
+                record, speed, stopping = self._train_epoch(state, record, started, stop)
                 state = state._replace(params=record.params, opt_state=record.opt_state)
-                if stop:
+                if stopping:
                     self._save(state, record, time.monotonic() - started)
                     return False
                 state = self._end_epoch(state, record, started, speed)
@@ -134,19 +152,19 @@ class Trainer:
         if restored is None:
             state = self.initial()
             return state, self._at(state, 0), 0.0
-        state, note = restored.state, restored.note
+        state, note = restored.state, Note(**restored.note)
         sums = {
             name: torch.tensor(value, dtype=torch.float64, device=self._runtime.device)
-            for name, value in note["sums"].items()
+            for name, value in note.sums.items()
         }
-        self.lines = note["lines"]
-        self.best = self.lines[note["best"] - 1] if note["best"] else None
+        self.lines = note.lines
+        self.best = self.lines[note.best - 1] if note.best else None
         # With sums the epoch is not written down yet, even where its last step is done.
         self.record = self._at(state, restored.step)._replace(metrics=sums, epoch=len(self.lines))
-        return state, self.record, note["seconds"]
+        return state, self.record, note.seconds
 
     def _at(self, state: State, step: int) -> Record:
-        return Record(step, step // self._steps, False, state.params, state.opt_state, {})
+        return Record(step, step // self.steps_per_epoch, False, state.params, state.opt_state, {})
 
     def _start(self, record: Record) -> Start:
         """Return what the loggers can show of the run before it goes on."""
@@ -161,12 +179,17 @@ class Trainer:
 
     def _train_epoch(
         self, state: State, record: Record, started: float, stop: StopRequest
-    ) -> tuple[Record, float]:
-        """Train for the rest of an epoch, or until asked to stop; return the images a second."""
-        epoch, good, throughput = record.epoch, record, Throughput()
+    ) -> tuple[Record, float, bool]:
+        """Train for the rest of an epoch, or until asked to stop.
+
+        Returns where that ended, the images a second, and whether it was asked to stop.
+        """
+        epoch, throughput, stopping = record.epoch, Throughput(), False
+        # From the last looked at to one whose parameters were looked at as well.
+        good = [record, record, record]
         self._display.restart("epoch")
         first = record.step + 1
-        for record in self._fit(self._step, state.key, good):
+        for record in self._fit(self._step, state.key, record):
             self.record = record
             self._log.step(record)
             if record.step == first:
@@ -174,20 +197,21 @@ class Trainer:
             else:
                 throughput.add(self._config.batch_size)
             note = f"{throughput.per_second:,.0f} images/s"
-            in_epoch = record.step - epoch * self._steps
-            self._display.progress("epoch", in_epoch, self._steps, note)
-            self._display.progress("run", record.step, self._steps * self._config.epochs)
-            due = self._is_due() or record.epoch_done or bool(stop)
+            in_epoch = record.step - epoch * self.steps_per_epoch
+            self._display.progress("epoch", in_epoch, self.steps_per_epoch, note)
+            self._display.progress("run", record.step, self.steps_per_epoch * self._config.epochs)
+            stopping = bool(stop)
+            due = stopping or record.epoch_done or self._is_due()
             if due or record.step % self._look == 0:
-                if not _is_finite(record, thorough=due):
+                if not (_has_finite_loss(record) and (not due or _has_finite_params(record))):
                     raise self._diverged(state, good, record.step, started)
-                good = record
-            if stop:
+                good = [record, good[0], record if due else good[2]]
+            if stopping:
                 break
             if due and not record.epoch_done:
                 now = state._replace(params=record.params, opt_state=record.opt_state)
                 self._save(now, record, time.monotonic() - started)
-        return record, throughput.per_second
+        return record, throughput.per_second, stopping
 
     def _fit(self, step: Callable[..., Any], key: Tensor, record: Record) -> Any:
         """Return the records of the rest of the epoch that `record` is in."""
@@ -203,26 +227,30 @@ class Trainer:
             sums=record.metrics,
         )
 
-    def _diverged(self, state: State, good: Record, failed: int, started: float) -> NonFiniteError:
+    def _diverged(
+        self, state: State, good: list[Record], failed: int, started: float
+    ) -> NonFiniteError:
         """Save the last good state; return what went wrong in the step after it.
 
-        Where it was not looked at every step, the steps are done again: they are pure functions.
+        The steps from the newest record with finite parameters on are done again: they are pure
+        functions.
         """
-        reason = f"the loss was not finite by step {failed}"
+        last = next(record for record in good if _has_finite_params(record))
+        where, reason = f"By step {failed}", "the loss or a parameter was not finite"
+        again = last
         try:
-            for record in self._fit(check_finite(self._step), state.key, good):
-                good = record
-                if record.step == failed:
+            for again in self._fit(check_finite(self._step), state.key, last):
+                if again.step == failed:
                     break
         except NonFiniteError as error:
-            reason = str(error)
-        state = state._replace(params=good.params, opt_state=good.opt_state)
-        self.record = good if good.step else None
-        self._save(state, good, time.monotonic() - started)
+            last, where, reason = again, f"Step {again.step + 1}", str(error)
+        state = state._replace(params=last.params, opt_state=last.opt_state)
+        self.record = last if last.step else None
+        self._save(state, last, time.monotonic() - started)
         return NonFiniteError(
-            f"Step {good.step + 1}, at a learning rate of {self._learning_rate(good.opt_state):g}: "
-            f"{reason}. The state before it is kept. Lower --lr in a new run, or leave such steps "
-            f"out: --resume {self._directory.path} --on-nonfinite skip"
+            f"{where}, at a learning rate of {self._learning_rate(last.opt_state):g}: {reason}. "
+            "The state before it is kept. Lower --lr in a new run, or leave such steps out: "
+            f"--resume {shlex.quote(str(self._directory.path))} --on-nonfinite skip"
         )
 
     def _end_epoch(self, state: State, record: Record, started: float, speed: float) -> State:
@@ -237,8 +265,13 @@ class Trainer:
             "seconds": round(time.monotonic() - started, 3),
             "images_per_second": round(speed, 1),
         }
+        trained = record.metrics["count"].item() / self._config.batch_size
+        if self._config.on_nonfinite == "skip":
+            line["skipped_steps"] = self.steps_per_epoch - round(trained)
         self._directory.append_metrics(line)
         self._display.epoch(line, self._config.epochs)
+        if line.get("skipped_steps"):
+            self._display.say(f"{line['skipped_steps']} steps were not finite, and left out")
         self._log.epoch(line)
         self.lines.append(line)
         if self.best is None or line[self._chosen_by] > self.best[self._chosen_by]:
@@ -267,13 +300,9 @@ class Trainer:
         return time.monotonic() - self._saved_at >= 60 * self._config.checkpoint_minutes
 
     def _save(self, state: State, record: Record, seconds: float) -> None:
-        note = {
-            "sums": {name: value.item() for name, value in record.metrics.items()},
-            "lines": self.lines,
-            "best": self.best["epoch"] if self.best else None,
-            "seconds": seconds,
-        }
-        self._directory.checkpoints.save(record.step, state, note)
+        sums = {name: value.item() for name, value in record.metrics.items()}
+        note = Note(sums, self.lines, self.best["epoch"] if self.best else None, seconds)
+        self._directory.checkpoints.save(record.step, state, note._asdict())
         self._saved_at = time.monotonic()
 
     @property
@@ -295,8 +324,9 @@ class Trainer:
         self._directory.write_weights(name, self._experiment.model, self.eval_params(record))
 
 
-def _is_finite(record: Record, thorough: bool) -> bool:
-    """Say whether the loss is finite, and with `thorough` all parameters as well."""
-    if not math.isfinite(record.metrics["loss"].item()):
-        return False
-    return not thorough or all(bool(leaf.isfinite().all()) for leaf in tree.leaves(record.params))
+def _has_finite_loss(record: Record) -> bool:
+    return math.isfinite(record.metrics["loss"].item())
+
+
+def _has_finite_params(record: Record) -> bool:
+    return all(bool(leaf.isfinite().all()) for leaf in tree.leaves(record.params))

@@ -183,7 +183,7 @@ def _study(options: Options, display: Display) -> int:
     for arm in study.arms:
         replace(arm.config, **overrides).validate()
     out = new_directory(Path(options.out), f"study-{options.name}")
-    results, complete = run_study(study, range(options.seeds), overrides, out, display)
+    results, code = run_study(study, range(options.seeds), overrides, out, display)
     trained_on = {outcome.data for result in results for outcome in result.outcomes}
     display.table(
         f"{study.question} On {' and '.join(sorted(trained_on)) or 'nothing yet'}",
@@ -192,7 +192,7 @@ def _study(options: Options, display: Display) -> int:
     )
     for path in save(study, results, out):
         display.say(f"Written: {path}")
-    return 0 if complete else 130
+    return code
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from kills import final_state, kill_and_resume, options
+from safetensors.torch import load_file
 
 from fnet import cli, train
 from fnet.checkpoint import run_lock
@@ -202,9 +203,26 @@ def test_a_run_has_one_writer(stopped, tmp_path, capsys):
 def test_without_a_checkpoint_a_run_begins_again(stopped, straight, tmp_path, capsys):
     directory = shutil.copytree(stopped, tmp_path / "run")
     shutil.rmtree(directory / "checkpoints")
+    assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 2
+    assert "has results, but no checkpoint" in capsys.readouterr().err
+    (directory / "result.json").unlink()  # as if it had been killed in its first epoch
     assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 0
     assert "Resumed from the beginning" in capsys.readouterr().out
     assert final_state(directory) == straight("net")
+
+
+def test_what_was_changed_once_is_not_forgotten(start, tmp_path, monkeypatch, capsys):
+    with stopped_after(3, monkeypatch):
+        _, directory = start(net.RECIPE, tmp_path)
+    with stopped_after(9, monkeypatch):
+        assert cli.main(net.RECIPE, ["--resume", str(directory), "--epochs", "3"]) == 143
+    capsys.readouterr()
+    assert cli.main(net.RECIPE, ["--resume", str(directory), "--epochs", "1"]) == 2
+    assert "has done 9 steps" in capsys.readouterr().err
+    assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "not exactly the run that was never stopped: --epochs 3 (was 2)" in printed
+    assert json.loads((directory / "result.json").read_text())["step"] == 18
 
 
 def test_the_second_signal_has_its_usual_effect():
@@ -235,7 +253,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(diverged):
     result = json.loads((directory / "result.json").read_text())
     assert result["status"] == "diverged"
     assert f"Step {result['step'] + 1}, at a learning rate of 1e+30" in result["reason"]
-    assert "params/" in result["reason"] or "metrics/" in result["reason"]
+    assert "params/" in result["reason"]
+    final = load_file(directory / "final.safetensors")
+    assert all(leaf.isfinite().all() for leaf in final.values())
     assert "--on-nonfinite skip" in printed
     newest = max((directory / "checkpoints").glob("step-*"))
     assert newest.name == f"step-{result['step']:08d}"
@@ -247,3 +267,4 @@ def test_steps_that_are_not_finite_can_be_left_out(diverged):
     assert cli.main(mynet.RECIPE, arguments) == 0
     result = json.loads((directory / "result.json").read_text())
     assert (result["status"], result["step"]) == ("complete", 12)
+    assert result["final"]["skipped_steps"] > 0

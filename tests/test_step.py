@@ -69,6 +69,18 @@ def test_a_compiled_step_is_the_step_and_compiles_once():
     tree.assert_close(tuple(compiled_state), tuple(eager_state), rtol=1e-3, atol=1e-4)
 
 
+def test_steps_of_one_shape_are_compiled_apart():
+    # All steps have the code of one function, and what they close over is not looked at.
+    params, state, rows = (*start(plain(), OPTIMIZERS["sgd"]()), batch(0))
+
+    def closed(scale):
+        return lambda params, state, rows: {"loss": rows.weight.sum() * scale}
+
+    compiled = [compile(closed(scale)) for scale in (2.0, 3.0)]
+    sums = [one(params, state, rows)["loss"].item() / rows.weight.sum().item() for one in compiled]
+    assert sums == pytest.approx([2.0, 3.0])
+
+
 def test_a_donated_state_holds_the_new_values(monkeypatch):
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     model, tx = full(), OPTIMIZERS["muon"]()

@@ -8,6 +8,7 @@
 Nothing in it is executed, and damage of any kind is noticed.
 """
 
+import errno
 import hashlib
 import operator
 import os
@@ -42,6 +43,8 @@ DTYPES = (
 """Those that leaves may have: those of safetensors."""
 
 _MAX_RECORD = 16_000_000  # bytes; parsed, JSON takes up to twenty times as many
+# There is none, or a link, a pipe or a directory in its place.
+_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
 _Kind: TypeAlias = tuple[str, list[int]]  # dtype and shape, as in JSON
 
 
@@ -222,9 +225,12 @@ def _reading(file: Path) -> Iterator[None]:
     """Turn what goes wrong within into an error that names the file."""
     try:
         yield
-    except PermissionError as error:
-        raise CheckpointError(f"cannot read {file}: {error.strerror}: make it readable") from error
     except OSError as error:
-        raise DamagedError(f"cannot read {file}: {error.strerror or error}") from error
+        if error.errno in _NO_FILE:
+            raise DamagedError(f"cannot read {file}: {error.strerror}") from error
+        # It may be whole all the same, and an older one is no substitute.
+        raise CheckpointError(
+            f"cannot read {file}: {error.strerror or error}: make it readable, and try again"
+        ) from error
     except (ValueError, SafetensorError) as error:
         raise DamagedError(f"{file} is damaged: {error}") from error

@@ -49,5 +49,5 @@ class CsvLog:
 
 def _is_done(row: bytes, columns: list[bytes], step: int) -> bool:
     """Say whether a row is whole, which the last of a run that was killed may not be, and done."""
-    cells = dict(zip(columns, row.split(b","), strict=False))
-    return row.endswith(b"\n") and int(cells.get(b"step", b"0")) <= step
+    done = dict(zip(columns, row.split(b","), strict=False)).get(b"step", b"")
+    return row.endswith(b"\n") and done.isdigit() and int(done) <= step

@@ -1,5 +1,6 @@
 """What a logger is: told of a run's start, steps, epochs and end, it shows them somewhere."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -43,29 +44,36 @@ class Logger(Protocol):
 
 
 class _Composed:
-    def __init__(self, loggers: tuple[Logger, ...]) -> None:
-        self._loggers = loggers
+    def __init__(self, loggers: tuple[Logger, ...], warn: Callable[[str], None]) -> None:
+        self._loggers, self._warn = list(loggers), warn
 
     def start(self, start: Start) -> None:
-        for logger in self._loggers:
-            logger.start(start)
+        self._tell(lambda logger: logger.start(start))
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:
-        for logger in self._loggers:
-            logger.step(step, figures)
+        self._tell(lambda logger: logger.step(step, figures))
 
     def epoch(self, line: Mapping[str, Any]) -> None:
-        for logger in self._loggers:
-            logger.epoch(line)
+        self._tell(lambda logger: logger.epoch(line))
 
     def close(self) -> None:
-        for logger in self._loggers:
-            logger.close()
+        self._tell(lambda logger: logger.close())
+
+    def _tell(self, tell: Callable[[Logger], None]) -> None:
+        for logger in tuple(self._loggers):
+            try:
+                tell(logger)
+            except OSError as error:
+                self._loggers.remove(logger)
+                reason = error.strerror or error
+                self._warn(f"{type(logger).__name__} ends ({reason}): training goes on without it.")
 
 
-def compose(*loggers: Logger) -> Logger:
+def compose(*loggers: Logger, warn: Callable[[str], None] = warnings.warn) -> Logger:
     """Return the logger that tells each of these, in their order; of none, one that does nothing.
+
+    One that cannot write (a full disk) is left out from then on, and `warn` is told.
 
     >>> compose().epoch({"epoch": 1})
     """
-    return _Composed(loggers)
+    return _Composed(loggers, warn)

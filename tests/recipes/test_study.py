@@ -1,6 +1,7 @@
 """The studies, as a user runs them; eager, on a few images."""
 
 import json
+import signal
 from dataclasses import replace
 
 import pytest
@@ -68,11 +69,13 @@ def test_a_stopped_study_shows_what_was_reached(tmp_path, monkeypatch, capsys):
 
     def stopped_in_the_second(*args):
         calls.append(args)
-        status = "interrupted" if len(calls) == 2 else "complete"
-        return replace(train(*args), status=status)
+        outcome = train(*args)
+        if len(calls) < 2:
+            return outcome
+        return replace(outcome, status="interrupted", signal=signal.SIGTERM)
 
     monkeypatch.setattr(fnet.study, "train", stopped_in_the_second)
-    assert main(["lr", *FEW, "--out", str(tmp_path)]) == 130
+    assert main(["lr", *FEW, "--out", str(tmp_path)]) == 143
     assert len(calls) == 2
     record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
     assert [len(arm["runs"]) for arm in record["arms"]] == [1, 1, 0]
