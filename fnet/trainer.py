@@ -189,7 +189,8 @@ class Trainer:
         good = [record, record, record]
         self._display.restart("epoch")
         first = record.step + 1
-        for record in self._fit(self._step, state.key, record):
+        records = self._fit(self._step, state.key, record)
+        for record in records:
             self.record = record
             self._log.step(record)
             if record.step == first:
