@@ -14,8 +14,8 @@ from fnet.environment import ConfigError
 from fnet.experiment import Recipe
 from fnet.nn import summary
 from fnet.record import read_run
-from fnet.run import config_from_json
 from fnet.splits import open_splits
+from fnet.stored_config import config_from_json
 from fnet.tables import layer_table
 from fnet.tool import exit_code
 from fnet.train import resume, train

@@ -8,7 +8,7 @@ from fnet.config import Config, option
 from fnet.environment import ConfigError, Runtime, describe, missing_compiler, resolve
 from fnet.record import RunRecord
 from fnet.splits import STAND_IN
-from fnet.trainer import Note
+from fnet.training_state import Note
 
 MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom")
 """Options that change nothing in what is computed."""

@@ -8,9 +8,9 @@ import importlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -22,6 +22,7 @@ from fnet.environment import ConfigError
 from fnet.experiment import Experiment, Recipe
 from fnet.nn import Model, ModelError, Params
 from fnet.splits import Splits
+from fnet.stored_config import config_from_json, tuples
 
 Weights = Literal["best", "final"]
 """The weights of the best epoch, or those last reached."""
@@ -163,53 +164,6 @@ def load_recipe(module: str) -> Recipe:
     return recipe
 
 
-def config_from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    """Return the config that `dataclasses.asdict` and JSON have made these values of.
-
-    Args:
-        kind: the recipe's `Config`.
-        values: its fields; lists become tuples again. One that is missing, because it is newer than
-            the run, has its default.
-
-    Raises:
-        ConfigError: a field is unknown, or a choice is none of its own.
-
-    >>> from dataclasses import asdict
-    >>> config_from_json(Config, asdict(Config(epochs=3))).epochs
-    3
-    """
-    unknown = values.keys() - {field.name for field in fields(kind)}
-    if unknown:
-        raise ConfigError(
-            f"the run's config has {', '.join(map(repr, sorted(unknown)))}, which its recipe has "
-            "not: it was made with another version; open it with that version, or train again"
-        )
-    for name, hint in get_type_hints(kind).items():
-        if name in values and not _is_of(_tuples(values[name]), hint):
-            kinds = ", ".join(map(repr, get_args(hint))) or hint.__name__
-            raise ConfigError(
-                f"the run's config has {values[name]!r} for {name!r}, which is one of {kinds}"
-            )
-    return kind(**{name: _tuples(value) for name, value in values.items()})
-
-
-def _is_of(value: Any, hint: Any) -> bool:
-    """Say whether a value is of the type that a config's field has."""
-    match get_origin(hint):
-        case None if hint is float:
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case None if hint is int:
-            return isinstance(value, int) and not isinstance(value, bool)
-        case None:
-            return isinstance(value, hint)
-        case origin if origin is Literal:
-            return value in get_args(hint)
-        case origin if origin is tuple:
-            return isinstance(value, tuple) and all(_is_of(x, get_args(hint)[0]) for x in value)
-        case _:  # a union
-            return any(_is_of(value, one) for one in get_args(hint))
-
-
 def own_recipe(module: str) -> Recipe:
     """Return the recipe that a run names: a record may choose among recipes, not import others.
 
@@ -283,21 +237,12 @@ def _preprocess(values: Mapping[str, Any], path: Path) -> Preprocess:
     """Return the `Normalize` or `PadResize` that was recorded with `dataclasses.asdict`."""
     try:
         if "then" in values:
-            return PadResize(values["padding"], Normalize(**_tuples(values["then"])))
-        return Normalize(**_tuples(values))
+            return PadResize(values["padding"], Normalize(**tuples(values["then"])))
+        return Normalize(**tuples(values))
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{path / 'config.json'} has a preprocess that fnet does not know: {error}"
         ) from error
-
-
-def _tuples(value: Any) -> Any:
-    """Return a JSON value with tuples for lists."""
-    if isinstance(value, list):
-        return tuple(map(_tuples, value))
-    if isinstance(value, dict):
-        return {name: _tuples(inner) for name, inner in value.items()}
-    return value
 
 
 def _read_weights(path: Path, weights: Weights, like: Params) -> Params:

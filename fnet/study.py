@@ -12,8 +12,9 @@ from fnet.checkpoint import write_atomically
 from fnet.config import Config
 from fnet.display import Display
 from fnet.experiment import Recipe
+from fnet.outcome import Outcome
 from fnet.record import read_run
-from fnet.train import Outcome, train
+from fnet.train import train
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """Run an experiment from its config to its run directory, showing how it goes."""
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -26,43 +25,14 @@ from fnet.environment import (
 from fnet.experiment import Experiment, Recipe
 from fnet.logging import open_log
 from fnet.nn import check
-from fnet.record import RunRecord, measured, read_run
+from fnet.outcome import Outcome, Status, say_result
+from fnet.record import RunRecord, read_run
 from fnet.resume import check_options, own_data, require_checkpoint, same_runtime
-from fnet.run import config_from_json
 from fnet.rundir import RunDirectory, new_directory
 from fnet.signals import stop_request
 from fnet.splits import STAND_IN, Splits, open_splits
+from fnet.stored_config import config_from_json
 from fnet.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        status: "complete", "interrupted" by a signal, or "diverged" to numbers not finite.
-        signal: the one that interrupted it, else None.
-        directory: the run's directory.
-        data: the name of the data set.
-        stand_in: whether that stands in for the recipe's own.
-        final: the metrics line of the last whole epoch, None if there is none.
-        best: that of the best epoch.
-    """
-
-    status: Literal["complete", "interrupted", "diverged"]
-    signal: int | None
-    directory: Path
-    data: str
-    stand_in: bool
-    final: dict[str, Any] | None
-    best: dict[str, Any] | None
-
-    @property
-    def exit_code(self) -> int:
-        """0, 1 for a run that diverged, and for one interrupted what a shell expects."""
-        if self.signal is not None:
-            return 128 + self.signal
-        return 0 if self.status == "complete" else 1
 
 
 @dataclass(frozen=True)
@@ -196,7 +166,7 @@ def _run(job: _Job, display: Display, record: RunRecord | None = None) -> Outcom
         directory.write_metrics(restored.note["lines"] if restored else [])
         directory.remove("result.json")
         _say_resumed(restored, job.inexact, display)
-    status: Literal["complete", "interrupted", "diverged"] = "diverged"
+    status: Status = "diverged"
     reason = ""
     with stop_request(
         lambda: display.say("Stopping after this step. Once more stops at once.")
@@ -236,7 +206,7 @@ def _run(job: _Job, display: Display, record: RunRecord | None = None) -> Outcom
     if reason:
         display.say(reason, "red")
     _write_report(job, trainer, display)
-    _say_result(job.recipe, outcome, step, reported, display)
+    say_result(job.recipe, outcome, step, reported, display)
     return outcome
 
 
@@ -297,28 +267,3 @@ def _record(preprocess: Preprocess) -> Any:
     if is_dataclass(preprocess) and not isinstance(preprocess, type):
         return asdict(preprocess)
     return repr(preprocess)
-
-
-def _say_result(
-    recipe: Recipe, outcome: Outcome, step: int, reported: Mapping[str, str], display: Display
-) -> None:
-    where = f"on {outcome.data}"
-    if outcome.stand_in:
-        where += f", a stand-in for {recipe.data} and no result of {recipe.name}"
-    final, best = outcome.final, outcome.best
-    figures = measured(final, best)
-    if figures:
-        display.table(
-            f"{recipe.name} {where}",
-            ["figure", "reported by the author", "measured"],
-            [[name, reported.get(name, "-"), f"{value:.2%}"] for name, value in figures.items()],
-        )
-    if outcome.status != "complete":
-        reached = f"after step {step}: its weights are kept"
-        if not step:
-            reached = "before the first step: there are no weights to keep"
-        place = shlex.quote(str(outcome.directory))
-        go_on = f"python -m recipes.{recipe.name} --resume {place}"
-        display.say(f"Stopped {reached}. To go on: {go_on}")
-    elif final is not None:
-        display.say(f"Test accuracy {final['test_accuracy']:.2%} {where}. Run: {outcome.directory}")

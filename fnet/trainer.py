@@ -1,16 +1,15 @@
 """One run of an experiment: it trains, evaluates after each epoch, and keeps what was reached."""
 
-import math
 import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fnet import data, metrics, random, tree
+from fnet import data, metrics, random
 from fnet.checkpoint import Restored
 from fnet.config import Config
 from fnet.data import Dataset
@@ -22,42 +21,18 @@ from fnet.experiment import Experiment
 from fnet.logging import RunLog, Start
 from fnet.loop import Record, evaluate, fit
 from fnet.nn import Params, to_module
-from fnet.optim import PlateauState, get_hyper, set_hyper
+from fnet.optim import get_hyper, set_hyper
 from fnet.rundir import RunDirectory
 from fnet.signals import StopRequest
 from fnet.splits import Splits
 from fnet.step import compile, make_eval, make_grad, make_step, skip_nonfinite
 from fnet.throughput import Throughput
+from fnet.training_state import Note, State, has_finite_loss, has_finite_params
 from fnet.tree import Tree
 
 SAMPLES = 32
 # Steps from one look at the loss to the next: on a GPU a look waits for all steps before it.
 _LOOK = {"cpu": 1, "gpu": 50}
-
-
-class State(NamedTuple):
-    """The tensors that a run goes on from."""
-
-    params: Params
-    opt_state: Tree
-    key: Tensor
-    plateau: PlateauState | None
-
-
-class Note(NamedTuple):
-    """The rest of it.
-
-    Attributes:
-        sums: of the metrics in an epoch that has no line yet.
-        lines: of the whole epochs.
-        best: which of these is the best, None before the first ends.
-        seconds: for how long the epoch has gone on.
-    """
-
-    sums: dict[str, float]
-    lines: list[dict[str, Any]]
-    best: int | None
-    seconds: float
 
 
 class Trainer:
@@ -204,7 +179,7 @@ class Trainer:
             stopping = bool(stop)
             due = stopping or record.epoch_done or self._is_due()
             if due or record.step % self._look == 0:
-                if not (_has_finite_loss(record) and (not due or _has_finite_params(record))):
+                if not (has_finite_loss(record) and (not due or has_finite_params(record))):
                     raise self._diverged(state, good, record.step, started)
                 good = [record, good[0], record if due else good[2]]
             if stopping:
@@ -236,7 +211,7 @@ class Trainer:
         The steps from the newest record with finite parameters on are done again: they are pure
         functions.
         """
-        last = next(record for record in good if _has_finite_params(record))
+        last = next(record for record in good if has_finite_params(record))
         where, reason = f"By step {failed}", "the loss or a parameter was not finite"
         again = last
         try:
@@ -323,11 +298,3 @@ class Trainer:
     def write_weights(self, name: str, record: Record) -> None:
         """Write the weights of a record to the run directory."""
         self._directory.write_weights(name, self._experiment.model, self.eval_params(record))
-
-
-def _has_finite_loss(record: Record) -> bool:
-    return math.isfinite(record.metrics["loss"].item())
-
-
-def _has_finite_params(record: Record) -> bool:
-    return all(bool(leaf.isfinite().all()) for leaf in tree.leaves(record.params))

@@ -77,14 +77,21 @@ tensors = st.builds(
 names = st.text(max_size=4) | st.sampled_from(
     ["conv1.weight", "fc.bias", "a/b", "/", "..", "../..", "größe", "\0", "\ud800", "0"]
 )
-states = st.recursive(
-    st.none() | tensors,
-    lambda inner: st.one_of(
-        st.dictionaries(names, inner, max_size=3),
-        st.dictionaries(names, inner, max_size=3).map(OrderedDict),
-        st.lists(inner, max_size=3),
-        st.lists(inner, max_size=3).map(tuple),
-        st.builds(Pair, inner, inner),
-    ),
-    max_leaves=8,
-).filter(has_distinct_paths)
+
+
+def nested(names, tensors):
+    """Return the strategy of trees of these tensors, with these names in their dicts."""
+    return st.recursive(
+        st.none() | tensors,
+        lambda inner: st.one_of(
+            st.dictionaries(names, inner, max_size=3),
+            st.dictionaries(names, inner, max_size=3).map(OrderedDict),
+            st.lists(inner, max_size=3),
+            st.lists(inner, max_size=3).map(tuple),
+            st.builds(Pair, inner, inner),
+        ),
+        max_leaves=8,
+    )
+
+
+states = nested(names, tensors).filter(has_distinct_paths)

@@ -11,7 +11,8 @@ import torch
 from fnet import cli, random, tree
 from fnet.data import NORM_CIFAR10, NORM_HALF, PadResize
 from fnet.environment import ConfigError
-from fnet.run import config_from_json, open_run
+from fnet.run import open_run
+from fnet.stored_config import config_from_json
 from recipes import dainet7
 
 

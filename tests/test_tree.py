@@ -1,18 +1,10 @@
-from collections import OrderedDict
-from typing import Any, NamedTuple
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from states import Pair, nested
 
 from fnet import tree
-
-
-class Pair(NamedTuple):
-    first: Any
-    second: Any
-
 
 few = settings(max_examples=25, deadline=None)
 
@@ -27,17 +19,7 @@ tensors = st.builds(
     st.integers(0, 99),
 )
 names = st.sampled_from(["conv1.weight", "fc.bias", "a", "b", "0"])
-trees = st.recursive(
-    st.none() | tensors,
-    lambda inner: st.one_of(
-        st.dictionaries(names, inner, max_size=3),
-        st.dictionaries(names, inner, max_size=3).map(OrderedDict),
-        st.lists(inner, max_size=3),
-        st.lists(inner, max_size=3).map(tuple),
-        st.builds(Pair, inner, inner),
-    ),
-    max_leaves=8,
-)
+trees = nested(names, tensors)
 
 PARAMS = Pair(
     {"conv1.weight": torch.ones(2, 3), "fc.bias": torch.zeros(2)},

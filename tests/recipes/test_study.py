@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 import fnet.study
+from fnet.outcome import Outcome
 from fnet.study import Arm, Result, spread
-from fnet.train import Outcome
 from recipes import cnn, study
 from recipes.study import STUDIES, main
 
