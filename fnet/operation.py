@@ -1,7 +1,8 @@
 """Operations that are one library call in a compiled step: the compiler does not look inside.
 
-Some things it makes worse: batch norms and max poolings in training mode on the CPU, random keys,
-matrix iterations and copies of many leaves become slower, or take seconds each to compile.
+Some things it makes worse: batch norms and max poolings of many pixels in training mode on the CPU,
+random keys, matrix iterations and copies of many leaves become slower, or take seconds each to
+compile.
 """
 
 from collections.abc import Callable
@@ -12,9 +13,13 @@ from torch import Tensor
 
 Operation = Callable[..., Any]
 
+# Numbers up to which a compiler's own loops, joined to those of the layers around, were the quicker
+# ones: by a tenth at 0.5 to 1 million; no difference was seen from 2 million on.
+_FEW = 2_000_000
+
 
 def operation(
-    name: str, schema: str, *, kernel: Operation, fake: Operation, vmap: Operation
+    name: str, schema: str, *, kernel: Operation, fake: Operation, vmap: Operation | None = None
 ) -> Operation:
     """Return the operation `fnet::name`, which has no gradient of its own.
 
@@ -26,13 +31,34 @@ def operation(
         schema: its arguments and results, as `torch.library.define` takes them.
         kernel: computes it, on any device; its results share no memory with its arguments.
         fake: makes empty results of the right shapes, dtypes and strides.
-        vmap: `(info, in_dims, *args) -> (results, out_dims)`, as `torch.library.register_vmap`.
+        vmap: `(info, in_dims, *args) -> (results, out_dims)`, as `torch.library.register_vmap`;
+            None where it is never mapped (see `is_plain`).
     """
     torch.library.define(f"fnet::{name}", schema)
     torch.library.impl(f"fnet::{name}", "CompositeExplicitAutograd", kernel)
     torch.library.register_fake(f"fnet::{name}", fake)
-    torch.library.register_vmap(f"fnet::{name}", vmap)
+    if vmap is not None:
+        torch.library.register_vmap(f"fnet::{name}", vmap)
     return getattr(torch.ops.fnet, name).default
+
+
+def is_worth_a_call(x: Tensor) -> bool:
+    """Say whether the library's own loops over `x` are worth what is lost at their borders."""
+    return x.device.type == "cpu" and x.numel() > _FEW and is_plain(x)
+
+
+def is_plain(x: Tensor) -> bool:
+    """Say whether `x` is under no transform but the gradient of a step.
+
+    A compiler cannot map a `torch.autograd.Function` over many models, and two operations with no
+    gradient of their own give no second derivative.
+    """
+    return _transforms() < 2 and not torch._C._functorch.is_batchedtensor(x)
+
+
+@torch.compiler.assume_constant_result
+def _transforms() -> int:
+    return torch._C._functorch.maybe_current_level() or 0
 
 
 def as_laid_out(value: Tensor, model: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def optimizer(
             tx = optim.adam(rate, b2=b2, weight_decay=weight_decay)
         case "adamw":
             tx = optim.adamw(rate, b2=b2, weight_decay=weight_decay)
-    return optim.flatten(tx)
+    return optim.flatten(tx, min_leaves=16)
 
 
 def activation(name: ActivationName) -> Activation:

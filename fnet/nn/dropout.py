@@ -35,6 +35,8 @@ class KeyedDropout(nn.Module):
         if not self.training:
             return x
         keep = self._keep(x)
+        # Until functional_call puts back what was there: another call draws another mask.
+        self.key = random.fold_in(self.key, 1)
         # p = 1 keeps nothing: the maximum only prevents 0 * inf in the gradient.
         scale = 1.0 / torch.clamp(1.0 - self.p, min=torch.finfo(torch.float32).tiny)
         return torch.where(

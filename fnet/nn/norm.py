@@ -5,15 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fnet.operation import as_laid_out, operation
+from fnet.operation import as_laid_out, is_worth_a_call, operation
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d`, opaque to the compiler while it trains on the CPU."""
+    """`nn.BatchNorm2d`; on large images opaque to the compiler while it trains on the CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` `[N, C, H, W]` normalised; in training mode, update the running statistics."""
-        if not self.training or x.device.type != "cpu":
+        if not self.training or not is_worth_a_call(x):
             return super().forward(x)
         own = self.weight, self.bias, self.running_mean, self.running_var
         y, mean, var, *_ = _BatchNorm.apply(x, *own, self.momentum, self.eps)
@@ -34,8 +34,6 @@ class _BatchNorm(torch.autograd.Function):
 
     The results of `torch.nn.functional.batch_norm` in training mode, and what its gradient needs.
     """
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(*args: Any) -> tuple[Tensor, ...]:
@@ -69,34 +67,6 @@ def _compute_backward(
     return as_laid_out(grad_x, x), *others
 
 
-def _fold(size: int, dims: tuple[int | None, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:
-    """Return the tensors with the models' dimension joined to the channels': [N, size * C, ...]."""
-    folded = []
-    for tensor, dim in zip(tensors, dims, strict=True):
-        many = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-        place = 0 if many.ndim == 2 else 1
-        folded.append(many.movedim(0, place).flatten(place, place + 1))
-    return folded
-
-
-def _unfold(size: int, results: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    places = tuple([0 if result.ndim == 1 else 1 for result in results])
-    apart = [
-        result.unflatten(place, (size, -1)) for result, place in zip(results, places, strict=True)
-    ]
-    return tuple(apart), places
-
-
-def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-    tensors = _fold(info.batch_size, in_dims[:5], args[:5])
-    return _unfold(info.batch_size, _forward(*tensors, *args[5:]))
-
-
-def _vmap_backward(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-    tensors = _fold(info.batch_size, in_dims[:5], args[:5])
-    return _unfold(info.batch_size, _backward(*tensors, *args[5:]))
-
-
 _forward = operation(
     "batch_norm",
     "(Tensor x, Tensor weight, Tensor bias, Tensor mean, Tensor var, float momentum, float eps) "
@@ -106,7 +76,6 @@ _forward = operation(
         torch.empty_like(x),
         *[torch.empty_like(mean) for _ in range(4)],
     ),
-    vmap=_vmap,
 )
 _backward = operation(
     "batch_norm_backward",
@@ -118,5 +87,4 @@ _backward = operation(
         torch.empty_like(weight),
         torch.empty_like(weight),
     ),
-    vmap=_vmap_backward,
 )

@@ -5,15 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fnet.operation import as_laid_out, operation
+from fnet.operation import as_laid_out, is_worth_a_call, operation
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """`nn.MaxPool2d`, opaque to the compiler while it trains on the CPU."""
+    """`nn.MaxPool2d`; on large images opaque to the compiler while it trains on the CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the maxima of the windows of `x` `[N, C, H, W]`."""
-        if not self.training or x.device.type != "cpu" or x.ndim != 4:
+        if not self.training or x.ndim != 4 or not is_worth_a_call(x):
             return super().forward(x)
         window = [_pair(w) for w in (self.kernel_size, self.stride, self.padding, self.dilation)]
         return _MaxPool.apply(x, *window, self.ceil_mode)[0]
@@ -33,8 +33,6 @@ def _pair(value: int | tuple[int, ...]) -> list[int]:
 
 class _MaxPool(torch.autograd.Function):
     """`(x, kernel, stride, padding, dilation, ceil_mode) -> (maxima, their places)`."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(*args: Any) -> tuple[Tensor, Tensor]:
@@ -57,34 +55,16 @@ def _compute_backward(grad: Tensor, x: Tensor, places: Tensor, *window: Any) -> 
     return as_laid_out(grad_x, x)
 
 
-def _join(size: int, dim: int | None, tensor: Tensor) -> Tensor:
-    """Return [size * N, ...]: the models' dimension joined to the batch's."""
-    many = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-    return many.flatten(0, 1)
-
-
-def _vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, *window: Any) -> Any:
-    results = _forward(_join(info.batch_size, in_dims[0], x), *window)
-    return tuple([r.unflatten(0, (info.batch_size, -1)) for r in results]), (0, 0)
-
-
-def _vmap_backward(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-    joined = [_join(info.batch_size, dim, t) for dim, t in zip(in_dims[:3], args[:3], strict=True)]
-    return _backward(*joined, *args[3:]).unflatten(0, (info.batch_size, -1)), 0
-
-
 _WINDOW = "int[] kernel, int[] stride, int[] padding, int[] dilation, bool ceil_mode"
 _forward = operation(
     "max_pool2d",
     f"(Tensor x, {_WINDOW}) -> (Tensor, Tensor)",
     kernel=torch.ops.aten.max_pool2d_with_indices.default,
     fake=torch.ops.aten.max_pool2d_with_indices.default,
-    vmap=_vmap,
 )
 _backward = operation(
     "max_pool2d_backward",
     f"(Tensor grad, Tensor x, Tensor places, {_WINDOW}) -> Tensor",
     kernel=_compute_backward,
     fake=lambda grad, x, *_: torch.empty_like(x),
-    vmap=_vmap_backward,
 )

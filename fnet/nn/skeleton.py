@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from fnet.nn.conv import small_conv
 from fnet.nn.dropout import KeyedDropout, keyed
 from fnet.nn.norm import opaque_norm
 from fnet.nn.pool import opaque_pool
@@ -17,7 +18,8 @@ class ModelError(Exception):
 def skeleton(make: Callable[[], nn.Module]) -> nn.Module:
     """Return `make()` on the meta device, with keyed layers in place of those that draw masks.
 
-    Batch norms and max poolings are replaced by their opaque twins, of the same numbers.
+    Batch norms, max poolings and convolutions get twins of the same numbers, to rounding, that
+    are quicker in a compiled step.
 
     `functional_call` gives it tensors again. The global random state is what it was before.
 
@@ -26,12 +28,13 @@ def skeleton(make: Callable[[], nn.Module]) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         module = make()
-    for name, layer in list(module.named_modules()):
-        replacement = keyed(layer) or opaque_norm(layer) or opaque_pool(layer)
-        if replacement is not None:
-            parent, _, attribute = name.rpartition(".")
-            setattr(module.get_submodule(parent), attribute, replacement)
-            layer = replacement
+    twins: dict[nn.Module, nn.Module] = {}  # a layer may stand in several places
+    for name, layer in list(module.named_modules(remove_duplicate=False)):
+        layer = twins.setdefault(layer, _twin(layer))
+        if name:
+            module.set_submodule(name, layer)
+        else:
+            module = layer
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             if layer.momentum is None:
                 raise ModelError(
@@ -41,6 +44,15 @@ def skeleton(make: Callable[[], nn.Module]) -> nn.Module:
             # With a counter, batch norm would add to it in place at every step.
             layer.num_batches_tracked = None
     return module.to("meta")
+
+
+def _twin(layer: nn.Module) -> nn.Module:
+    """Return what takes the place of a layer: itself where it needs no other."""
+    mask = keyed(layer)
+    # A hook may be what makes the weight of the layer, as in weight_norm.
+    if mask is not None or layer._forward_pre_hooks or layer._forward_hooks:
+        return mask or layer
+    return opaque_norm(layer) or opaque_pool(layer) or small_conv(layer) or layer
 
 
 def dropout_layers(module: nn.Module) -> list[str]:

@@ -12,7 +12,7 @@ from fnet.optim.base import GradientTransformation, State
 from fnet.tree import Tree
 
 
-def flatten(inner: GradientTransformation) -> GradientTransformation:
+def flatten(inner: GradientTransformation, *, min_leaves: int = 1) -> GradientTransformation:
     """Return `inner` applied to all leaves at once, as one vector per dtype.
 
     As `optax.flatten`. The results are `inner`'s, to rounding, for one that acts on each element
@@ -20,16 +20,25 @@ def flatten(inner: GradientTransformation) -> GradientTransformation:
     or paths (`muon`, `partition`) cannot be flattened; put `flatten` inside a `partition`. The
     vectors have the leaves sorted by path, so the order of dicts plays no part.
 
+    A tree of fewer than `min_leaves` leaves is left as it is: a compiler then joins each leaf's
+    update to what makes its gradient, and no copy is made.
+
     >>> from fnet import optim
     >>> params = {"b": torch.zeros(2), "a": torch.zeros(2, 3)}
     >>> flatten(optim.sgd(0.1, momentum=0.9)).init(params)[1].trace
     {'float32': tensor([0., 0., 0., 0., 0., 0., 0., 0.])}
+    >>> sorted(flatten(optim.sgd(0.1, momentum=0.9), min_leaves=3).init(params)[1].trace)
+    ['a', 'b']
     """
 
     def init(params: Tree) -> State:
+        if len(tree.leaves(params)) < min_leaves:
+            return inner.init(params)
         return inner.init(_ravel(_sorted(params))[0])
 
     def update(grads: Tree, state: State, params: Tree) -> tuple[Tree, State]:
+        if len(tree.leaves(params)) < min_leaves:
+            return inner.update(grads, state, params)
         flat_params = _sorted(params)
         vectors, unravel = _ravel(flat_params)
         flat_grads, _ = _ravel(_sorted(grads), like=flat_params)

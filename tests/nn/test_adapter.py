@@ -8,6 +8,7 @@ from torch import nn
 
 from fnet import random, tree
 from fnet.nn import ModelError, from_module, from_state_dict, to_module
+from fnet.nn.skeleton import skeleton
 
 
 def _same_logits(make, images):
@@ -85,6 +86,64 @@ def test_a_key_for_each_sample_makes_its_mask_independent_of_the_batch():
         for i in (0, 2, 4)
     ]
     torch.testing.assert_close(torch.cat(parts), whole)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_layer_that_is_called_again_draws_another_mask(compiled):
+    def make():
+        layer = nn.Dropout(0.5)
+        return nn.Sequential(layer, nn.Identity(), layer)
+
+    model = from_module(make)
+    params, images = model.init(random.key(0)), torch.ones(64, 3, 8, 8)
+    assert list(params.stats) == ["0.p"]
+
+    def apply(key):
+        return model.apply(params, images, key=key, train=True)[0]
+
+    drawn = torch.compile(apply, fullgraph=True, backend="aot_eager") if compiled else apply
+    first, again = drawn(random.key(1)), drawn(random.key(1))
+    assert torch.equal(first, again)
+    # Both masks keep a pixel once in four times; one mask twice would once in two.
+    assert (first != 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "layer", [lambda: nn.Conv2d(3, 3, 3, padding=1), lambda: nn.BatchNorm2d(3)], ids=["conv", "bn"]
+)
+def test_a_layer_may_stand_in_two_places(layer, compiled):
+    def make():
+        shared = layer()
+        return nn.Sequential(shared, nn.ReLU(), shared)
+
+    model = from_module(make)
+    params, images = model.init(random.key(0)), random.normal(random.key(1), (4, 3, 6, 6))
+    module = make().train()
+    module.load_state_dict({**params.trainable, **params.stats}, strict=False)
+
+    def apply(images):
+        return model.apply(params, images, train=True)
+
+    backend = torch.compile(apply, fullgraph=True, backend="aot_eager") if compiled else apply
+    logits, stats = backend(images)
+    torch.testing.assert_close(logits, module(images), rtol=1e-4, atol=1e-5)
+    for name, leaf in stats.items():
+        torch.testing.assert_close(leaf, module.state_dict()[name])
+
+
+def test_a_layer_whose_weight_is_made_by_a_hook_stays_itself():
+    def make():
+        layer = nn.Conv2d(3, 4, 3)
+        layer.register_forward_pre_hook(lambda layer, inputs: (2 * inputs[0],))
+        return layer
+
+    assert type(skeleton(make)) is nn.Conv2d
+    model, images = from_module(make), torch.ones(1, 3, 4, 4)
+    params = model.init(random.key(0))
+    logits, _ = model.apply(params, images, train=True)
+    weights = params.trainable["weight"], params.trainable["bias"]
+    torch.testing.assert_close(logits, nn.functional.conv2d(2 * images, *weights))
 
 
 def test_a_missing_key_is_asked_for_by_layer_name():

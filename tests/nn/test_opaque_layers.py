@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from fnet import tree
+from fnet import operation, tree
 from fnet.nn.norm import opaque_norm
 from fnet.nn.pool import opaque_pool
 
@@ -16,6 +16,13 @@ LAYERS = {
     "max pool, dilated": lambda: nn.MaxPool2d((2, 3), dilation=(2, 1)),
 }
 each_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+@pytest.fixture(autouse=True)
+def worth_a_call(monkeypatch):
+    """As if the images below had millions of pixels."""
+    torch.compiler.reset()
+    monkeypatch.setattr(operation, "_FEW", 0)
 
 
 def pair(name):
@@ -79,8 +86,9 @@ def test_compiled_it_is_the_same(name):
 
 
 @each_layer
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("shared", ["nothing", "images"])
-def test_vmap_is_a_loop(name, shared):
+def test_vmap_is_a_loop(name, shared, compiled):
     _, ours = pair(name)
     cases = [(state(ours, seed), images(seed=seed)) for seed in (3, 4, 5)]
     if shared == "images":
@@ -90,10 +98,28 @@ def test_vmap_is_a_loop(name, shared):
         return
     x = cases[0][1] if shared == "images" else torch.stack([x for _, x in cases])
     together = vmap(lambda w, x: run(ours, w, x), in_dims=(0, None if shared == "images" else 0))
+    if compiled:
+        together = torch.compile(together, fullgraph=True, backend="aot_eager")
     result = together(weights, x)
     for place, case in enumerate(cases):
         one = tree.map(lambda leaf, place=place: leaf[place], result)
         tree.assert_close(one, run(ours, *case), rtol=1e-5, atol=1e-5)
+
+
+@each_layer
+@pytest.mark.parametrize("few", [0, 10**6])
+def test_few_numbers_are_left_to_the_compiler(name, few, monkeypatch):
+    monkeypatch.setattr(operation, "_FEW", few)
+    theirs, ours = pair(name)
+    x, weights, seen = images(), state(ours), []
+
+    def look(graph, example_inputs):
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    step = torch.compile(lambda w, x: run(ours, w, x), fullgraph=True, backend=look)
+    tree.assert_close(step(weights, x), run(theirs, weights, x), rtol=1e-5, atol=1e-5)
+    assert any("autograd_function" in target for target in seen) == (few == 0)
 
 
 def test_what_has_no_twin_stays():

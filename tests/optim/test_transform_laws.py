@@ -30,6 +30,7 @@ ELEMENTWISE = {
     "rmsprop, centered": optim.rmsprop(0.1, momentum=0.9, centered=True),
     "chain": optim.chain(optim.clip_by_global_norm(1.0), optim.adamw(CURVE)),
     "flatten": optim.flatten(optim.adam(CURVE, weight_decay=0.1)),
+    "flatten of 2 leaves": optim.flatten(optim.adam(CURVE, weight_decay=0.1), min_leaves=2),
     "apply_if_finite": optim.apply_if_finite(optim.adam(CURVE, weight_decay=0.1)),
 }
 BY_LEAF = {

@@ -1,0 +1,138 @@
+"""Small convolutions as matrix products: the numbers of PyTorch's own layer."""
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+from fnet import tree
+from fnet.nn import conv
+from fnet.nn.conv import small_conv
+
+LAYERS = {
+    "5 x 5": lambda: nn.Conv2d(3, 4, 5),
+    "padded": lambda: nn.Conv2d(3, 4, 3, padding=1),
+    "not square, no bias": lambda: nn.Conv2d(3, 4, (3, 2), padding=(1, 2), bias=False),
+    "1 x 1": lambda: nn.Conv2d(3, 1, 1),
+}
+each_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+@pytest.fixture(autouse=True)
+def no_graphs():
+    torch.compiler.reset()
+
+
+def case(name, dtype=torch.float32, layout=torch.contiguous_format, seed=0):
+    """Return PyTorch's layer, the one in its place, weights, and images [2, 3, 8, 7]."""
+    layer = LAYERS[name]()
+    generator = torch.Generator().manual_seed(seed)
+    weights = {
+        name: torch.randn(leaf.shape, generator=generator).to(dtype)
+        for name, leaf in layer.named_parameters()
+    }
+    x = torch.randn(2, 3, 8, 7, generator=generator).to(dtype).contiguous(memory_format=layout)
+    return layer, small_conv(layer), weights, x
+
+
+def run(layer, weights, x):
+    """Return the gradients with respect to weights and images, and the result."""
+
+    def loss(weights, x):
+        y = functional_call(layer, weights, (x,))
+        scale = torch.linspace(0, 1, y.numel(), dtype=torch.float32).view(y.shape)
+        return (y.float() * scale).sum(), y
+
+    return grad(loss, argnums=(0, 1), has_aux=True)(weights, x)
+
+
+def compiled(fn, seen=None):
+    """Return the function, compiled; what its graph calls is added to `seen`."""
+
+    def look(graph, example_inputs):
+        if seen is not None:
+            seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    return torch.compile(fn, fullgraph=True, backend="aot_eager" if seen is None else look)
+
+
+def is_product(layer, weights, x):
+    """Say whether the compiled layer is a product; its result is that of the plain one."""
+    seen = []
+    result = compiled(lambda w, x: functional_call(layer, w, (x,)), seen)(weights, x)
+    torch.testing.assert_close(result, functional_call(layer, weights, (x,)), rtol=1e-5, atol=1e-5)
+    return any("columns" in target for target in seen)
+
+
+@each_layer
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_it_is_the_layer_it_replaces(name, layout, dtype):
+    theirs, ours, weights, x = case(name, dtype, layout)
+    got = compiled(lambda w, x: run(ours, w, x))(weights, x)
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
+    tree.assert_close(got, run(theirs, weights, x), rtol=tolerance, atol=10 * tolerance)
+
+
+@each_layer
+def test_eager_it_is_the_layer_itself(name):
+    theirs, ours, weights, x = case(name)
+    tree.assert_equal(run(ours, weights, x), run(theirs, weights, x))
+
+
+@each_layer
+@pytest.mark.parametrize("shared", [False, True])
+def test_vmap_is_a_loop(name, shared):
+    _, ours, _, x = case(name)
+    cases = [case(name, seed=seed)[2:] for seed in (1, 2, 3)]
+    if shared:
+        cases = [(weights, x) for weights, _ in cases]
+    weights = {name: torch.stack([w[name] for w, _ in cases]) for name in cases[0][0]}
+    stacked = x if shared else torch.stack([x for _, x in cases])
+    together = vmap(lambda w, x: run(ours, w, x), in_dims=(0, None if shared else 0))
+    result = compiled(together)(weights, stacked)
+    for place, one in enumerate(cases):
+        alone = tree.map(lambda leaf, place=place: leaf[place], result)
+        tree.assert_close(alone, run(ours, *one), rtol=1e-5, atol=1e-5)
+
+
+def test_second_derivatives_are_right():
+    theirs, ours, weights, x = case("padded")
+
+    def energy(layer):
+        def steepness(x):
+            slope = grad(lambda x: functional_call(layer, weights, (x,)).pow(3).sum())(x)
+            return slope.pow(2).mean()
+
+        return grad(steepness)
+
+    got, expected = compiled(energy(ours))(x), energy(theirs)(x)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
+def test_large_images_evaluation_and_other_shapes_are_left_to_the_library(monkeypatch):
+    _, ours, weights, x = case("padded")
+    assert is_product(ours, weights, x)
+    assert not is_product(ours, weights, x[0])
+    assert not is_product(ours.eval(), weights, x)
+    monkeypatch.setattr(conv, "_SMALL", x.numel() // 3 * weights["weight"].numel() - 1)
+    assert not is_product(ours.train(), weights, x)
+    monkeypatch.setattr(conv, "_SMALL", x.numel() // 3 * weights["weight"].numel())
+    assert is_product(ours, weights, x)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 4, 3, stride=2),
+        nn.Conv2d(4, 4, 3, dilation=2),
+        nn.Conv2d(4, 4, 3, groups=2),
+        nn.Conv2d(4, 4, 3, padding="same"),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"),
+        nn.Conv1d(4, 4, 3),
+    ],
+    ids=str,
+)
+def test_what_has_no_twin_stays(layer):
+    assert small_conv(layer) is None
