@@ -6,17 +6,21 @@ Whatever state the run is in has a record: going on, interrupted, killed while i
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from fnet import checked_json
 from fnet.config import option
 from fnet.experiment import Recipe
 from fnet.run import read_record
 
 Line = Mapping[str, float]
 """The figures of one epoch: a line of `metrics.jsonl`."""
+
+_RESULT = "result.json"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,11 @@ class RunRecord:
     Attributes:
         path: the directory.
         setup: `config.json`: the recipe, the variant, the complete config, the data set.
-        environment: `environment.json`, empty where that cannot be read.
+        environment: `environment.json`, empty where that is not there or damaged.
         lines: the whole lines of `metrics.jsonl`, by epoch.
-        damaged: how many of its lines are none.
-        result: `result.json`, empty where the run goes on or was killed.
+        damaged: how many of its lines are not whole, or lost: of an epoch before the last known.
+        result: `result.json`, empty where that is damaged, or the run goes on or was killed.
+        unreadable: of these files those that are there and cannot be read, each with the reason.
     """
 
     path: Path
@@ -38,6 +43,7 @@ class RunRecord:
     lines: tuple[Line, ...]
     damaged: int
     result: Mapping[str, Any]
+    unreadable: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -73,7 +79,11 @@ class RunRecord:
 
     @property
     def status(self) -> str:
-        """How the run ended: "complete", "interrupted" or "unfinished" (it goes on, or died)."""
+        """How the run ended: "complete", "interrupted", "diverged" or "unfinished" (it goes on, or
+        died); "damaged" where its result cannot be read.
+        """
+        if _RESULT in self.unreadable:
+            return "damaged"
         return str(self.result.get("status", "unfinished"))
 
     @property
@@ -103,15 +113,25 @@ def read_run(path: Path | str) -> RunRecord:
         ConfigError: there is no run, or its `config.json` is damaged.
     """
     path = Path(path)
-    lines, damaged = _read_lines(path / "metrics.jsonl")
-    return RunRecord(
-        path,
-        read_record(path),
-        _read_object(path / "environment.json"),
-        lines,
-        damaged,
-        _read_object(path / "result.json"),
-    )
+    setup = read_record(path)
+    unreadable: dict[str, str] = {}
+
+    def read(name: str, parse: Callable[[str], _T], nothing: _T) -> _T:
+        """Return what a file says; where it is damaged, note why."""
+        try:
+            return parse((path / name).read_text(encoding="utf-8", errors="replace"))
+        except FileNotFoundError:
+            return nothing
+        except (OSError, ValueError) as error:
+            unreadable[name] = getattr(error, "strerror", None) or str(error)
+            return nothing
+
+    environment: dict[str, Any] = read("environment.json", checked_json.loads, {})
+    lines, broken = read("metrics.jsonl", _lines, _lines(""))
+    result: dict[str, Any] = read(_RESULT, checked_json.loads, {})
+    last = result.get("final") or (lines[-1] if lines else {"epoch": 0})
+    damaged = max(broken, int(last["epoch"]) - len(lines))
+    return RunRecord(path, setup, environment, lines, damaged, result, unreadable)
 
 
 def measured(final: Line | None, best: Line | None) -> dict[str, float]:
@@ -171,30 +191,17 @@ def _option(name: str, value: Any) -> list[str]:
     return [option(name), str(value)]
 
 
-def _read_object(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _read_lines(file: Path) -> tuple[tuple[Line, ...], int]:
+def _lines(text: str) -> tuple[tuple[Line, ...], int]:
     """Return the lines that are whole, and how many are not."""
-    try:
-        texts = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return (), 0
-    lines = [line for line in map(_line, texts) if line is not None]
-    return tuple(lines), len(texts) - len(lines)
+    texts = text.splitlines()
+    lines = tuple(line for line in map(_line, texts) if line is not None)
+    return lines, len(texts) - len(lines)
 
 
 def _line(text: str) -> Line | None:
     try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
+        line = checked_json.loads(text)
+    except ValueError:
         return None
-    numbers = isinstance(line, dict) and all(
-        isinstance(value, int | float) for value in line.values()
-    )
+    numbers = all(isinstance(value, int | float) for value in line.values())
     return line if numbers and isinstance(line.get("epoch"), int) else None

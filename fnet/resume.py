@@ -55,7 +55,7 @@ def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]
         case _:
             raise ConfigError(
                 f"{record.path / 'environment.json'} is missing or damaged: it says how the run "
-                "computes, so the run cannot be resumed"
+                "computes, so the run cannot be resumed: bring the file back from a copy"
             )
     runtime = resolve(device, precision, compiled, deterministic=config.deterministic)
     runtime = replace(runtime, threads=threads)

@@ -5,7 +5,6 @@ names is imported from `recipes`, or is a module that the user names.
 """
 
 import importlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from fnet import random
+from fnet import checked_json, random
 from fnet.checkpoint import load_weights
 from fnet.config import Config
 from fnet.data import Dataset, Normalize, PadResize, Preprocess, Split, load
@@ -188,7 +187,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise ConfigError(f"there is no run {path}: give the directory that a recipe has printed")
     file = path / "config.json"
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        return checked_json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"{path} is not a run, it has no config.json: give the directory of one run, such as "
@@ -196,11 +195,11 @@ def read_record(path: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{file} is damaged ({error}): the run cannot be opened") from error
-    if not isinstance(record, dict):
-        raise ConfigError(f"{file} is damaged (no object): the run cannot be opened")
-    return record
+    except ValueError as error:
+        raise ConfigError(
+            f"{file} is damaged ({error}): it is not what the run wrote, and the run cannot be "
+            "opened: bring the file back from a copy, or train again"
+        ) from error
 
 
 def _entry(record: Mapping[str, Any], name: str, kind: type[_T], path: Path) -> _T:

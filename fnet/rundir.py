@@ -8,15 +8,17 @@
 | `final.safetensors`, `best.safetensors` | the weights last reached, and those of the best epoch |
 | `checkpoints` | the two last states that the run goes on from, where it is resumed |
 | `result.json` | how the run ended, the final and the best figures |
+
+Each JSON object has a checksum of itself as its last entry, `crc32` (see `fnet.checked_json`).
 """
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fnet import checked_json
 from fnet.checkpoint import CheckpointError, Checkpoints, save_weights, write_atomically
 from fnet.environment import ConfigError
 from fnet.nn import Model, Params
@@ -60,20 +62,20 @@ class RunDirectory:
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
         """Write one of the JSON files."""
-        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        text = checked_json.dumps(record, indent=2) + "\n"
         with self._written(name) as file:
             write_atomically(file, text.encode())
 
     def write_metrics(self, lines: Sequence[dict[str, Any]]) -> None:
         """Write `metrics.jsonl` anew, with these lines."""
-        text = "".join(json.dumps(line) + "\n" for line in lines)
+        text = "".join(checked_json.dumps(line) + "\n" for line in lines)
         with self._written(_METRICS) as file:
             write_atomically(file, text.encode())
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add a line to `metrics.jsonl`."""
         with self._written(_METRICS) as path, path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(checked_json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -82,10 +84,10 @@ class RunDirectory:
         with self._written(name) as file:
             file.unlink(missing_ok=True)
 
-    def write_weights(self, name: str, model: Model, params: Params) -> None:
-        """Write `name.safetensors`."""
+    def write_weights(self, name: str, model: Model, params: Params, epoch: int) -> None:
+        """Write `name.safetensors`, the weights of an epoch."""
         with self._written(f"{name}.safetensors") as file:
-            save_weights(file, model, params)
+            save_weights(file, model, params, epoch=epoch)
 
     @contextmanager
     def _written(self, name: str) -> Iterator[Path]:

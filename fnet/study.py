@@ -1,6 +1,7 @@
 """A study: several trainings that differ in one thing, compared in a table and in one plot."""
 
 import json
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def run_study(
 ) -> tuple[list[Result], int]:
     """Train every arm with every seed; return the results, and the exit code.
 
-    That is 0, or that of the run at which a signal stopped the study.
+    That is 0, or what a shell expects after a signal, within a run or between two.
 
     Args:
         study: what to train.
@@ -70,14 +71,17 @@ def run_study(
         display: shows the runs.
     """
     results = [Result(arm) for arm in study.arms]
-    for seed in seeds:
-        for result in results:
-            config = replace(result.arm.config, seed=seed, out=str(out), **overrides)
-            outcome = train(result.arm.recipe, result.arm.label, config, display)
-            if outcome.final is not None:
-                result.outcomes.append(outcome)
-            if outcome.signal is not None:
-                return results, outcome.exit_code
+    try:
+        for seed in seeds:
+            for result in results:
+                config = replace(result.arm.config, seed=seed, out=str(out), **overrides)
+                outcome = train(result.arm.recipe, result.arm.label, config, display)
+                if outcome.final is not None:
+                    result.outcomes.append(outcome)
+                if outcome.signal is not None:
+                    return results, outcome.exit_code
+    except KeyboardInterrupt:  # while no run trains, which would take it as a request to stop
+        return results, 128 + signal.SIGINT
     return results, 0
 
 

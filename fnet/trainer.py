@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fnet import data, metrics, random
+from fnet.best_weights import best_problem
 from fnet.checkpoint import Restored
 from fnet.config import Config
 from fnet.data import Dataset
@@ -102,10 +103,11 @@ class Trainer:
             NonFiniteError: the loss or a parameter is not finite; the state before is saved.
         """
         state, record, seconds = self._begin(restored)
+        self._mend_best(record)
         if self._runtime.compiled:
             self._display.say("Compiling: a minute or two the first time, seconds from then on.")
         try:
-            self._log.start(self._start(record))
+            self._log.start(self._start(record), record.metrics)
             while record.epoch < self._config.epochs:
                 started = time.monotonic() - seconds
                 record, speed, stopping = self._train_epoch(state, record, started, stop)
@@ -138,6 +140,18 @@ class Trainer:
         self.record = self._at(state, restored.step)._replace(metrics=sums, epoch=len(self.lines))
         return state, self.record, note.seconds
 
+    def _mend_best(self, record: Record) -> None:
+        """Write the best weights again, or say why not, where those on disk are others."""
+        best = self.best["epoch"] if self.best else None
+        # With sums, steps of the next epoch have changed the weights since.
+        at_hand = best == record.epoch and not record.metrics
+        file = self._directory.path / "best.safetensors"
+        problem = best_problem(file, best, record.epoch, at_hand=at_hand)
+        if problem:
+            self._display.say(problem, "yellow")
+            if at_hand:
+                self.write_weights("best", record)
+
     def _at(self, state: State, step: int) -> Record:
         return Record(step, step // self.steps_per_epoch, False, state.params, state.opt_state, {})
 
@@ -150,6 +164,7 @@ class Trainer:
             example=self._experiment.preprocess(images[:1]),
             module=lambda: to_module(self._experiment.model, record.params),
             step=record.step,
+            epoch=len(self.lines),
         )
 
     def _train_epoch(
@@ -297,4 +312,6 @@ class Trainer:
 
     def write_weights(self, name: str, record: Record) -> None:
         """Write the weights of a record to the run directory."""
-        self._directory.write_weights(name, self._experiment.model, self.eval_params(record))
+        epoch = -(-record.step // self.steps_per_epoch)  # the one that goes on counts
+        params = self.eval_params(record)
+        self._directory.write_weights(name, self._experiment.model, params, epoch)

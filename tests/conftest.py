@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from pictures import draw_folder
 
-from fnet import cli
+from fnet import cli, train
 from recipes import dainet7
 
 
@@ -35,3 +35,11 @@ def trained_run(tmp_path_factory, image_folder):
         patch.setenv("FNET_CACHE", str(tmp_path_factory.mktemp("cache")))
         assert cli.main(dainet7.RECIPE, ["--variant", "smoke", *options]) == 0
     return out / "dainet7-smoke-s0"
+
+
+@pytest.fixture(scope="module")
+def no_reports():
+    """Runs end without their report, which takes longer than a run of a few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "_write_report", lambda *_: None)
+        yield

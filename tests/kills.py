@@ -6,7 +6,6 @@ Runs are forked, so that a kill costs no new start; saving after every step, mos
 checkpoint that is being written.
 """
 
-import json
 import multiprocessing
 import os
 import random
@@ -19,6 +18,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pictures import draw_folder
+from records import read, read_lines
 from safetensors.torch import load_file
 
 from fnet import cli, train
@@ -37,8 +37,8 @@ def options(data: Path, epochs: int = 3) -> list[str]:
 
 def final_state(directory: Path) -> tuple[object, ...]:
     """Return what must not depend on the kills: metrics, weights, the last checkpoint."""
-    lines = [json.loads(text) for text in (directory / "metrics.jsonl").read_text().splitlines()]
-    result = json.loads((directory / "result.json").read_text())
+    lines = read_lines(directory / "metrics.jsonl")
+    result = read(directory / "result.json")
     newest = max((directory / "checkpoints").glob("step-*"))
     tensors = load_file(newest / "tensors.safetensors").items()
     return (

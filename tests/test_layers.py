@@ -7,14 +7,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["tree", "allocator", "operation", "signals", "throughput"],
+    ["tree", "allocator", "checked_json", "operation", "signals", "throughput"],
     ["random"],
     ["losses", "metrics", "optim", "nn"],
     ["models", "data"],
     ["step", "fetch"],
     ["loop", "environment", "evaluation", "debug"],
     ["checkpoint", "config", "display", "tables", "training_state"],
-    ["rundir", "splits", "plots", "logging", "stored_config"],
+    ["rundir", "best_weights", "splits", "plots", "logging", "stored_config"],
     ["experiment"],
     ["trainer"],
     ["run"],

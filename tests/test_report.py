@@ -1,4 +1,3 @@
-import json
 import math
 import re
 import shutil
@@ -7,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from pages import read_page
+from records import edit, read, read_lines, write_lines
 
 from fnet import data
 from fnet.data import Dataset
@@ -26,10 +26,6 @@ NASTY = "<script>alert('1')</script>&\"$x$"
 @pytest.fixture
 def copy(trained_run, tmp_path):
     return shutil.copytree(trained_run, tmp_path / "run")
-
-
-def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_text_is_escaped_and_markup_is_not():
@@ -109,16 +105,29 @@ def damaged_line(run):
 
 
 def not_finite(run):
-    line = json.loads((run / "metrics.jsonl").read_text())
-    (run / "metrics.jsonl").write_text(json.dumps(line | {"train_loss": math.nan}))
+    (line,) = read_lines(run / "metrics.jsonl")
+    write_lines(run / "metrics.jsonl", [line | {"train_loss": math.nan}])
 
 
 def stand_in(run):
     edit(run / "config.json", stand_in=True)
 
 
-def no_environment(run):
+def damaged_environment(run):
     (run / "environment.json").write_text("{")
+
+
+def no_environment(run):
+    (run / "environment.json").unlink()
+
+
+def damaged_result(run):
+    file = run / "result.json"
+    file.write_text(file.read_text().replace("complete", "complote"))
+
+
+def lost_line(run):
+    (run / "metrics.jsonl").write_text("")
 
 
 @pytest.mark.parametrize(
@@ -127,10 +136,13 @@ def no_environment(run):
         (interrupted, "The run was stopped in epoch 2 of 1"),
         (killed, "it goes on, or was killed"),
         (before_the_first_epoch, "there is nothing measured"),
-        (damaged_line, "1 damaged lines"),
+        (damaged_line, "1 damaged or lost lines"),
         (not_finite, "nan"),
         (stand_in, "stand in for cifar10"),
+        (damaged_environment, "environment.json, which is damaged (Expecting property name"),
         (no_environment, "Not recorded"),
+        (damaged_result, "result.json, which is damaged (its checksum is wrong)"),
+        (lost_line, "1 damaged or lost lines"),
     ],
 )
 def test_every_state_of_a_run_has_a_report(copy, state, shown):
@@ -148,7 +160,7 @@ def test_options_that_were_changed_are_marked(copy):
 
 
 def test_runs_of_different_recipes_are_compared(trained_run, copy):
-    setup = json.loads((copy / "config.json").read_text())
+    setup = read(copy / "config.json")
     config = {k: v for k, v in setup["config"].items() if k != "seed"} | {"other": NASTY}
     edit(copy / "config.json", recipe="recipes.cnn", config=config, data="cifar10")
     (copy / "metrics.jsonl").unlink()

@@ -5,18 +5,19 @@ import json
 import os
 import shutil
 import signal
-from contextlib import contextmanager
 
 import pytest
 from kills import final_state, kill_and_resume, options
+from records import edit
 from safetensors.torch import load_file
+from stops import stopped_after
 
-from fnet import cli, train
+from fnet import cli
 from fnet.checkpoint import run_lock
-from fnet.logging import RunLog
-from fnet.signals import StopRequest, stop_request
+from fnet.signals import stop_request
 from recipes import cnn, dainet7, mynet, net
 
+pytestmark = pytest.mark.usefixtures("no_reports")
 RECIPES = {"net": net.RECIPE, "mynet": mynet.RECIPE, "dainet7": dainet7.RECIPE}
 STEPS = 6  # an epoch
 
@@ -30,25 +31,6 @@ def start(image_folder):
         return code, out / f"{recipe.name}-smoke-s0"
 
     return run
-
-
-@contextmanager
-def stopped_after(step, monkeypatch):
-    """Have the runs in this context asked to stop while this step goes on."""
-    request = StopRequest()
-
-    @contextmanager
-    def requested(heard):
-        yield request
-
-    def note(self, record):
-        if record.step == step:
-            request.signal = signal.SIGTERM
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "stop_request", requested)
-        patch.setattr(RunLog, "step", note)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +136,7 @@ def damage_environment(directory):
 
 
 def other_data(directory):
-    record = json.loads((directory / "config.json").read_text())
-    (directory / "config.json").write_text(json.dumps({**record, "data_checksum": "00000000"}))
+    edit(directory / "config.json", data_checksum="00000000")
 
 
 def damage_checkpoints(directory):

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from records import edit, read
 
 from fnet import cli, random, tree
 from fnet.data import NORM_CIFAR10, NORM_HALF, PadResize
@@ -23,14 +24,11 @@ def copy(trained_run, tmp_path):
 
 
 def change(run, **entries):
-    """Change entries of the record; None takes one away."""
-    record = json.loads((run / "config.json").read_text())
-    record = {k: v for k, v in {**record, **entries}.items() if v is not None}
-    (run / "config.json").write_text(json.dumps(record))
+    edit(run / "config.json", **entries)
 
 
 def config_of(run):
-    return json.loads((run / "config.json").read_text())["config"]
+    return read(run / "config.json")["config"]
 
 
 def test_a_run_opens_without_its_data(copy):
@@ -73,6 +71,11 @@ def test_configs_survive_json(variant):
     assert config_from_json(type(config), json.loads(json.dumps(asdict(config)))) == config
 
 
+def edited_by_hand(run):
+    file = run / "config.json"
+    file.write_text(file.read_text().replace("smoke", "default"))
+
+
 def without(name):
     return {k: v for k, v in asdict(dainet7.Config()).items() if k != name}
 
@@ -82,8 +85,10 @@ PROBLEMS = {
     "another folder": (lambda r: (r / "config.json").unlink(), "not a run, it has no config.json"),
     "cut short": (lambda r: (r / "config.json").write_text('{"recipe": "re'), "is damaged"),
     "binary": (lambda r: (r / "config.json").write_bytes(b"\xff\xfe\0"), "is damaged"),
-    "a list": (lambda r: (r / "config.json").write_text("[]"), r"is damaged \(no object\)"),
+    "a list": (lambda r: (r / "config.json").write_text("[]"), r"is damaged \(it is no object\)"),
     "nested": (lambda r: (r / "config.json").write_text("[" * 100_000), "is damaged"),
+    "no checksum": (lambda r: (r / "config.json").write_text("{}"), "it has no checksum"),
+    "edited": (edited_by_hand, r"its checksum is wrong\): .*bring the file back from a copy"),
     "no recipe": (lambda r: change(r, recipe=None), r"has no 'recipe' \(str\)"),
     "no shape": (lambda r: change(r, input_shape=None), r"has no 'input_shape' \(list\)"),
     "two sizes": (lambda r: change(r, input_shape=[32, 32]), "input_shape is .32, 32., not C, H"),

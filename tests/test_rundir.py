@@ -3,6 +3,7 @@ import json
 import os
 
 import pytest
+from records import read, read_lines
 
 from fnet.checkpoint import CheckpointError
 from fnet.environment import ConfigError
@@ -14,14 +15,18 @@ def test_each_run_gets_a_directory_of_its_own(tmp_path):
     assert paths == ["net", "net-2", "net-3"]
 
 
-def test_records_are_json(tmp_path):
+def test_records_are_json_with_checksums(tmp_path):
     run = RunDirectory(new_directory(tmp_path, "net"))
-    run.write_json("config.json", {"name": "größe"})
+    # The name of a folder may be no Unicode.
+    names = {"data": "größe", "root": os.fsdecode(b"/data/\xff")}
+    run.write_json("config.json", names)
     for epoch in (1, 2):
         run.append_metrics({"epoch": epoch})
-    assert json.loads((run.path / "config.json").read_text(encoding="utf-8")) == {"name": "größe"}
-    lines = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    written = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
+    assert list(written) == ["data", "root", "crc32"]
+    assert read(run.path / "config.json") == names
+    assert os.fsencode(written["root"]) == b"/data/\xff"
+    assert read_lines(run.path / "metrics.jsonl") == [{"epoch": 1}, {"epoch": 2}]
 
 
 def test_a_file_where_the_directory_should_be_is_refused(tmp_path):
@@ -36,8 +41,7 @@ def test_metrics_can_be_written_anew(tmp_path):
     run.append_metrics({"epoch": 7})
     run.write_metrics([{"epoch": 1}])
     run.append_metrics({"epoch": 2})
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert read_lines(tmp_path / "metrics.jsonl") == [{"epoch": 1}, {"epoch": 2}]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from fnet.checkpoint.files import sync_directory, write_atomically
 from fnet.checkpoint.lock import run_lock
 from fnet.checkpoint.series import Checkpoints, Restored
 from fnet.checkpoint.state import restore_state, save_state
-from fnet.checkpoint.weights import load_weights, save_weights
+from fnet.checkpoint.weights import load_weights, save_weights, weights_epoch
 
 __all__ = [
     "CheckpointError",
@@ -19,5 +19,6 @@ __all__ = [
     "save_state",
     "save_weights",
     "sync_directory",
+    "weights_epoch",
     "write_atomically",
 ]

@@ -26,10 +26,7 @@ def open_log(config: Config, name: str, directory: Path, warn: Callable[[str], N
         # Here, because it comes with an extra that other runs do without.
         from fnet.logging.tensorboard import TensorBoardLog
 
-        try:
-            loggers.append(TensorBoardLog(directory, warn, graph=config.log_graph))
-        except OSError as error:
-            warn(f"No TensorBoard: {error.strerror or error}. Training goes on without it.")
+        loggers.append(TensorBoardLog(directory, warn, graph=config.log_graph))
     if "visdom" in config.log:
         loggers.append(VisdomLog(config.visdom, f"{name}_loss", warn))
     every = config.log_steps or int("visdom" in config.log)

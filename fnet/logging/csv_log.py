@@ -19,13 +19,16 @@ class CsvLog:
         self._directory = directory
 
     def start(self, start: Start) -> None:
-        """Take out the rows of steps that are done again."""
-        for name in ("metrics.csv", "steps.csv"):
+        """Take out the rows of steps and epochs that are done again."""
+        for name, column, done in (
+            ("metrics.csv", b"epoch", start.epoch),
+            ("steps.csv", b"step", start.step),
+        ):
             file = self._directory / name
             if file.exists():
                 heading, *rows = file.read_bytes().splitlines(keepends=True) or [b""]
                 columns = heading.rstrip().split(b",")
-                kept = [row for row in rows if _is_done(row, columns, start.step)]
+                kept = [row for row in rows if _is_done(row, columns, column, done)]
                 write_atomically(file, b"".join([heading, *kept]))
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:
@@ -47,7 +50,7 @@ class CsvLog:
             writer.writerow(row)
 
 
-def _is_done(row: bytes, columns: list[bytes], step: int) -> bool:
+def _is_done(row: bytes, columns: list[bytes], column: bytes, done: int) -> bool:
     """Say whether a row is whole, which the last of a run that was killed may not be, and done."""
-    done = dict(zip(columns, row.split(b","), strict=False)).get(b"step", b"")
-    return row.endswith(b"\n") and done.isdigit() and int(done) <= step
+    number = dict(zip(columns, row.split(b","), strict=False)).get(column, b"")
+    return row.endswith(b"\n") and number.isdigit() and int(number) <= done

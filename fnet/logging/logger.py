@@ -18,6 +18,7 @@ class Start:
         example: `[1, C, H, W]`, one of them as the network sees it.
         module: makes the network, with its weights at that time, as an ordinary `nn.Module`.
         step: how many steps are done: what was shown of later ones is shown again.
+        epoch: how many epochs are done, and told of: the same holds of them.
     """
 
     config: Mapping[str, Any]
@@ -25,6 +26,7 @@ class Start:
     example: Tensor
     module: Callable[[], nn.Module]
     step: int = 0
+    epoch: int = 0
 
 
 class Logger(Protocol):

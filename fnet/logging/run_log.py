@@ -15,8 +15,9 @@ _READ_SECONDS = 1.0
 class RunLog:
     """Tells a logger of the epochs of a run, and of its steps where that is asked for.
 
-    The figures of a step are means since the last step told of, or since the epoch's start. They
-    are read from the device in batches, one a second at most: with `every=0` never.
+    The figures of a step are means since the last step told of, or since the epoch's start, or in
+    an epoch that goes on since then. They are read from the device in batches, one a second at
+    most: with `every=0` never.
 
     Args:
         logger: is told.
@@ -29,8 +30,9 @@ class RunLog:
         self._unread: list[tuple[int, Metrics | None, Metrics]] = []
         self._last_read = time.monotonic()
 
-    def start(self, start: Start) -> None:
-        """Tell of the start."""
+    def start(self, start: Start, sums: Metrics | None = None) -> None:
+        """Tell of the start; in the middle of an epoch with the sums over its steps so far."""
+        self._before = sums or None
         self._logger.start(start)
 
     def step(self, record: Record) -> None:
@@ -40,12 +42,11 @@ class RunLog:
             self._before = record.metrics
             if time.monotonic() - self._last_read >= _READ_SECONDS:
                 self._read()
-        if record.epoch_done:
-            self._before = None
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """Tell of an epoch, after its steps."""
         self._read()
+        self._before = None
         self._logger.epoch(line)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
 
+from fnet.data.dataset import printable
 from fnet.logging.logger import Start
 
 _FLUSH_SECONDS = 10
@@ -20,7 +21,8 @@ class TensorBoardLog:
 
     Curves of epochs ("loss/train", "loss/test", "accuracy/test", "learning_rate", ...) are drawn
     over the epoch, those of steps ("step/loss", "step/accuracy") over the step. The config is
-    there as hyperparameters from the start, beside the figures reached so far.
+    there as hyperparameters from the start, beside the figures reached so far. A run that goes on
+    shows each step once, though it does some again.
 
     Args:
         directory: of the event file.
@@ -31,13 +33,16 @@ class TensorBoardLog:
     def __init__(
         self, directory: Path, warn: Callable[[str], None], *, graph: bool = False
     ) -> None:
-        self._warn = warn
-        self._writer = SummaryWriter(str(directory), flush_secs=_FLUSH_SECONDS)
-        self._graph = graph
+        self._directory, self._warn, self._graph = directory, warn, graph
+        self._writer: Any = None
         self._end: Any = None
 
     def start(self, start: Start) -> None:
         """Write the config, the sample images and the graph."""
+        # No epoch that is done is purged from the other curves: its number is at most its step's.
+        self._writer = SummaryWriter(
+            str(self._directory), purge_step=start.step + 1, flush_secs=_FLUSH_SECONDS
+        )
         # Not `add_hparams`, which wants the run's last figures and so comes too late for a run
         # that is stopped.
         experiment, begin, self._end = hparams(
@@ -74,11 +79,10 @@ class TensorBoardLog:
         """Write what is left."""
         if self._end is not None:
             self._add(self._end)
-        self._writer.close()
+            self._writer.close()
 
     def _add(self, summary: Any) -> None:
-        writer: Any = self._writer.file_writer
-        writer.add_summary(summary)
+        self._writer.file_writer.add_summary(summary)
 
 
 def _tag(name: str) -> str:
@@ -92,4 +96,6 @@ def _tag(name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return printable(str(value))

@@ -105,10 +105,13 @@ def _warnings(record: RunRecord, recipe: Recipe) -> list[str]:
             "interrupted": f"The run was stopped in epoch {len(record.lines) + 1} of {epochs}.",
             "unfinished": f"The run has no result: after {len(record.lines)} of {epochs} epochs it "
             "goes on, or was killed.",
+            "damaged": "How the run ended is not known.",
         }
         found.append(ended.get(record.status, f"The run is {record.status}."))
     if record.damaged:
-        found.append(f"Left out: {record.damaged} damaged lines of metrics.jsonl.")
+        found.append(f"Left out: {record.damaged} damaged or lost lines of metrics.jsonl.")
+    for name, reason in record.unreadable.items():
+        found.append(f"Left out: {name}, which is damaged ({reason}).")
     return found
 
 

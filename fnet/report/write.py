@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fnet.checkpoint import write_atomically
+from fnet.data.dataset import printable
 from fnet.environment import ConfigError, Runtime
 from fnet.experiment import Experiment, Recipe
 from fnet.nn import Params, summary
@@ -81,7 +82,7 @@ def write_page(file: Path, page: str, *, replace: bool = False) -> None:
     if not replace:
         require_new(file)
     try:
-        write_atomically(file, page.encode())
+        write_atomically(file, printable(page).encode())
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}") from error
 

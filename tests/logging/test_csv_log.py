@@ -51,3 +51,14 @@ def test_a_run_that_goes_on_has_every_step_once(tmp_path):
         ("20", "0.05"),
         ("30", "0.5"),
     ]
+
+
+def test_an_epoch_that_is_concluded_again_has_one_row(tmp_path):
+    """Its last step was done, but the checkpoint of that step is older than its row."""
+    log = CsvLog(tmp_path)
+    for epoch in (1, 2):
+        log.epoch({"epoch": epoch, "step": 10 * epoch, "train_loss": 0.5})
+    images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    log = CsvLog(tmp_path)
+    log.start(Start({}, images, images.float(), lambda: torch.nn.Identity(), step=20, epoch=1))
+    assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == ["1"]

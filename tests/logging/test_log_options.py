@@ -2,10 +2,10 @@
 
 import csv
 import importlib.util
-import json
 import time
 
 import pytest
+from records import read_lines
 from safetensors.torch import load_file
 
 from fnet import cli, config
@@ -24,8 +24,8 @@ def run(image_folder, out, *extra):
 
 
 def lines(directory):
-    text = (directory / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(x).items() if k not in TIMES} for x in text]
+    found = read_lines(directory / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in found]
 
 
 def test_loggers_change_nothing_in_a_run(image_folder, tmp_path, capsys):

@@ -31,18 +31,22 @@ class Told:
         self.calls.append((self.name, "close"))
 
 
-def run(log, epochs=2):
-    """The loss of step n is n, for each of 4 images."""
-    log.start(None)
-    for epoch in range(epochs):
-        total = {}
-        for step in range(epoch * STEPS + 1, (epoch + 1) * STEPS + 1):
-            sums = {"loss": 4.0 * step, "correct": 2.0, "count": 4.0}
-            sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in sums.items()}
-            total = metrics.add(total, sums) if total else sums
-            done = step == (epoch + 1) * STEPS
-            log.step(Record(step, epoch, done, Params({}, {}), None, total))
-        log.epoch({"epoch": epoch + 1})
+def run(log, epochs=2, done=0):
+    """The loss of step n is n, for each of 4 images; some of the steps were done before."""
+    total = {}
+    for step in range(1, epochs * STEPS + 1):
+        if step == done + 1:
+            log.start(None, total)
+        sums = {"loss": 4.0 * step, "correct": 2.0, "count": 4.0}
+        sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in sums.items()}
+        total = metrics.add(total, sums) if total else sums
+        epoch, epoch_done = (step - 1) // STEPS, step % STEPS == 0
+        if step > done:
+            log.step(Record(step, epoch, epoch_done, Params({}, {}), None, total))
+            if epoch_done:
+                log.epoch({"epoch": epoch + 1})
+        if epoch_done:
+            total = {}
     log.close()
 
 
@@ -62,6 +66,33 @@ def test_the_figures_of_steps(every, expected):
     told = Told()
     run(RunLog(told, every))
     assert [call[2:] for call in told.calls if call[1] == "step"] == expected
+
+
+@pytest.mark.parametrize(
+    ("done", "expected"),
+    [
+        (2, [(4, 3.5), (6, 6.0), (8, 7.5), (10, 9.5)]),
+        # What came before in this epoch is not in the first figure.
+        (3, [(4, 4.0), (6, 6.0), (8, 7.5), (10, 9.5)]),
+        (5, [(6, 6.0), (8, 7.5), (10, 9.5)]),
+        (7, [(8, 8.0), (10, 9.5)]),
+    ],
+)
+def test_the_figures_of_steps_of_a_run_that_goes_on(done, expected):
+    told = Told()
+    run(RunLog(told, 2), done=done)
+    assert [call[2:] for call in told.calls if call[1] == "step"] == expected
+
+
+def test_an_epoch_that_only_lacks_its_line_leaves_nothing_to_the_next():
+    told = Told()
+    log = RunLog(told, 1)
+    sums = {name: torch.tensor(8.0, dtype=torch.float64) for name in ("loss", "count")}
+    log.start(None, sums)
+    log.epoch({"epoch": 1})
+    log.step(Record(STEPS + 1, 1, False, Params({}, {}), None, sums))
+    log.close()
+    assert ("", "step", STEPS + 1, 1.0) in told.calls
 
 
 def test_steps_come_before_their_epoch():

@@ -17,7 +17,14 @@ with warnings.catch_warnings():
 
     from fnet.logging.tensorboard import TensorBoardLog
 
-CONFIG = {"epochs": 2, "lr": 0.5, "compile": True, "data": "shapes", "limit": None, "log": ("csv",)}
+CONFIG = {
+    "epochs": 2,
+    "lr": 0.5,
+    "compile": True,
+    "data": "caf\udce9",
+    "limit": None,
+    "log": ("csv",),
+}
 
 
 def start(channels=3):
@@ -70,7 +77,7 @@ def test_the_config_is_there_before_the_end(tmp_path):
         "epochs": 2.0,
         "lr": 0.5,
         "compile": True,
-        "data": "shapes",
+        "data": "caf\\udce9",
         "log": "('csv',)",
     }
     experiment = HParamsPluginData.FromString(content["_hparams_/experiment"]).experiment
@@ -110,3 +117,29 @@ def test_a_network_that_cannot_be_traced_costs_a_warning(tmp_path):
     (warning,) = warned
     assert "cannot be traced" in warning
     assert "\n" not in warning
+
+
+def test_a_run_that_goes_on_shows_each_step_once(tmp_path):
+    log = TensorBoardLog(tmp_path, pytest.fail)
+    log.start(start())
+    for step in range(1, 8):
+        log.step(step, {"loss": float(step)})
+        if step in (3, 6):
+            log.epoch(line(step // 3, test_loss=0.5))
+    log.close()
+    (first,) = tmp_path.iterdir()
+    first.rename(tmp_path / "events.out.tfevents.0")  # read first, also within the same second
+    log = TensorBoardLog(tmp_path, pytest.fail)
+    log.start(replace(start(), step=4, epoch=1))
+    for step in range(5, 8):
+        log.step(step, {"loss": 10.0 * step})
+    log.close()
+    events = read(tmp_path)
+    expected = [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (5, 50.0), (6, 60.0), (7, 70.0)]
+    assert values(events, "step/loss") == expected
+    assert values(events, "loss/test")[0] == (1, 0.5)
+
+
+def test_what_was_never_started_can_be_closed(tmp_path):
+    TensorBoardLog(tmp_path, pytest.fail).close()
+    assert not list(tmp_path.iterdir())

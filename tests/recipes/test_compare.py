@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from pages import read_page
+from records import edit_config
 
 from recipes import compare
 
@@ -14,9 +15,7 @@ def runs(trained_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     other = shutil.copytree(trained_run, tmp_path / "other")
-    record = json.loads((other / "config.json").read_text())
-    record["config"]["seed"] = 17
-    (other / "config.json").write_text(json.dumps(record))
+    edit_config(other, seed=17)
     return [str(trained_run), str(other)]
 
 

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from records import read, read_lines
 from safetensors.torch import load_file
 
 from fnet import cli, data, models, random, splits
 from fnet.data import DataError
+from fnet.data.dataset import printable
 from fnet.optim import get_hyper
 from fnet.splits import Splits
 from recipes.dainet7 import RECIPE, VARIANTS
@@ -31,7 +33,7 @@ def run(tmp_path, *options):
 
 
 def metrics_of(directory):
-    lines = [json.loads(x) for x in (directory / "metrics.jsonl").read_text().splitlines()]
+    lines = read_lines(directory / "metrics.jsonl")
     times = ("seconds", "images_per_second")
     return [{k: v for k, v in line.items() if k not in times} for line in lines]
 
@@ -151,11 +153,15 @@ def folder(root, sizes=(32, 32), broken=False):
     return root
 
 
-def test_a_folder_of_images_can_be_trained_on(tmp_path):
-    images = folder(tmp_path / "pets")
+@pytest.mark.parametrize("name", [b"pets", b"p\xffts"], ids=["text", "no Unicode"])
+def test_a_folder_of_images_can_be_trained_on(name, tmp_path, capfd):
+    images = folder(tmp_path / os.fsdecode(name))
     directory = run(tmp_path, "--data", str(images), "--limit", "8", "--batch-size", "4")
-    record = json.loads((directory / "config.json").read_text())
-    assert (record["data"], record["classes"]) == ("pets", ["cat", "dog"])
+    record = read(directory / "config.json")
+    assert record["config"]["data"] == str(images)
+    assert (record["data"], record["classes"]) == (printable(images.name), ["cat", "dog"])
+    assert printable(images.name) in capfd.readouterr().out
+    assert (directory / "report.html").exists()
 
 
 @pytest.mark.parametrize(

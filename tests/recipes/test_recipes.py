@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from records import read_lines
 from safetensors.torch import load_file
 
 from fnet import cli, data, random, tree
@@ -92,7 +93,7 @@ def test_a_plateau_of_the_train_loss_lowers_the_rate(tmp_path):
     options += ["--on-nonfinite", "skip", "--out", str(tmp_path)]
     assert cli.main(mynet.RECIPE, options) == 0
     (directory,) = tmp_path.iterdir()
-    lines = [json.loads(x) for x in (directory / "metrics.jsonl").read_text().splitlines()]
+    lines = read_lines(directory / "metrics.jsonl")
     assert [line["learning_rate"] / 1e30 for line in lines] == pytest.approx([1, 1, 0.5])
 
 
@@ -102,7 +103,7 @@ def test_validation_chooses_the_best_epoch_on_images_held_out(tmp_path):
     (directory,) = tmp_path.iterdir()
     record = json.loads((directory / "config.json").read_text())
     assert record["train_images"] == 48
-    lines = [json.loads(x) for x in (directory / "metrics.jsonl").read_text().splitlines()]
+    lines = read_lines(directory / "metrics.jsonl")
     assert lines[0]["step"] == 3
     best = json.loads((directory / "result.json").read_text())["best"]
     assert best["validation_accuracy"] == max(line["validation_accuracy"] for line in lines)

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from pages import read_page
+from records import edit_config
 
 from fnet import cli
 from fnet import report as pages
@@ -33,9 +34,7 @@ def test_a_report_is_written_anew(run, capsys):
 
 
 def test_data_that_are_not_at_hand_are_not_downloaded(run, image_folder, tmp_path, capsys):
-    record = json.loads((run / "config.json").read_text())
-    record["config"]["data"] = "cifar10"
-    (run / "config.json").write_text(json.dumps(record))
+    edit_config(run, data="cifar10")
     first, second = tmp_path / "first.html", tmp_path / "second.html"
     assert report.main([str(run), "--out", str(first)]) == 0
     assert "Not evaluated: cifar10 is not on this machine" in read_page(first.read_text())[0]

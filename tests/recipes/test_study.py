@@ -5,8 +5,10 @@ import signal
 from dataclasses import replace
 
 import pytest
+from records import read_lines
 
 import fnet.study
+import fnet.train
 from fnet.outcome import Outcome
 from fnet.study import Arm, Result, spread
 from recipes import cnn, study
@@ -28,8 +30,7 @@ def test_a_study_compares_its_arms(tmp_path, capsys):
             config = json.loads((directory / run / "config.json").read_text())["config"]
             assert config["lr"] == float(label.split()[1])
             assert (config["epochs"], config["limit"]) == (1, 32)
-            lines = (directory / run / "metrics.jsonl").read_text().splitlines()
-            assert json.loads(lines[-1]) == final
+            assert read_lines(directory / run / "metrics.jsonl")[-1] == final
     assert (directory / "curves.png").stat().st_size > 10_000
     assert (directory / "curves.svg").stat().st_size > 1_000
     printed = capsys.readouterr().out
@@ -79,6 +80,22 @@ def test_a_stopped_study_shows_what_was_reached(tmp_path, monkeypatch, capsys):
     assert len(calls) == 2
     record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
     assert [len(arm["runs"]) for arm in record["arms"]] == [1, 1, 0]
+    assert "lr 0.001" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_data_are_opened_shows_what_was_reached(tmp_path, monkeypatch, capsys):
+    open_splits, calls = fnet.train.open_splits, []
+
+    def ctrl_c_in_the_second(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return open_splits(*args)
+
+    monkeypatch.setattr(fnet.train, "open_splits", ctrl_c_in_the_second)
+    assert main(["lr", *FEW, "--out", str(tmp_path)]) == 130
+    record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
+    assert [len(arm["runs"]) for arm in record["arms"]] == [1, 0, 0]
     assert "lr 0.001" in capsys.readouterr().out
 
 
