@@ -51,11 +51,6 @@ def add(a: Metrics, b: Metrics) -> Metrics:
     return {name: a[name] + b[name] for name in a}
 
 
-def zeros_like(metrics: Metrics) -> Metrics:
-    """Return the sums over no samples, for metrics with these entries."""
-    return {name: torch.zeros_like(value) for name, value in metrics.items()}
-
-
 def means(metrics: Metrics) -> dict[str, float]:
     """Return the means as Python numbers: nan where the count is 0.
 

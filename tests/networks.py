@@ -44,3 +44,9 @@ def batch(seed: int, size: int = 8) -> Batch:
         weight=torch.ones(size),
         epoch=torch.zeros((), dtype=torch.float64),
     )
+
+
+def take(rows: Batch, places: slice | torch.Tensor) -> Batch:
+    """Return these samples of a batch, each with what is its own."""
+    names = ("images", "labels", "index", "weight")
+    return rows._replace(**{name: getattr(rows, name)[places] for name in names})

@@ -1,11 +1,19 @@
 import dataclasses
 import json
+import os
 
 import pytest
 import torch
 
 from fnet import environment
-from fnet.environment import ConfigError, describe, missing_compiler, resolve
+from fnet.environment import (
+    ConfigError,
+    Runtime,
+    apply_runtime,
+    describe,
+    missing_compiler,
+    resolve,
+)
 
 
 def test_auto_resolves_to_what_is_there(monkeypatch):
@@ -49,6 +57,21 @@ def test_steps_are_compiled_where_there_is_a_compiler(monkeypatch):
     monkeypatch.setattr(environment, "missing_compiler", lambda: None)
     assert resolve("cpu").compiled
     assert not resolve("cpu", compile=False).compiled
+
+
+def test_determinism_is_asked_of_a_gpu_where_the_runtime_has_it(monkeypatch):
+    asked, setting = [], "CUBLAS_WORKSPACE_CONFIG"
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", asked.append)
+    monkeypatch.setenv(setting, "")  # is brought back, and so what is set below is taken away
+    monkeypatch.delenv(setting)
+    cpu = Runtime("cpu", "fp32", False, torch.get_num_threads(), deterministic=True)
+    apply_runtime(cpu)
+    apply_runtime(dataclasses.replace(cpu, device="cuda:0", deterministic=False))
+    assert not asked
+    assert setting not in os.environ
+    apply_runtime(dataclasses.replace(cpu, device="cuda:0"))
+    assert asked == [True]
+    assert os.environ[setting] == ":4096:8"
 
 
 def test_the_record_is_json_and_holds_the_runtime():

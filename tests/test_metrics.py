@@ -30,7 +30,6 @@ def test_batches_add_up(samples: int, cut: int, seed: int) -> None:
     second = metrics.from_logits(*(part[cut:] for part in batch))
     total = metrics.add(first, second)
     assert_close(total, whole, rtol=1e-12, atol=0)
-    assert_close(metrics.add(metrics.zeros_like(whole), whole), whole, rtol=0, atol=0)
     assert_close(list(batch), before, rtol=0, atol=0)
     assert all(value.shape == () and value.dtype == torch.float64 for value in whole.values())
 
@@ -67,7 +66,7 @@ def test_counts_stay_exact_beyond_float32() -> None:
 
 
 def test_no_samples_give_nan() -> None:
-    means = metrics.means(metrics.zeros_like(metrics.from_logits(*make(3))))
+    means = metrics.means(metrics.from_logits(*make(0)))
     assert all(math.isnan(value) for value in means.values())
 
 

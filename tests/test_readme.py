@@ -3,7 +3,7 @@ from pathlib import Path
 
 import torch
 
-from fnet import random
+from fnet import cli, optim, random
 from fnet.nn import to_module
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -14,7 +14,7 @@ def blocks(language):
 
 
 def test_the_script_runs_as_it_stands_in_at_most_25_lines(monkeypatch, capsys):
-    script, _ = blocks("python")
+    script = blocks("python")[0]
     assert len([line for line in script.splitlines() if line.strip()]) <= 25
     # Compiling is tested elsewhere, and takes longer than all of this.
     monkeypatch.setattr("fnet.step.compile", lambda fn: fn)
@@ -37,8 +37,25 @@ def test_the_network_of_ones_own_trains_and_exports():
     torch.testing.assert_close(to_module(model, params)(images), expected)
 
 
+def test_the_optimizer_of_ones_own_goes_downhill():
+    names: dict = {}
+    exec(compile(blocks("python")[2], "README.md", "exec"), names)
+    params = {"w": torch.tensor([1.0, -3.0])}
+    tx = names["sign_descent"](0.5)
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert optim.apply_updates(params, updates)["w"].tolist() == [0.5, -2.5]
+
+
+def test_the_recipe_of_ones_own_trains(tmp_path, no_reports):
+    names: dict = {"__name__": "tiny"}
+    exec(compile(blocks("python")[3], "README.md", "exec"), names)
+    options = ["--data", "shapes", "--limit", "64", "--batch-size", "32", "--epochs", "1"]
+    assert cli.main(names["RECIPE"], [*options, "--no-compile", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "tiny-default-s0" / "result.json").exists()
+
+
 def test_the_commands_are_there():
-    for name in re.findall(r"python -m recipes\.(\w+)", README):
+    for name in set(re.findall(r"python -m recipes\.(\w+)", README)) - {"tiny"}:
         assert (Path(__file__).parent.parent / "recipes" / f"{name}.py").exists()
 
 

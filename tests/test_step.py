@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import batch, full, plain
+from networks import batch, full, plain, take
 
-from fnet import metrics, optim, random, tree
+from fnet import metrics, operation, optim, random, tree
 from fnet.data import compose, random_crop, random_flip
 from fnet.losses import cross_entropy
 from fnet.nn import Params
@@ -115,6 +115,22 @@ def test_a_step_that_is_not_finite_is_skipped_whole():
         assert [value.item() for value in sums.values()] == [0.0] * len(sums)
 
 
+@pytest.mark.parametrize("where", ["trainable", "stats", "opt_state", "loss"])
+def test_one_number_that_is_not_finite_is_enough(where):
+    before = Params({"w": torch.ones(2)}, {"mean": torch.ones(2)}), {"trace": torch.ones(2)}
+
+    def step(params, state, batch):
+        def new(name):
+            return torch.tensor([2.0, torch.nan if name == where else 2.0])
+
+        moved = Params({"w": new("trainable")}, {"mean": new("stats")})
+        return moved, {"trace": new("opt_state")}, {"loss": new("loss").sum()}
+
+    after, after_state, sums = skip_nonfinite(step)(*before, batch(0))
+    tree.assert_equal((after, after_state), before)
+    assert sums["loss"].item() == 0.0
+
+
 def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():
     model, tx = full(), OPTIMIZERS["sgd"]()
     step = torch.compile(step_of(model, tx), fullgraph=True, dynamic=False, backend="aot_eager")
@@ -129,14 +145,19 @@ def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():
     tree.assert_equal(still.trainable, params.trainable)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_a_mapped_step_is_each_single_step(name):
+def test_a_mapped_step_is_each_single_step(name, compiled, monkeypatch):
+    monkeypatch.setattr(operation, "_FEW", 0)  # as if the images were large
     # Adam turns the rounding of a gradient that is 0 (a bias before batch norm) into whole steps.
     model, tx = plain() if name == "adamw" else full(), OPTIMIZERS[name]()
     step = step_of(model, tx)
     singles = [(*start(model, tx, seed), batch(seed)) for seed in range(3)]
     stacked = tree.map(lambda *leaves: torch.stack(leaves), *singles)
-    mapped = torch.func.vmap(step)(*stacked)
+    together = torch.func.vmap(step)
+    if compiled:
+        together = torch.compile(together, fullgraph=True, dynamic=False, backend="aot_eager")
+    mapped = together(*stacked)
     for place, single in enumerate(singles):
         one = tree.map(lambda leaf, i=place: leaf[i], mapped)
         tree.assert_close(one, step(*single), rtol=1e-4, atol=1e-5)
@@ -154,19 +175,21 @@ def test_micro_batches_add_up_to_the_batch(seed, m, padding):
     tree.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_sample_draws_by_its_place_in_the_data_set():
+    grad_fn = make_grad(full(), cross_entropy, preprocess=preprocess)
+    params, rows = full().init(random.key(0)), batch(0)
+    grads, _, _ = grad_fn(params, rows)
+    shuffled, _, _ = grad_fn(params, take(rows, torch.tensor([3, 0, 7, 1, 6, 2, 5, 4])))
+    tree.assert_close(shuffled, grads, rtol=1e-4, atol=1e-5)
+    elsewhere, _, _ = grad_fn(params, rows._replace(index=rows.index + 1))
+    assert tree.first_difference(elsewhere, grads, rtol=0.1, atol=1e-3) is not None
+
+
 def test_statistics_run_through_the_micro_batches_in_order():
     model = full()
     grad_fn = make_grad(model, cross_entropy, preprocess=preprocess)
     params, whole = model.init(random.key(0)), batch(0)
-    halves = [tree.map(lambda leaf: leaf, whole) for _ in range(2)]
-    for place, half in enumerate(halves):
-        rows = slice(4 * place, 4 * place + 4)
-        halves[place] = half._replace(
-            images=whole.images[rows],
-            labels=whole.labels[rows],
-            index=whole.index[rows],
-            weight=whole.weight[rows],
-        )
+    halves = [take(whole, slice(start, start + 4)) for start in (0, 4)]
     _, first, _ = grad_fn(params, halves[0])
     _, second, _ = grad_fn(params._replace(stats=first), halves[1])
     _, stats, _ = accumulate(grad_fn, 2)(params, whole)
@@ -206,12 +229,7 @@ def test_evaluation_counts_each_row_by_its_weight_and_draws_nothing():
     params, rows = model.init(random.key(0)), batch(0)
     eval_step = make_eval(model, cross_entropy, preprocess=preprocess)
     padded = rows._replace(weight=torch.tensor([1.0] * 5 + [0.0] * 3))
-    short = rows._replace(
-        images=rows.images[:5],
-        labels=rows.labels[:5],
-        index=rows.index[:5],
-        weight=rows.weight[:5],
-    )
+    short = take(rows, slice(5))
     got = metrics.means(eval_step(params, padded))
     assert got == pytest.approx(metrics.means(eval_step(params, short)), rel=1e-5)
     assert float(eval_step(params, padded)["count"]) == 5

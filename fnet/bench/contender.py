@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,17 +25,24 @@ Streams: TypeAlias = dict[str, Stream]
 """What a contender is made of: "train", and with some "eval"."""
 
 
-class Sample(NamedTuple):
-    """How many images took how many seconds, and the process's largest memory so far in bytes."""
+@dataclass(frozen=True)
+class Measured:
+    """How many images took how many seconds."""
 
     images: int
     seconds: float
-    peak_memory: int
 
     @property
     def rate(self) -> float:
         """Images a second."""
         return self.images / self.seconds
+
+
+@dataclass(frozen=True)
+class Sample(Measured):
+    """Steps that were timed, and their process's largest memory so far in bytes."""
+
+    peak_memory: int
 
 
 class Failure(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fnet.bench.calibrate import Gemm
-from fnet.bench.contender import Sample
+from fnet.bench.contender import Measured, Sample
 
 TOLERANCE = 0.15
 """By how much a calibration may stay below the best before a timing counts as disturbed."""
@@ -14,25 +14,16 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class Timing:
+class Timing(Measured):
     """A sample, with the GFLOP/s of matrix products right before and after it.
 
     Attributes:
-        images: how many.
-        seconds: in which time.
         before: the calibration before.
         after: and after.
     """
 
-    images: int
-    seconds: float
     before: Gemm
     after: Gemm
-
-    @property
-    def rate(self) -> float:
-        """Images a second."""
-        return self.images / self.seconds
 
     def disturbed(self, best: Gemm) -> bool:
         """Tell whether a calibration, before or after, is below the best by over `TOLERANCE`.

@@ -41,6 +41,11 @@ class Entry:
         return [attempts[-1] for attempts in self.attempts.get(kind, [])]
 
 
+def own_entry(entries: Mapping[str, Entry]) -> Entry:
+    """Return what fnet did in a row: nothing where it took no part."""
+    return entries.get(OWN, Entry())
+
+
 def race(
     work: Work,
     contenders: Mapping[str, Sequence[Candidate]],

@@ -7,7 +7,7 @@ from typing import Any
 
 from fnet.bench.figures import figures, ratio
 from fnet.bench.meter import Meter
-from fnet.bench.race import OWN, Entry
+from fnet.bench.race import Entry, own_entry
 from fnet.bench.roster import JAX_PACKAGES, missing
 from fnet.bench.work import Work
 
@@ -32,7 +32,7 @@ def versions() -> dict[str, str]:
 
 def _row(work: Work, entries: Mapping[str, Entry], meter: Meter) -> dict[str, Any]:
     settings = {name: value for name, value in asdict(work).items() if name != "folder"}
-    own = entries.get(OWN, Entry()).timings("train")
+    own = own_entry(entries).timings("train")
     contenders = {}
     for name, entry in entries.items():
         found = {kind: figures(entry.timings(kind), meter.best) for kind in entry.attempts}

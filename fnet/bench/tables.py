@@ -8,8 +8,8 @@ from rich.text import Text
 
 from fnet.bench.calibrate import Gemm
 from fnet.bench.figures import Figures, figures, ratio
-from fnet.bench.meter import TOLERANCE, Meter, Timing
-from fnet.bench.race import OWN, Entry
+from fnet.bench.meter import TOLERANCE, Meter
+from fnet.bench.race import OWN, Entry, own_entry
 from fnet.bench.work import Work
 
 MARK = "†"
@@ -36,9 +36,10 @@ def row_table(work: Work, entries: Mapping[str, Entry], best: Gemm) -> Table:
     )
     for column in _COLUMNS:
         table.add_column(column, justify="left" if column == "contender" else "right")
+    own = own_entry(entries).timings("train")
     for name, entry in entries.items():
         found = figures(entry.timings("train"), best)
-        faster = ratio(_own(entries), entry.timings("train")) if name != OWN else None
+        faster = ratio(own, entry.timings("train")) if name != OWN else None
         table.add_row(
             name,
             _rate(found),
@@ -65,7 +66,7 @@ def markdown(results: Mapping[Work, Mapping[str, Entry]], best: Gemm) -> str:
     lines = [heading, ["---"] * len(heading)]
     for work, entries in results.items():
         cells = [f"{work.network}, {work.batch_size}"]
-        own = entries.get(OWN, Entry())
+        own = own_entry(entries)
         found = figures(own.timings("train"), best)
         cells += [f"{_rate(found)} ({_spread(found)})" if found else "-"]
         cells += [_rate(figures(own.timings("eval"), best))]
@@ -89,10 +90,6 @@ def caption(meter: Meter) -> str:
         f"2048 x 2048: {products}. {MARK}: in a round or more they stayed over {TOLERANCE:.0%} "
         "below the best."
     )
-
-
-def _own(entries: Mapping[str, Entry]) -> list[Timing]:
-    return entries.get(OWN, Entry()).timings("train")
 
 
 def _spread(found: Figures | None) -> str:

@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import platformdirs
 
+from fnet import checked_json
 from fnet.data.dataset import DataWarning
 
-VERSION = 2  # of the files' layout and of how images are decoded: no other version is read
+VERSION = 3  # of the files' layout and of how images are decoded: no other version is read
 
 _SCRATCH = ".building-"
 _ABANDONED_SECONDS = 24 * 3600  # after which nobody is writing any more
@@ -104,15 +105,15 @@ def cached(source: str, files: list[tuple[str, int, int]], build: Callable[[], A
 def _read(entry: Path) -> Arrays | None:
     """Return the arrays of an entry, None if it is absent, of another version, or damaged."""
     try:
-        meta, checksum = json.loads((entry / "meta.json").read_bytes())
-        if meta["version"] != VERSION or _text_checksum(meta) != checksum:
+        meta = checked_json.loads((entry / "meta.json").read_text(encoding="ascii"))
+        if meta["version"] != VERSION:
             return None
         # "c", copy on write: torch warns about arrays that it cannot write to.
         images = np.memmap(entry / "images", np.uint8, "c", shape=tuple(meta["shape"]))
         labels = np.memmap(entry / "labels", np.int64, "c", shape=images.shape[:1])
         arrays = Arrays(images, labels, tuple(meta["classes"]), tuple(meta["skipped"]))
         return arrays if _describe(arrays) == meta else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
@@ -125,8 +126,7 @@ def _write(entry: Path, arrays: Arrays) -> None:
         new.mkdir()
         arrays.images.tofile(new / "images")
         arrays.labels.tofile(new / "labels")
-        meta = _describe(arrays)
-        (new / "meta.json").write_text(json.dumps([meta, _text_checksum(meta)]))
+        (new / "meta.json").write_text(checked_json.dumps(_describe(arrays)), encoding="ascii")
         _replace(entry, new, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -167,7 +167,3 @@ def _describe(arrays: Arrays) -> dict[str, Any]:
 
 def _checksum(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).data)
-
-
-def _text_checksum(meta: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(meta).encode())

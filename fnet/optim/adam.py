@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fnet import tree
 from fnet.optim.base import GradientTransformation, chain
-from fnet.optim.hyper import Hyper, Hypers, HyperState
+from fnet.optim.hyper import Hyper, Hypers, HyperState, require_decays
 from fnet.optim.learning_rate import scale_by_learning_rate
 from fnet.optim.weight_decay import add_decayed_weights
 from fnet.tree import Tree
@@ -31,10 +31,8 @@ def scale_by_adam(b1: Hyper = 0.9, b2: Hyper = 0.999, eps: Hyper = 1e-8) -> Grad
     Raises:
         ValueError: for a `b1` or `b2` of 1 or more.
     """
-    for name, decay in {"b1": b1, "b2": b2}.items():
-        if not callable(decay) and decay >= 1:
-            raise ValueError(f"{name} is the decay of an average, in [0, 1); got {decay}")
     hyper = Hypers(b1=b1, b2=b2, eps=eps)
+    require_decays(b1=b1, b2=b2)
 
     def init(params: Tree) -> AdamState:
         zeros = tree.map(torch.zeros_like, params)

@@ -71,6 +71,16 @@ class Hypers:
         }
 
 
+def require_decays(**decays: Hyper) -> None:
+    """Raise a ValueError that names the first decay of 1 or more: its average would learn nothing.
+
+    Schedules are let pass.
+    """
+    for name, decay in decays.items():
+        if not callable(decay) and decay >= 1:
+            raise ValueError(f"{name} is the decay of an average, in [0, 1); got {decay}")
+
+
 def hypers(state: State) -> dict[str, Tensor]:
     """Return all hyper-parameters in an optimizer state, by name, as a logger wants them.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fnet import tree
 from fnet.optim.base import EmptyState, GradientTransformation, chain
-from fnet.optim.hyper import Hyper, Hypers, HyperState
+from fnet.optim.hyper import Hyper, Hypers, HyperState, require_decays
 from fnet.optim.learning_rate import scale_by_learning_rate
 from fnet.optim.sgd import trace
 from fnet.optim.weight_decay import add_decayed_weights
@@ -38,11 +38,10 @@ def scale_by_rms(
     the root.
 
     Raises:
-        ValueError: for an `alpha` above 1.
+        ValueError: for an `alpha` of 1 or more.
     """
-    if not callable(alpha) and alpha > 1:
-        raise ValueError(f"alpha is the decay of an average, at most 1; got {alpha}")
     hyper = Hypers(alpha=alpha, eps=eps)
+    require_decays(alpha=alpha)
 
     def init(params: Tree) -> RmsState:
         zeros = tree.map(torch.zeros_like, params)
@@ -93,7 +92,7 @@ def rmsprop(
         centered: divide by the gradients' standard deviation instead.
 
     Raises:
-        ValueError: for an `alpha` above 1.
+        ValueError: for an `alpha` of 1 or more.
 
     >>> from fnet import optim
     >>> tx = optim.rmsprop(0.1, alpha=0.75)

@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 
 from fnet import random, tree
 from fnet.checkpoint import load_weights, save_weights, weights_epoch
-from fnet.nn import ModelError
+from fnet.nn import ModelError, to_module
 
 
 @pytest.mark.parametrize("epoch", [None, 12])
@@ -45,3 +45,29 @@ def test_a_broken_file_is_refused_by_name(tmp_path, content):
 def test_an_epoch_that_is_no_number_is_none(tmp_path, epoch):
     save_file({"weight": torch.ones(1)}, tmp_path / "w.safetensors", {"epoch": epoch})
     assert weights_epoch(tmp_path / "w.safetensors") is None
+
+
+def test_a_changed_bit_is_noticed_wherever_it_is(tmp_path):
+    path, model = tmp_path / "w.safetensors", plain()
+    params, like = model.init(random.key(0)), model.init(random.key(1))
+    save_weights(path, model, params, epoch=12)
+    whole, harmless = path.read_bytes(), 0
+    for place in range(0, len(whole), 7):
+        for bit in (0, 5):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            try:
+                tree.assert_equal(load_weights(path, like), params)
+                harmless += 1
+            except ModelError:
+                pass
+    assert harmless <= 4  # in the name of the checksum, which is then left out, and in blanks
+
+
+def test_weights_of_other_programs_have_no_checksum(tmp_path):
+    path, model = tmp_path / "w.safetensors", plain()
+    params = model.init(random.key(0))
+    state = to_module(model, params).state_dict()
+    save_file({name: leaf.contiguous() for name, leaf in state.items()}, path)
+    tree.assert_equal(load_weights(path, model.init(random.key(1))), params)

@@ -85,8 +85,8 @@ def flip_a_bit(path):
 
 
 def edit_meta(path, **changes):
-    meta, checksum = json.loads(path.read_text())
-    path.write_text(json.dumps([meta | changes, checksum]))
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps(written | changes))
 
 
 DAMAGE = {
@@ -99,8 +99,8 @@ DAMAGE = {
     "labels one bit": lambda entry: flip_a_bit(entry / "labels"),
     "meta gone": lambda entry: (entry / "meta.json").unlink(),
     "meta cut": lambda entry: cut(entry / "meta.json"),
-    "meta not a list": lambda entry: (entry / "meta.json").write_text("7"),
-    "meta of nothing": lambda entry: (entry / "meta.json").write_text("[[], 0]"),
+    "meta no object": lambda entry: (entry / "meta.json").write_text("7"),
+    "meta of nothing": lambda entry: (entry / "meta.json").write_text("{}"),
     "meta without end": lambda entry: (entry / "meta.json").write_text("[" * 100_000),
     "meta no text": lambda entry: (entry / "meta.json").write_bytes(b"\xff" * 9),
     "another version": lambda entry: edit_meta(entry / "meta.json", version=0),
@@ -157,7 +157,7 @@ def test_an_interrupted_write_leaves_nothing(cache, monkeypatch, error):
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(json, "dumps", lambda value: fail() if "version" in value else "")
+        patch.setattr(json, "dumps", lambda value, **_: fail() if "version" in value else "")
         with pytest.raises(error):
             cached("source", FILES, build)
     assert list(cache.iterdir()) == []

@@ -89,14 +89,15 @@ def test_a_key_for_each_sample_makes_its_mask_independent_of_the_batch():
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_layer_that_is_called_again_draws_another_mask(compiled):
+@pytest.mark.parametrize("shared", [True, False])
+def test_every_layer_and_every_call_draws_a_mask_of_its_own(shared, compiled):
     def make():
         layer = nn.Dropout(0.5)
-        return nn.Sequential(layer, nn.Identity(), layer)
+        return nn.Sequential(layer, nn.Identity(), layer if shared else nn.Dropout(0.5))
 
     model = from_module(make)
     params, images = model.init(random.key(0)), torch.ones(64, 3, 8, 8)
-    assert list(params.stats) == ["0.p"]
+    assert list(params.stats) == (["0.p"] if shared else ["0.p", "2.p"])
 
     def apply(key):
         return model.apply(params, images, key=key, train=True)[0]

@@ -1,6 +1,9 @@
 """Every recipe: its variants build and fit, its smoke runs end to end, its facts are in order."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -159,3 +162,16 @@ def test_the_models_of_a_study_of_softmax_differ_by_it():
     outputs, _ = model.apply(params, images.float())
     torch.testing.assert_close(outputs.sum(1), torch.ones(2))
     assert tree.size(params.trainable) == 42_618
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX terminal")
+def test_a_terminal_is_told_at_once_what_is_waited_for():
+    here, there = os.openpty()
+    command = [sys.executable, "-m", "recipes.net", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=there) as process:
+        try:
+            assert os.read(here, 100).startswith(b"Loading PyTorch")
+        finally:
+            process.kill()
+            os.close(here)
+            os.close(there)

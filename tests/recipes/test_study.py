@@ -9,7 +9,9 @@ from records import read_lines
 
 import fnet.study
 import fnet.train
+from fnet import data
 from fnet.outcome import Outcome
+from fnet.splits import Splits
 from fnet.study import Arm, Result, spread
 from recipes import cnn, study
 from recipes.study import STUDIES, main
@@ -38,12 +40,19 @@ def test_a_study_compares_its_arms(tmp_path, capsys):
     assert " to " in printed
 
 
+@pytest.fixture(scope="module")
+def splits():
+    images = data.load("shapes", split="test")
+    return Splits(images, images)
+
+
 @pytest.mark.parametrize("name", STUDIES)
-def test_the_arms_of_a_study_differ_in_their_config_alone(name):
+def test_the_arms_of_a_study_differ_in_their_config_alone(name, splits):
     arms = STUDIES[name].arms
     assert len({arm.label for arm in arms}) == len(arms) >= 2
     for arm in arms:
         arm.config.validate()
+        arm.recipe.build(arm.config, splits)
         assert isinstance(arm.config, type(arm.recipe.variants["default"]))
     assert len({(arm.recipe.name, arm.config) for arm in arms}) == len(arms)
 

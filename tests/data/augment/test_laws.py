@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from networks import take
 
 from fnet import random
 from fnet.data import (
@@ -32,11 +33,6 @@ AUGMENTS = {
     "mixed": compose(random_affine(5), random_grayscale(0.3), cutout(5)),
 }
 every_augment = pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
-
-
-def take(batch: Batch, rows: torch.Tensor) -> Batch:
-    fields = ("images", "labels", "index", "weight")
-    return batch._replace(**{name: getattr(batch, name)[rows] for name in fields})
 
 
 def same(a: Batch, b: Batch) -> bool:
