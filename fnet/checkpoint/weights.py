@@ -1,21 +1,22 @@
 """Weights on disk, as safetensors that PyTorch loads without fnet."""
 
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from fnet import checked_json
 from fnet.checkpoint.files import write_atomically
 from fnet.nn import Model, ModelError, Params, from_state_dict, to_module
 
-_CHECKSUM, _EPOCH_NAME = "crc32", "epoch"
-_EPOCH = re.compile(r"[1-9]\d{0,8}", re.ASCII)
+# One entry of a file's metadata: safetensors writes several in an order of its own each time.
+_ABOUT = "fnet"
 
 
 def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None = None) -> None:
@@ -25,8 +26,8 @@ def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None 
         path: the file, replaced as a whole.
         model: the network.
         params: its parameters.
-        epoch: the one they are of, counted from 1, kept as the metadata "epoch"; see
-            `weights_epoch`. A checksum of all is kept beside it.
+        epoch: the one they are of, counted from 1: kept in the file's metadata with a checksum of
+            the tensors; see `weights_epoch`.
 
     >>> import tempfile
     >>> from safetensors.torch import load_file
@@ -39,9 +40,8 @@ def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None 
     """
     state = to_module(model, params).state_dict()
     tensors = {name: leaf.cpu().contiguous() for name, leaf in state.items()}
-    metadata = {} if epoch is None else {_EPOCH_NAME: str(epoch)}
-    checksum = _checksum(tensors, metadata)
-    write_atomically(path, save(tensors, {**metadata, _CHECKSUM: checksum}))
+    about = checked_json.dumps({"epoch": epoch, "tensors": _checksum(tensors)})
+    write_atomically(path, save(tensors, {_ABOUT: about}))
 
 
 def load_weights(path: Path, like: Params) -> Params:
@@ -54,9 +54,9 @@ def load_weights(path: Path, like: Params) -> Params:
             model.
     """
     with _reading(path), safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
+        about = _about(file)
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if metadata.pop(_CHECKSUM, None) not in (None, _checksum(state, metadata)):
+    if about is not None and about.get("tensors") != _checksum(state):
         raise ModelError(
             f"{path} is damaged (its checksum is wrong): bring it back from a copy, or train again"
         )
@@ -70,13 +70,19 @@ def weights_epoch(path: Path) -> int | None:
         ModelError: the file cannot be read.
     """
     with _reading(path), safe_open(path, framework="pt") as file:
-        epoch = (file.metadata() or {}).get(_EPOCH_NAME, "")
-    return int(epoch) if _EPOCH.fullmatch(epoch) else None
+        about = _about(file)
+    return None if about is None else about.get("epoch")
 
 
-def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Return the CRC-32 of names, dtypes, shapes, bytes and metadata: 8 hexadecimal digits."""
-    checksum = zlib.crc32(repr(sorted(metadata.items())).encode())
+def _about(file: Any) -> dict[str, Any] | None:
+    """Return what `save_weights` has noted, None in another program's file."""
+    text = (file.metadata() or {}).get(_ABOUT)
+    return None if text is None else checked_json.loads(text)
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """Return the CRC-32 of names, dtypes, shapes and bytes: 8 hexadecimal digits."""
+    checksum = 0
     for name, leaf in sorted(tensors.items()):
         checksum = zlib.crc32(repr((name, leaf.dtype, tuple(leaf.shape))).encode(), checksum)
         checksum = zlib.crc32(leaf.reshape(-1).view(torch.uint8).numpy().data, checksum)
@@ -87,5 +93,5 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"cannot read weights from {path}: {error}") from error
