@@ -106,9 +106,9 @@ def _child(recipe, arguments: list[str]) -> None:
 if __name__ == "__main__":
     wanted, seed, killed = int(sys.argv[1]), 0, 0
     while killed < wanted:
-        for name in RECIPES:
+        for name in sys.argv[2:] or RECIPES:
             with tempfile.TemporaryDirectory() as root:
                 began = time.monotonic()
-                killed += kill_and_resume(name, Path(root), 40, seed)
+                killed += kill_and_resume(name, Path(root), min(40, wanted - killed), seed)
                 print(f"{killed} kills, {name}, seed {seed}: {time.monotonic() - began:.0f} s")
         seed += 1
