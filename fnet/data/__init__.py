@@ -30,6 +30,7 @@ from fnet.data.preprocess import (
     PadResize,
     Preprocess,
     normalize,
+    prepare,
     statistics,
 )
 from fnet.data.resize import pad_and_resize, resize
@@ -68,6 +69,7 @@ __all__ = [
     "load",
     "normalize",
     "pad_and_resize",
+    "prepare",
     "random_affine",
     "random_crop",
     "random_flip",

@@ -4,7 +4,7 @@ A `Preprocess` is part of a run's record: training, evaluation and prediction sh
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -14,6 +14,9 @@ from fnet.data.dataset import Dataset
 from fnet.data.resize import pad_and_resize
 
 Preprocess: TypeAlias = Callable[[Tensor], Tensor]
+
+# Images that are resized in one call.
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,24 @@ class PadResize:
             ValueError: the images have another number of channels than there are means.
         """
         return self.then(pad_and_resize(images, self.padding))
+
+
+def prepare(preprocess: Preprocess, dataset: Dataset) -> tuple[Preprocess, Dataset]:
+    """Return what is left to do to a batch when the rest is done to the whole data set, once.
+
+    `PadResize` leaves only its normalisation, so that not each step has to shrink its images; the
+    numbers are the same. The data set comes back as it is where nothing can be done ahead.
+
+    >>> images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    >>> dataset = Dataset(images, torch.tensor([0, 1]), ("black", "white"), "two")
+    >>> rest, prepared = prepare(PadResize(4, NORM_HALF), dataset)
+    >>> rest == NORM_HALF
+    True
+    """
+    if not isinstance(preprocess, PadResize):
+        return preprocess, dataset
+    parts = [pad_and_resize(part, preprocess.padding) for part in dataset.images.split(_AT_ONCE)]
+    return preprocess.then, replace(dataset, images=torch.cat(parts))
 
 
 def normalize(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> Normalize:

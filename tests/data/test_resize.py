@@ -12,9 +12,11 @@ from fnet import random
 from fnet.data import (
     NORM_CIFAR10,
     NORM_HALF,
+    Dataset,
     Normalize,
     PadResize,
     pad_and_resize,
+    prepare,
     resize,
     shapes,
 )
@@ -70,6 +72,16 @@ def test_compiled_and_vmapped(then):
     assert compiled(IMAGES).equal(expected)
     assert torch.vmap(preprocess)(IMAGES.unflatten(0, (4, 5))).flatten(0, 1).equal(expected)
     assert IMAGES.equal(before)
+
+
+def test_ahead_for_a_whole_data_set_it_is_the_same():
+    dataset = Dataset(IMAGES, torch.arange(len(IMAGES)) % 2, ("a", "b"), "two")
+    preprocess = PadResize(4, NORM_CIFAR10)
+    rest, prepared = prepare(preprocess, dataset)
+    assert rest(prepared.images).equal(preprocess(IMAGES))
+    assert prepared.images.stride() == IMAGES.stride()
+    assert (prepared.name, prepared.labels.equal(dataset.labels)) == ("two", True)
+    assert prepare(NORM_CIFAR10, dataset) == (NORM_CIFAR10, dataset)
 
 
 def test_compiled_by_inductor():

@@ -122,6 +122,25 @@ def test_few_numbers_are_left_to_the_compiler(name, few, monkeypatch):
     assert any("autograd_function" in target for target in seen) == (few == 0)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("tile", [(2, 7), (4, 1)])
+def test_the_gradient_of_few_tiles_is_a_loop(tile, layout, monkeypatch):
+    monkeypatch.setattr(operation, "_FEW", 10**6)
+    theirs = nn.MaxPool2d(tile)
+    ours, seen = opaque_pool(theirs), []
+    x = images(layout).relu()  # with ties, as after an activation
+    expected = run(theirs, {}, x)
+
+    def look(graph, example_inputs):
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    got = torch.compile(lambda x: run(ours, {}, x), fullgraph=True, backend=look)(x)
+    tree.assert_equal(got, expected)
+    is_tiled = layout == torch.channels_last
+    assert any("autograd_function" in target for target in seen) == is_tiled
+
+
 def test_what_has_no_twin_stays():
     assert opaque_norm(nn.BatchNorm2d(3, affine=False)) is None
     assert opaque_norm(nn.BatchNorm2d(3, track_running_stats=False)) is None
