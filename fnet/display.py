@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -24,8 +26,19 @@ _REFRESH_SECONDS = 0.25
 _PLAIN_SECONDS = 30.0
 
 
+class _OfBars(ProgressColumn):
+    """A column that is empty beside what has no known end."""
+
+    def __init__(self, column: ProgressColumn) -> None:
+        super().__init__(column.get_table_column())
+        self._column = column
+
+    def render(self, task: Task) -> RenderableType:
+        return "" if task.total is None else self._column.render(task)
+
+
 class Display:
-    """Progress of the epoch and of the run, and one line an epoch.
+    """Bars of what goes on, and one line an epoch.
 
     Knows nothing of training: it is told counts and finished figures.
     """
@@ -35,10 +48,10 @@ class Display:
         self._live = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            _OfBars(MofNCompleteColumn()),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            _OfBars(TextColumn("left")),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
             transient=True,
@@ -51,9 +64,13 @@ class Display:
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Show the live part while the context lasts."""
-        with self._live:
-            yield
+        """Show bars while the context lasts, and none that is left from it later."""
+        try:
+            with self._live:
+                yield
+        finally:
+            for name in tuple(self._tasks):
+                self.finish(name)
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line of its own."""
@@ -63,10 +80,13 @@ class Display:
         """Print a notice that cannot be overlooked."""
         self.console.print(Panel(Text(text), title=title, border_style="yellow"))
 
+    def wait(self, name: str) -> None:
+        """Show on a terminal that something goes on, and for how long, until `finish`."""
+        self._add(name, None)
+
     def progress(self, name: str, done: int, total: int, note: str = "") -> None:
-        """Move a bar, making it at first; cheap to call often."""
-        if name not in self._tasks:
-            self._tasks[name] = self._live.add_task(name, total=total, note=note)
+        """Move a bar, making it where there is none; cheap to call often."""
+        self._add(name, total)
         now = time.monotonic()
         if done < total and now - self._refreshed.get(name, -math.inf) < _REFRESH_SECONDS:
             return
@@ -107,3 +127,7 @@ class Display:
         for row in rows:
             table.add_row(*row)
         self.console.print(table)
+
+    def _add(self, name: str, total: int | None) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._live.add_task(name, total=total, note="")

@@ -1,13 +1,16 @@
-"""Taking up a run where it stopped: which options may differ, and how exact the result is."""
+"""Taking up a run where it stopped: what has to be as it was, and how exact the result is."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from fnet.checkpoint import CheckpointError, Restored
 from fnet.config import Config, option
+from fnet.display import Display
 from fnet.environment import ConfigError, Runtime, describe, missing_compiler, resolve
 from fnet.record import RunRecord
-from fnet.splits import STAND_IN
+from fnet.splits import STAND_IN, Splits, open_splits
+from fnet.stored_config import config_from_json
 from fnet.training_state import Note
 
 MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom")
@@ -17,12 +20,13 @@ INEXACT = ("epochs", "device", "on_nonfinite")
 _SAME_BITS = ("cpu", "gpu", "torch", "torchvision", "numpy")
 
 
-def check_options(own: Config, given: Config) -> list[str]:
+def check_options(record: RunRecord, given: Config) -> list[str]:
     """Return what makes the resumed run another than the one that was never stopped.
 
     Raises:
-        ConfigError: an option differs that may not.
+        ConfigError: an option differs that may not, or the run is complete.
     """
+    own = config_from_json(type(given), record.config)
     inexact = []
     for field in fields(own):
         name, was, now = field.name, getattr(own, field.name), getattr(given, field.name)
@@ -35,6 +39,10 @@ def check_options(own: Config, given: Config) -> list[str]:
                 f"leave {option(name)} out, or begin a new run (what may change: {allowed})"
             )
         inexact.append(f"{option(name)} {now} (was {was})")
+    if record.status == "complete" and given.epochs <= len(record.lines):
+        raise ConfigError(
+            f"the run {record.path} is complete: there is nothing to go on with, but more --epochs"
+        )
     return inexact
 
 
@@ -70,6 +78,24 @@ def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]
     if compiled and not runtime.compiled:
         different.append(f"steps run eagerly ({missing_compiler()})")
     return runtime, different
+
+
+def same_data(record: RunRecord, config: Config, recipe_data: str, display: Display) -> Splits:
+    """Return the data that the run was trained on, and no stand-in for it.
+
+    Raises:
+        ConfigError, DataError: it cannot be had, or has changed since.
+    """
+    if config.data == "auto":
+        config = replace(config, data=STAND_IN if record.stand_in else recipe_data)
+    _, splits, _ = open_splits(recipe_data, config, display)
+    if splits.checksum != record.setup.get("data_checksum"):
+        raise ConfigError(
+            f"the images of {splits.train.name} are not those that the run {record.path} was "
+            "trained on: they have changed since, --root names others, or an older version made "
+            "the run"
+        )
+    return splits
 
 
 def require_checkpoint(restored: Restored | None, record: RunRecord, steps: int) -> None:
@@ -109,8 +135,12 @@ def require_checkpoint(restored: Restored | None, record: RunRecord, steps: int)
         )
 
 
-def own_data(record: RunRecord, config: Config, recipe_data: str) -> Config:
-    """Return the config with `data` naming what the run was trained on: no stand-in for it."""
-    if config.data != "auto":
-        return config
-    return replace(config, data=STAND_IN if record.stand_in else recipe_data)
+def say_resumed(restored: Restored | None, inexact: Sequence[str], display: Display) -> None:
+    """Print where the run goes on from, and how exact the result is."""
+    for damaged in restored.damaged if restored else ():
+        display.say(f"Passed over: {damaged}", "yellow")
+    where = f"after step {restored.step}" if restored else "from the beginning: nothing was kept"
+    how = "bit for bit the run that was never stopped"
+    if inexact:
+        how = f"not exactly the run that was never stopped: {', '.join(inexact)}"
+    display.say(f"Resumed {where}; {how}.")

@@ -104,10 +104,11 @@ def _require_at_most(option: str, size: int, train: Dataset) -> None:
 
 
 def _load(name: str, config: Config, display: Display) -> Splits:
-    """Return both splits of a data set, with a bar while they are being decoded."""
+    """Return both splits of a data set, with a bar while each is loaded."""
 
     def load(split: data.Split) -> Dataset:
-        bar = f"decoding {split}"
+        bar = f"loading {split}"
+        display.wait(bar)
         loaded = data.load(
             name,
             config.root,

@@ -5,34 +5,25 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fnet import random, tree
 from fnet.allocator import keep_freed_memory
 from fnet.checkpoint import Restored, run_lock
 from fnet.config import Config
-from fnet.data import Preprocess
+from fnet.data import Preprocess, steps_per_epoch
 from fnet.debug import NonFiniteError
 from fnet.display import Display
-from fnet.environment import (
-    ConfigError,
-    Runtime,
-    apply_runtime,
-    describe,
-    missing_compiler,
-    resolve,
-)
-from fnet.experiment import Experiment, Recipe
+from fnet.environment import Runtime, apply_runtime, describe, missing_compiler, resolve
+from fnet.experiment import Experiment, Recipe, build_experiment
 from fnet.logging import open_log
-from fnet.nn import check
+from fnet.loop import Record
 from fnet.outcome import Outcome, Status, say_result
 from fnet.record import RunRecord, read_run
-from fnet.resume import check_options, own_data, require_checkpoint, same_runtime
+from fnet.resume import check_options, require_checkpoint, same_data, same_runtime, say_resumed
 from fnet.rundir import RunDirectory, new_directory
 from fnet.signals import stop_request
 from fnet.splits import STAND_IN, Splits, open_splits
-from fnet.stored_config import config_from_json
 from fnet.trainer import Trainer
+from fnet.training_state import initial_state
 
 
 @dataclass(frozen=True)
@@ -65,12 +56,13 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Out
     _prepare(runtime)
     with display.live():
         config, splits, stand_in = open_splits(recipe.data, config, display)
-        experiment = _build(recipe, config, splits)
+        experiment = build_experiment(recipe, config, splits)
         path = new_directory(Path(config.out), f"{recipe.name}-{variant}-s{config.seed}")
         directory = RunDirectory(path)
         job = _Job(recipe, variant, config, splits, stand_in, experiment, runtime, directory)
         with run_lock(path):
-            _describe(job)
+            _write_setup(job)
+            _say_beginning(job, display)
             return _run(job, display)
 
 
@@ -92,22 +84,12 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
     """
     config.validate()
     record = read_run(path)
-    own = config_from_json(type(config), record.config)
-    inexact = check_options(own, config)
-    if record.status == "complete" and config.epochs <= len(record.lines):
-        raise ConfigError(
-            f"the run {path} is complete: there is nothing to go on with, but more --epochs"
-        )
+    inexact = check_options(record, config)
     runtime, different = same_runtime(record, config)
     _prepare(runtime)
     with display.live(), run_lock(path):
-        _, splits, _ = open_splits(recipe.data, own_data(record, config, recipe.data), display)
-        if splits.checksum != record.setup.get("data_checksum"):
-            raise ConfigError(
-                f"the images of {splits.train.name} are not those that the run {path} was trained "
-                "on: they have changed since, --root names others, or an older version made the run"
-            )
-        experiment = _build(recipe, config, splits)
+        splits = same_data(record, config, recipe.data, display)
+        experiment = build_experiment(recipe, config, splits)
         job = _Job(
             recipe,
             record.variant,
@@ -119,7 +101,8 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
             RunDirectory(path),
             [*record.inexact, *inexact, *different],
         )
-        return _run(job, display, record)
+        _say_beginning(job, display)
+        return _run(job, display, _restore(job, record, display))
 
 
 def _prepare(runtime: Runtime) -> None:
@@ -128,7 +111,7 @@ def _prepare(runtime: Runtime) -> None:
     apply_runtime(runtime)
 
 
-def _describe(job: _Job) -> None:
+def _write_setup(job: _Job) -> None:
     """Write down what the run is, before it begins or goes on."""
     splits = job.splits
     job.directory.write_json(
@@ -144,28 +127,34 @@ def _describe(job: _Job) -> None:
             "test_images": len(splits.test),
             "classes": splits.train.classes,
             "input_shape": splits.input_shape,
-            "preprocess": _record(job.experiment.preprocess),
+            "preprocess": _values(job.experiment.preprocess),
             "inexact": job.inexact,
         },
     )
     job.directory.write_json("environment.json", describe(job.runtime))
 
 
-def _run(job: _Job, display: Display, record: RunRecord | None = None) -> Outcome:
-    """Train, from the beginning or (`record` given) from the last checkpoint, and conclude."""
-    _say_beginning(job, display)
+def _restore(job: _Job, record: RunRecord, display: Display) -> Restored | None:
+    """Return the last good checkpoint, with the run's directory brought back to that step."""
+    directory, config = job.directory, job.config
+    like = initial_state(job.experiment, config.seed, job.runtime.device)
+    restored = directory.checkpoints.restore(like)
+    steps = config.epochs * steps_per_epoch(len(job.splits.train), config.batch_size)
+    require_checkpoint(restored, record, steps)
+    _write_setup(job)
+    directory.checkpoints.discard_after(restored.step if restored else 0)
+    directory.write_metrics(restored.note["lines"] if restored else [])
+    directory.remove("result.json")
+    say_resumed(restored, job.inexact, display)
+    return restored
+
+
+def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outcome:
+    """Train, from the beginning or from a checkpoint, and conclude."""
     directory, config = job.directory, job.config
     log = open_log(config, f"{job.recipe.name}_{job.variant}", directory.path, display.say)
     trainer = Trainer(job.experiment, job.splits, config, job.runtime, directory, display, log)
-    restored = None
-    if record is not None:
-        restored = directory.checkpoints.restore(trainer.initial())
-        require_checkpoint(restored, record, config.epochs * trainer.steps_per_epoch)
-        _describe(job)
-        directory.checkpoints.discard_after(restored.step if restored else 0)
-        directory.write_metrics(restored.note["lines"] if restored else [])
-        directory.remove("result.json")
-        _say_resumed(restored, job.inexact, display)
+    progress = trainer.progress
     status: Status = "diverged"
     reason = ""
     with stop_request(
@@ -175,18 +164,18 @@ def _run(job: _Job, display: Display, record: RunRecord | None = None) -> Outcom
             status = "complete" if trainer.run(stop, restored) else "interrupted"
         except NonFiniteError as error:
             reason = str(error)
-    if trainer.record is not None:
-        trainer.write_weights("final", trainer.record)
+    if progress.record is not None:
+        progress.write_weights("final", progress.record)
     outcome = Outcome(
         status,
         stop.signal if status == "interrupted" else None,
         directory.path,
         job.splits.train.name,
         job.stand_in,
-        trainer.lines[-1] if trainer.lines else None,
-        trainer.best,
+        progress.lines[-1] if progress.lines else None,
+        progress.best,
     )
-    step = trainer.record.step if trainer.record else 0
+    step = progress.record.step if progress.record else 0
     # The author's figures are beside fnet's only where both may be of the same data.
     drawn = job.splits.train.name == STAND_IN
     reported = {} if drawn else job.recipe.reported.get(job.variant, {})
@@ -205,7 +194,7 @@ def _run(job: _Job, display: Display, record: RunRecord | None = None) -> Outcom
     )
     if reason:
         display.say(reason, "red")
-    _write_report(job, trainer, display)
+    _write_report(job, progress.record, display)
     say_result(job.recipe, outcome, step, reported, display)
     return outcome
 
@@ -222,25 +211,15 @@ def _say_beginning(job: _Job, display: Display) -> None:
         display.say(f"Steps run eagerly, and slower: this machine has {missing_compiler()}.")
 
 
-def _say_resumed(restored: Restored | None, inexact: list[str], display: Display) -> None:
-    for damaged in restored.damaged if restored else ():
-        display.say(f"Passed over: {damaged}", "yellow")
-    where = f"after step {restored.step}" if restored else "from the beginning: nothing was kept"
-    how = "bit for bit the run that was never stopped"
-    if inexact:
-        how = f"not exactly the run that was never stopped: {', '.join(inexact)}"
-    display.say(f"Resumed {where}; {how}.")
-
-
-def _write_report(job: _Job, trainer: Trainer, display: Display) -> None:
+def _write_report(job: _Job, record: Record | None, display: Display) -> None:
     """Write the run's report; whatever goes wrong with it, the run is over and stays as it is."""
-    path, record = job.directory.path, trainer.record
-    params = trainer.eval_params(record) if record else None
+    path, experiment = job.directory.path, job.experiment
+    params = experiment.eval_params(record.params, record.opt_state) if record else None
     try:
         # Here, for it imports matplotlib, which takes longer than all of fnet.
         from fnet.report import write_report
 
-        file = write_report(path, job.recipe, job.experiment, params, job.splits, job.runtime)
+        file = write_report(path, job.recipe, experiment, params, job.splits, job.runtime)
     except (Exception, KeyboardInterrupt) as error:
         reason = f"{type(error).__name__} {error}".partition("\n")[0]
         display.say(
@@ -251,19 +230,8 @@ def _write_report(job: _Job, trainer: Trainer, display: Display) -> None:
         display.say(f"Report: {file}")
 
 
-def _build(recipe: Recipe, config: Config, splits: Splits) -> Experiment:
-    """Return the experiment, once its parts are seen to fit each other and the data."""
-    try:
-        experiment = recipe.build(config, splits)
-        classes = check(experiment.model, splits.input_shape)
-        experiment.loss(torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64))
-        experiment.preprocess(splits.train.images[:1])
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return experiment
-
-
-def _record(preprocess: Preprocess) -> Any:
+def _values(preprocess: Preprocess) -> Any:
+    """Return what `fnet.run` makes the preprocess of again, or at least its name."""
     if is_dataclass(preprocess) and not isinstance(preprocess, type):
         return asdict(preprocess)
     return repr(preprocess)

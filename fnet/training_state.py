@@ -1,11 +1,11 @@
-"""All that a run goes on from, besides its config: what a checkpoint holds."""
+"""What a run goes on from, besides its config: what it begins with, and a checkpoint holds."""
 
-import math
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from fnet import tree
+from fnet import random
+from fnet.experiment import Experiment
 from fnet.loop import Record
 from fnet.nn import Params
 from fnet.optim import PlateauState
@@ -19,6 +19,18 @@ class State(NamedTuple):
     opt_state: Tree
     key: Tensor
     plateau: PlateauState | None
+
+    def after(self, record: Record) -> "State":
+        """Return the state once the steps up to this record are done."""
+        return self._replace(params=record.params, opt_state=record.opt_state)
+
+
+def initial_state(experiment: Experiment, seed: int, device: str) -> State:
+    """Return the state before the first step: that of every run of the seed."""
+    init_key, data_key = random.split(random.key(seed, device))
+    params = experiment.model.init(init_key)
+    plateau = experiment.plateau.init() if experiment.plateau else None
+    return State(params, experiment.tx.init(params.trainable), data_key, plateau)
 
 
 class Note(NamedTuple):
@@ -35,13 +47,3 @@ class Note(NamedTuple):
     lines: list[dict[str, Any]]
     best: int | None
     seconds: float
-
-
-def has_finite_loss(record: Record) -> bool:
-    """Say whether the mean loss so far is finite. Waits for the device."""
-    return math.isfinite(record.metrics["loss"].item())
-
-
-def has_finite_params(record: Record) -> bool:
-    """Say whether all parameters and statistics are finite. Waits for the device."""
-    return all(bool(leaf.isfinite().all()) for leaf in tree.leaves(record.params))

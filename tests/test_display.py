@@ -50,6 +50,29 @@ def test_a_file_sees_a_line_now_and_then(monkeypatch):
     assert console.file.getvalue() == "epoch: 3 of 3  250 images/s\n"
 
 
+def test_a_terminal_sees_what_is_waited_for_and_for_how_long():
+    console, shown = output(terminal=True)
+    with shown.live():
+        shown.wait("compiling")
+    printed = console.file.getvalue()
+    assert "compiling" in printed
+    assert "0:00:00" in printed
+    assert "0/?" not in printed
+    assert "left" not in printed
+
+
+def test_bars_end_with_the_live_display():
+    console, shown = output(terminal=True)
+    with shown.live():
+        shown.progress("epoch", 3, 3)
+    before = len(console.file.getvalue())
+    with shown.live():
+        shown.wait("compiling")
+    printed = console.file.getvalue()[before:]
+    assert "compiling" in printed
+    assert "epoch" not in printed
+
+
 def test_a_bar_can_start_again_and_go_away():
     console, shown = output(terminal=True)
     with shown.live():

@@ -7,18 +7,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["tree", "allocator", "checked_json", "operation", "signals", "throughput"],
+    ["tree", "allocator", "checked_json", "figures", "operation", "signals", "throughput"],
     ["random"],
     ["losses", "metrics", "optim", "nn"],
     ["models", "data"],
     ["step", "fetch"],
     ["loop", "environment", "evaluation", "debug"],
-    ["checkpoint", "config", "display", "tables", "training_state"],
+    ["checkpoint", "config", "display", "tables", "divergence"],
     ["rundir", "best_weights", "splits", "plots", "logging", "stored_config"],
     ["experiment"],
+    ["held_out", "training_state"],
+    ["progress"],
     ["trainer"],
-    ["run"],
     ["record"],
+    ["run"],
     ["resume", "outcome"],
     ["report"],
     ["train"],

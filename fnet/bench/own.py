@@ -17,7 +17,7 @@ from fnet.bench.work import Work
 from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
-from fnet.step import compile, make_eval, make_grad, make_step
+from fnet.step import compile
 
 _FOREVER = 10**9
 
@@ -28,15 +28,14 @@ def training(work: Work) -> Streams:
     torch.set_num_threads(work.threads)
     experiment, splits = open_work(work)
     train, test = splits.train.to(work.device), splits.test.to(work.device)
-    model, loss, preprocess = experiment.model, experiment.loss, experiment.preprocess
     dtype = torch.bfloat16 if work.bf16 else torch.float32
     compiled: Callable[..., Any] = compile if work.compiled else lambda fn: fn
-    grad_fn = make_grad(model, loss, preprocess=preprocess, augment=experiment.augment, dtype=dtype)
-    step = compiled(make_step(grad_fn, experiment.tx))
-    eval_step = compiled(make_eval(model, loss, preprocess=preprocess, dtype=dtype))
+    step, train = experiment.train_step(train, dtype)
+    eval_step, (test,) = experiment.eval_step(test, dtype=dtype)
+    step, eval_step = compiled(step), compiled(eval_step)
 
     init_key, data_key = random.split(random.key(0, work.device))
-    params = model.init(init_key)
+    params = experiment.model.init(init_key)
     opt_state = experiment.tx.init(params.trainable)
     records = fit(step, params, opt_state, data_key, train, size=work.batch_size, epochs=_FOREVER)
     few = test.take(min(EVAL_BATCH, len(test)))

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 from fnet.logging.logger import Start
 
-PENDING = 10_000
-"""Points that wait for a slow server; those beyond are left out."""
-
+# Points that wait for a slow server; those beyond are left out.
+_PENDING = 10_000
 _BATCH_SECONDS = 1.0
 _REPLY_SECONDS = 10.0
 _CLOSE_SECONDS = 3.0
@@ -41,14 +40,11 @@ class VisdomLog:
         url: of the server, "http://localhost:8097".
         window: its name, "mnist_default_loss".
         warn: is told, once and from another thread, that the server has failed.
-        pending: see `PENDING`.
     """
 
-    def __init__(
-        self, url: str, window: str, warn: Callable[[str], None], *, pending: int = PENDING
-    ) -> None:
+    def __init__(self, url: str, window: str, warn: Callable[[str], None]) -> None:
         self._url, self._window, self._warn = url.rstrip("/"), window, warn
-        self._points: Queue[_Point] = Queue(pending)
+        self._points: Queue[_Point] = Queue(_PENDING)
         self._closing, self._failed = threading.Event(), threading.Event()
         self._exists = False
         # A daemon, so that a server that hangs cannot keep the process.
