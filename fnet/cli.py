@@ -1,6 +1,7 @@
 """The command line of a recipe: its config's fields as options, its errors as one message."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def _of_run(recipe: Recipe, path: Path, variant: str | None) -> tuple[str, Confi
     if record.module != f"recipes.{recipe.name}":
         raise ConfigError(
             f"the run {path} is one of {record.module}, not of recipes.{recipe.name}: "
-            f"python -m {record.module} --resume {path}"
+            f"python -m {record.module} --resume {shlex.quote(str(path))}"
         )
     if variant not in (None, record.variant):
         raise ConfigError(

@@ -169,8 +169,8 @@ def worst_mistakes(probabilities: Tensor, labels: Tensor, k: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A sample that was taken for another class.
+class Prediction:
+    """What a sample was taken for.
 
     Attributes:
         index: its place in the data set.
@@ -183,6 +183,24 @@ class Mistake:
     label: int
     predicted: int
     confidence: float
+
+    @property
+    def right(self) -> bool:
+        """Whether that is its class."""
+        return self.predicted == self.label
+
+
+def predictions(probabilities: Tensor, labels: Tensor, places: Tensor) -> list[Prediction]:
+    """Return what the samples in some places, int64, were taken for.
+
+    Args:
+        probabilities: float `[N, classes]`.
+        labels: int64 `[N]`.
+        places: those of the samples, each in 0..N-1.
+    """
+    confidence, predicted = probabilities[places].max(-1)
+    parts = places, labels[places], predicted, confidence
+    return [Prediction(*row) for row in zip(*(part.tolist() for part in parts), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -207,7 +225,7 @@ class Evaluation:
     calibration_error: float
     class_accuracy: list[float | None]
     confusion: list[list[int]]
-    mistakes: list[Mistake]
+    mistakes: list[Prediction]
 
 
 def evaluate_logits(
@@ -222,7 +240,6 @@ def evaluate_logits(
         mistakes: how many of the worst mistakes to keep.
     """
     probabilities = logits.to(torch.float64).softmax(-1)
-    confidence, predicted = probabilities.max(-1)
     confusion = confusion_matrix(logits, labels)
     of_class = zip(class_accuracy(confusion).tolist(), confusion.sum(-1).tolist(), strict=True)
     worst = worst_mistakes(probabilities, labels, mistakes)
@@ -234,14 +251,5 @@ def evaluate_logits(
         calibration_error=calibration_error(probabilities, labels).item(),
         class_accuracy=[accuracy if images else None for accuracy, images in of_class],
         confusion=confusion.tolist(),
-        mistakes=[
-            Mistake(*row)
-            for row in zip(
-                worst.tolist(),
-                labels[worst].tolist(),
-                predicted[worst].tolist(),
-                confidence[worst].tolist(),
-                strict=True,
-            )
-        ],
+        mistakes=predictions(probabilities, labels, worst),
     )

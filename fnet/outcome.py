@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from fnet.display import Display
 from fnet.experiment import Recipe
-from fnet.record import measured
+from fnet.figures import measured
+from fnet.tables import MISSING, percent
 
 Status = Literal["complete", "interrupted", "diverged"]
 
@@ -58,14 +59,11 @@ def say_result(
     where = f"on {outcome.data}"
     if outcome.stand_in:
         where += f", a stand-in for {recipe.data} and no result of {recipe.name}"
-    final, best = outcome.final, outcome.best
-    figures = measured(final, best)
+    figures = measured(outcome.final, outcome.best)
     if figures:
-        display.table(
-            f"{recipe.name} {where}",
-            ["figure", "reported by the author", "measured"],
-            [[name, reported.get(name, "-"), f"{value:.2%}"] for name, value in figures.items()],
-        )
+        rows = [[name, reported.get(name, MISSING), percent(figures[name])] for name in figures]
+        columns = ["figure", "reported by the author", "measured"]
+        display.table(f"{recipe.name} {where}", columns, rows)
     if outcome.status != "complete":
         reached = f"after step {step}: its weights are kept"
         if not step:
@@ -73,5 +71,6 @@ def say_result(
         place = shlex.quote(str(outcome.directory))
         go_on = f"python -m recipes.{recipe.name} --resume {place}"
         display.say(f"Stopped {reached}. To go on: {go_on}")
-    elif final is not None:
-        display.say(f"Test accuracy {final['test_accuracy']:.2%} {where}. Run: {outcome.directory}")
+    elif outcome.final is not None:
+        reached = percent(outcome.final["test_accuracy"])
+        display.say(f"Test accuracy {reached} {where}. Run: {outcome.directory}")

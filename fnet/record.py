@@ -13,11 +13,9 @@ from typing import Any, TypeVar
 
 from fnet import checked_json
 from fnet.config import option
+from fnet.environment import ConfigError
 from fnet.experiment import Recipe
-from fnet.run import read_record
-
-Line = Mapping[str, float]
-"""The figures of one epoch: a line of `metrics.jsonl`."""
+from fnet.figures import Line
 
 _RESULT = "result.json"
 _T = TypeVar("_T")
@@ -113,7 +111,7 @@ def read_run(path: Path | str) -> RunRecord:
         ConfigError: there is no run, or its `config.json` is damaged.
     """
     path = Path(path)
-    setup = read_record(path)
+    setup = read_setup(path)
     unreadable: dict[str, str] = {}
 
     def read(name: str, parse: Callable[[str], _T], nothing: _T) -> _T:
@@ -134,36 +132,42 @@ def read_run(path: Path | str) -> RunRecord:
     return RunRecord(path, setup, environment, lines, damaged, result, unreadable)
 
 
-def measured(final: Line | None, best: Line | None) -> dict[str, float]:
-    """Return what a run is judged by, shares 0..1, by the names of a recipe's `reported`.
+def read_setup(path: Path) -> dict[str, Any]:
+    """Return the `config.json` of a run's directory.
 
-    >>> measured({"test_accuracy": 0.5, "train_accuracy": 0.75}, None)
-    {'test accuracy, final': 0.5, 'train accuracy, final': 0.75}
+    Raises:
+        ConfigError: there is no run, or the file is damaged.
     """
-    figures = {
-        "test accuracy, final": (final, "test_accuracy"),
-        "test accuracy, best epoch": (best, "test_accuracy"),
-        "train accuracy, final": (final, "train_accuracy"),
-    }
-    return {name: line[key] for name, (line, key) in figures.items() if line and key in line}
+    if not path.is_dir():
+        raise ConfigError(f"there is no run {path}: give the directory that a recipe has printed")
+    file = path / "config.json"
+    try:
+        return checked_json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} is not a run, it has no config.json: give the directory of one run, such as "
+            "runs/dainet7-default-s0"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(
+            f"{file} is damaged ({error}): it is not what the run wrote, and the run cannot be "
+            "opened: bring the file back from a copy, or train again"
+        ) from error
 
 
-def default_config(record: RunRecord, recipe: Recipe) -> Mapping[str, Any]:
-    """Return what the run's config would be without options, as JSON has it.
-
-    That of the recipe's default variant where its own is no variant, as in a study.
-    """
-    variant = recipe.variants.get(record.variant, recipe.variants["default"])
-    return json.loads(json.dumps(asdict(variant)))
+def base_variant(record: RunRecord, recipe: Recipe) -> str:
+    """Return the variant that a run is told from: its own, or the default for an arm of a study."""
+    return record.variant if record.variant in recipe.variants else "default"
 
 
 def changed_options(record: RunRecord, recipe: Recipe) -> set[str]:
-    """Return the names of the config that are not those of the variant's default."""
-    default = default_config(record, recipe)
+    """Return the names of the options that differ from those of `base_variant`."""
+    variant = asdict(recipe.variants[base_variant(record, recipe)])
+    base = json.loads(json.dumps(variant))  # tuples are lists in the record
     return {
-        name
-        for name, value in record.config.items()
-        if name not in default or value != default[name]
+        name for name, value in record.config.items() if name not in base or value != base[name]
     }
 
 
@@ -173,11 +177,11 @@ def command(record: RunRecord, recipe: Recipe) -> str:
     A run on a stand-in names that as its data: it is repeated also where the recipe's own data
     can be had by then.
     """
-    variant = record.variant if record.variant in recipe.variants else "default"
-    words = ["python", "-m", record.module, "--variant", variant]
-    for name in record.config:
-        if name in changed_options(record, recipe) and not (name == "data" and record.stand_in):
-            words += _option(name, record.config[name])
+    words = ["python", "-m", record.module, "--variant", base_variant(record, recipe)]
+    changed = changed_options(record, recipe) - ({"data"} if record.stand_in else set())
+    for name, value in record.config.items():
+        if name in changed:
+            words += _option(name, value)
     if record.stand_in:
         words += _option("data", record.setup["data"])
     return shlex.join(words)

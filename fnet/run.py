@@ -7,19 +7,20 @@ names is imported from `recipes`, or is a module that the user names.
 import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 
-from fnet import checked_json, random
+from fnet import random
 from fnet.checkpoint import load_weights
 from fnet.config import Config
 from fnet.data import Dataset, Normalize, PadResize, Preprocess, Split, load
 from fnet.environment import ConfigError
 from fnet.experiment import Experiment, Recipe
 from fnet.nn import Model, ModelError, Params
+from fnet.record import read_setup
 from fnet.splits import Splits
 from fnet.stored_config import config_from_json, tuples
 
@@ -36,7 +37,7 @@ class Run:
 
     Attributes:
         path: its directory.
-        record: its `config.json`.
+        setup: its `config.json`.
         recipe: the recipe it is a run of.
         config: the recipe's config, complete.
         experiment: what the recipe builds of the config; `preprocess` is the recorded one.
@@ -48,7 +49,7 @@ class Run:
     """
 
     path: Path
-    record: Mapping[str, Any]
+    setup: Mapping[str, Any]
     recipe: Recipe
     config: Config
     experiment: Experiment
@@ -124,19 +125,20 @@ def open_run(
             damaged; its recipe cannot be had or has other options by now.
     """
     path = Path(path)
-    record = read_record(path)
-    found = load_recipe(recipe) if recipe else own_recipe(_entry(record, "recipe", str, path))
-    config = config_from_json(type(found.variants["default"]), _entry(record, "config", dict, path))
-    splits = _splits(record, path)
+    setup = read_setup(path)
+    found = load_recipe(recipe) if recipe else own_recipe(_entry(setup, "recipe", str, path))
+    config = config_from_json(type(found.variants["default"]), _entry(setup, "config", dict, path))
+    splits = _splits(setup, path)
     try:
         experiment = found.build(config, splits)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"recipe {found.name} cannot build the run {path}: {error}") from error
-    if isinstance(record.get("preprocess"), dict):
-        experiment = replace(experiment, preprocess=_preprocess(record["preprocess"], path))
+    if isinstance(setup.get("preprocess"), dict):
+        preprocess = _preprocess(setup["preprocess"], experiment.preprocess, path)
+        experiment = replace(experiment, preprocess=preprocess)
     return Run(
         path=path,
-        record=record,
+        setup=setup,
         recipe=found,
         config=config,
         experiment=experiment,
@@ -157,7 +159,10 @@ def load_recipe(module: str) -> Recipe:
     try:
         recipe = getattr(importlib.import_module(module), "RECIPE", None)
     except (ImportError, ValueError, TypeError) as error:
-        raise ConfigError(f"the recipe {module!r} cannot be imported: {error}") from error
+        raise ConfigError(
+            f"the recipe {module!r} cannot be imported ({error}): give --recipe a module that "
+            "Python finds"
+        ) from error
     if not isinstance(recipe, Recipe):
         raise ConfigError(f"the module {module!r} has no RECIPE: name the module of a recipe")
     return recipe
@@ -177,33 +182,8 @@ def own_recipe(module: str) -> Recipe:
     return load_recipe(module)
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Return the `config.json` of a run's directory.
-
-    Raises:
-        ConfigError: there is no run, or the file is damaged.
-    """
-    if not path.is_dir():
-        raise ConfigError(f"there is no run {path}: give the directory that a recipe has printed")
-    file = path / "config.json"
-    try:
-        return checked_json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path} is not a run, it has no config.json: give the directory of one run, such as "
-            "runs/dainet7-default-s0"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(
-            f"{file} is damaged ({error}): it is not what the run wrote, and the run cannot be "
-            "opened: bring the file back from a copy, or train again"
-        ) from error
-
-
-def _entry(record: Mapping[str, Any], name: str, kind: type[_T], path: Path) -> _T:
-    value = record.get(name)
+def _entry(setup: Mapping[str, Any], name: str, kind: type[_T], path: Path) -> _T:
+    value = setup.get(name)
     if not isinstance(value, kind):
         raise ConfigError(
             f"{path / 'config.json'} has no {name!r} ({kind.__name__}): it is damaged, or from "
@@ -212,16 +192,16 @@ def _entry(record: Mapping[str, Any], name: str, kind: type[_T], path: Path) -> 
     return value
 
 
-def _splits(record: Mapping[str, Any], path: Path) -> Splits:
+def _splits(setup: Mapping[str, Any], path: Path) -> Splits:
     """Return stand-ins for the run's images: as many, of its shape, in next to no memory."""
-    classes = tuple(map(str, _entry(record, "classes", list, path)))
-    name = _entry(record, "data", str, path)
-    shape = _entry(record, "input_shape", list, path)
+    classes = tuple(map(str, _entry(setup, "classes", list, path)))
+    name = _entry(setup, "data", str, path)
+    shape = _entry(setup, "input_shape", list, path)
     if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
         raise ConfigError(f"{path / 'config.json'} is damaged: input_shape is {shape}, not C, H, W")
 
     def blank(split: str) -> Dataset:
-        n = _entry(record, f"{split}_images", int, path)
+        n = _entry(setup, f"{split}_images", int, path)
         if n < 1:
             raise ConfigError(f"{path / 'config.json'} is damaged: {n} {split} images")
         # Not all of one value: a recipe may divide by the deviation of its images.
@@ -232,15 +212,25 @@ def _splits(record: Mapping[str, Any], path: Path) -> Splits:
     return Splits(blank("train"), blank("test"))
 
 
-def _preprocess(values: Mapping[str, Any], path: Path) -> Preprocess:
-    """Return the `Normalize` or `PadResize` that was recorded with `dataclasses.asdict`."""
+def _preprocess(values: Mapping[str, Any], built: Preprocess, path: Path) -> Preprocess:
+    """Return what was recorded with `dataclasses.asdict`: what the recipe builds, or one of fnet's.
+
+    Args:
+        values: the record.
+        built: what the recipe builds by now; it may be of a class of the user's own.
+        path: the run's directory.
+    """
+    own = is_dataclass(built) and not isinstance(built, type) and asdict(built)
+    if own == tuples(values):
+        return built
     try:
         if "then" in values:
             return PadResize(values["padding"], Normalize(**tuples(values["then"])))
         return Normalize(**tuples(values))
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"{path / 'config.json'} has a preprocess that fnet does not know: {error}"
+            f"{path / 'config.json'} has a preprocess that fnet does not know ({error}), "
+            "and not that of its recipe: open the run with the recipe that made it, or train again"
         ) from error
 
 

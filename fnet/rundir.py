@@ -1,4 +1,4 @@
-"""A run's directory: its config, environment, metrics, weights and result. Never overwritten.
+"""A run's directory: all that a run leaves behind. Never overwritten by another run.
 
 | file | content |
 | --- | --- |
@@ -8,11 +8,16 @@
 | `final.safetensors`, `best.safetensors` | the weights last reached, and those of the best epoch |
 | `checkpoints` | the two last states that the run goes on from, where it is resumed |
 | `result.json` | how the run ended, the final and the best figures |
+| `report.html` | all of this on one page, see `fnet.report` |
+| `metrics.csv`, `steps.csv` | with `--log csv`: the metrics of each epoch, and of steps |
+| `events.out.tfevents.*` | with `--log tensorboard`: the same, and more |
+| `.lock`, `.lock.pid` | held while a process writes to the run, and which one it is |
 
 Each JSON object has a checksum of itself as its last entry, `crc32` (see `fnet.checked_json`).
 """
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,5 +103,5 @@ class RunDirectory:
         except OSError as error:
             raise CheckpointError(
                 f"cannot write {path}: {error.strerror}: make room, or allow writing there; then "
-                f"go on from the last checkpoint with --resume {self.path}"
+                f"go on from the last checkpoint with --resume {shlex.quote(str(self.path))}"
             ) from error

@@ -31,9 +31,9 @@ def config_from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
         )
     for name, hint in get_type_hints(kind).items():
         if name in values and not _is_of(tuples(values[name]), hint):
-            kinds = ", ".join(map(repr, get_args(hint))) or hint.__name__
             raise ConfigError(
-                f"the run's config has {values[name]!r} for {name!r}, which is one of {kinds}"
+                f"the run's config has {values[name]!r} for {name!r}, which is {_kind(hint)}: it "
+                "was made with another version; open it with that version, or train again"
             )
     return kind(**{name: tuples(value) for name, value in values.items()})
 
@@ -53,6 +53,13 @@ def _is_of(value: Any, hint: Any) -> bool:
             return isinstance(value, tuple) and all(_is_of(x, get_args(hint)[0]) for x in value)
         case _:  # a union
             return any(_is_of(value, one) for one in get_args(hint))
+
+
+def _kind(hint: Any) -> str:
+    """Return the type of a config's field for people."""
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(repr, get_args(hint)))}"
+    return f"of type {hint.__name__ if isinstance(hint, type) else hint}"
 
 
 def tuples(value: Any) -> Any:

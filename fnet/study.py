@@ -12,10 +12,15 @@ from fnet import plots
 from fnet.checkpoint import write_atomically
 from fnet.config import Config
 from fnet.display import Display
+from fnet.environment import ConfigError
 from fnet.experiment import Recipe
+from fnet.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
 from fnet.outcome import Outcome
 from fnet.record import read_run
+from fnet.tables import MISSING
 from fnet.train import train
+
+COLUMNS = ["", "reported", "test, final", "test, best epoch", "train, final", "runs"]
 
 
 @dataclass(frozen=True)
@@ -23,16 +28,16 @@ class Arm:
     """One of the trainings that a study compares.
 
     Attributes:
-        label: what it differs in, in a word or two.
         recipe: what is trained.
+        label: what it differs in, in a word or two.
         config: with which options.
         reported: the original author's figure, if there is one.
     """
 
-    label: str
     recipe: Recipe
+    label: str
     config: Config
-    reported: str = "-"
+    reported: str = MISSING
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,10 @@ class Result:
     arm: Arm
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def figures(self, which: str, name: str) -> list[float]:
-        """Return a figure of every run: `which` is "final" or "best"."""
-        lines = [getattr(outcome, which) for outcome in self.outcomes]
-        return [line[name] for line in lines if line is not None]
+    def figures(self, name: str) -> list[float]:
+        """Return a figure of every run that has it, by the name that `measured` gives it."""
+        shares = [measured(outcome.final, outcome.best) for outcome in self.outcomes]
+        return [share[name] for share in shares if name in share]
 
 
 def run_study(
@@ -86,21 +91,18 @@ def run_study(
 
 
 def rows(results: Sequence[Result]) -> list[list[str]]:
-    """Return the table's rows: label, reported, test final, test best, train final, seeds."""
+    """Return a row of each arm, in `COLUMNS`."""
     return [
         [
             result.arm.label,
             result.arm.reported,
-            spread(result.figures("final", "test_accuracy")),
-            spread(result.figures("best", "test_accuracy")),
-            spread(result.figures("final", "train_accuracy")),
+            spread(result.figures(TEST_FINAL)),
+            spread(result.figures(TEST_BEST)),
+            spread(result.figures(TRAIN_FINAL)),
             str(len(result.outcomes)),
         ]
         for result in results
     ]
-
-
-COLUMNS = ["", "reported", "test, final", "test, best epoch", "train, final", "runs"]
 
 
 def spread(figures: Sequence[float]) -> str:
@@ -110,7 +112,7 @@ def spread(figures: Sequence[float]) -> str:
     ('50.0 %', '55.0 % (50.0 to 60.0)')
     """
     if not figures:
-        return "-"
+        return MISSING
     text = f"{mean(figures):.1%}".replace("%", " %")
     if len(figures) == 1:
         return text
@@ -118,7 +120,11 @@ def spread(figures: Sequence[float]) -> str:
 
 
 def save(study: Study, results: Sequence[Result], out: Path) -> list[Path]:
-    """Write `study.json` and the curves of every arm's mean over its seeds; return the files."""
+    """Write `study.json` and the curves of every arm's mean over its seeds; return the files.
+
+    Raises:
+        ConfigError: a file cannot be written.
+    """
     record = {
         "question": study.question,
         "arms": [
@@ -133,12 +139,14 @@ def save(study: Study, results: Sequence[Result], out: Path) -> list[Path]:
             for result in results
         ],
     }
-    written = out / "study.json"
-    write_atomically(written, (json.dumps(record, indent=2) + "\n").encode())
-    curves = {result.arm.label: _mean_curve(result) for result in results if result.outcomes}
-    if not curves:
-        return [written]
-    return [written, *plots.save(plots.curves(curves), out / "curves")]
+    file = out / "study.json"
+    try:
+        write_atomically(file, (json.dumps(record, indent=2) + "\n").encode())
+        curves = {result.arm.label: _mean_curve(result) for result in results if result.outcomes}
+        drawn = plots.save(plots.curves(curves), out / "curves") if curves else []
+    except OSError as error:
+        raise ConfigError(f"cannot write to --out {out}: {error.strerror}") from error
+    return [file, *drawn]
 
 
 def _mean_curve(result: Result) -> list[dict[str, float]]:

@@ -1,12 +1,19 @@
-"""Tables for a terminal, of what other parts of fnet computed."""
+"""The rows of tables, for a terminal and for a page alike: of layers, and of an evaluation."""
+
+from collections.abc import Sequence
 
 from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from fnet.evaluation import Evaluation
 from fnet.nn import Summary
 
+MISSING = "-"
+"""In the place of a value that there is not."""
+
 LAYER_COLUMNS = ["layer", "type", "output shape", "parameters", "multiply-adds"]
+CLASS_COLUMNS = ["class", "images", "accuracy"]
 
 
 def layer_table(summary: Summary) -> Table:
@@ -36,7 +43,7 @@ def layer_rows(summary: Summary) -> list[list[str]]:
         [
             layer.name or "(network)",
             layer.type,
-            "–" if layer.output_shape is None else shape(layer.output_shape),
+            MISSING if layer.output_shape is None else shape(layer.output_shape),
             f"{layer.parameters:,}",
             f"{layer.multiply_adds:,}",
         ]
@@ -47,6 +54,34 @@ def layer_rows(summary: Summary) -> list[list[str]]:
 def layer_totals(summary: Summary) -> list[str]:
     """Return the cells of the last row, in `LAYER_COLUMNS`."""
     return ["total", "", "", f"{summary.parameters:,}", f"{summary.multiply_adds:,}"]
+
+
+def evaluation_rows(found: Evaluation) -> list[list[str]]:
+    """Return the name and the value of each figure of all images together."""
+    return [
+        ["loss", f"{found.loss:.4f}"],
+        ["top-1 accuracy", percent(found.top1)],
+        ["top-5 accuracy", percent(found.top5)],
+        ["calibration error", percent(found.calibration_error)],
+    ]
+
+
+def class_rows(found: Evaluation, classes: Sequence[str]) -> list[list[str]]:
+    """Return the cells of each class, in `CLASS_COLUMNS`."""
+    counts = map(sum, found.confusion)
+    return [
+        [name, f"{images:,}", percent(share)]
+        for name, images, share in zip(classes, counts, found.class_accuracy, strict=True)
+    ]
+
+
+def percent(share: float | None) -> str:
+    """Return a share 0..1 as a percentage, `MISSING` for None.
+
+    >>> percent(0.5), percent(None)
+    ('50.00%', '-')
+    """
+    return MISSING if share is None else f"{share:.2%}"
 
 
 def shape(sizes: tuple[int, ...]) -> str:

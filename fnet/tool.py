@@ -1,26 +1,55 @@
-"""What commands share: how they end, and the options of those that open a run."""
+"""What tools share: their command line, how they end, and the options of those that open a run."""
 
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Generic, TextIO, TypeVar
 
+import tyro
 from rich.console import Console
 from rich.text import Text
 from tyro.conf import Positional, arg
 
 from fnet.checkpoint import CheckpointError
-from fnet.data import DataError, DataWarning
+from fnet.data import DataError, Dataset, DataWarning, Split
 from fnet.environment import ConfigError, Runtime, resolve
 from fnet.nn import ModelError
 from fnet.run import Run, Weights, open_run
 
 USER_ERRORS = (CheckpointError, ConfigError, DataError, ModelError)
 """What was asked for cannot be: the message says why, and what to do."""
+
+_Options = TypeVar("_Options")
+
+
+@dataclass(frozen=True)
+class Tool(Generic[_Options]):
+    """A command of `recipes` that trains no recipe of its own.
+
+    Called, it parses the command line and returns the exit code of `exit_code`.
+
+    Attributes:
+        name: as in `python -m recipes.name`.
+        doc: the module's docstring.
+        options: a dataclass, whose fields are the command line's options.
+        work: does what these ask for, and returns an exit code.
+    """
+
+    name: str
+    doc: str
+    options: type[_Options]
+    work: Callable[[_Options], int]
+
+    def __call__(self, args: Sequence[str] | None = None) -> int:
+        """Run the command with these arguments (None: those of this process)."""
+        prog, description = f"python -m recipes.{self.name}", self.doc.strip()
+        return exit_code(
+            lambda: self.work(tyro.cli(self.options, prog=prog, description=description, args=args))
+        )
 
 
 def exit_code(work: Callable[[], int]) -> int:
@@ -109,3 +138,17 @@ class RunOptions(OpenOptions):
     def open(self, compile: bool = False) -> tuple[Run, Runtime]:
         """Return the run, and what to compute on; see `open_at`."""
         return self.open_at(self.run, compile)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """The options of a command that shows a run images."""
+
+    data: str | None = None
+    """A data set of the same classes and shape, by name or as a folder (else the run's own)."""
+    root: str | None = None
+    """The directory that holds published data sets (else the run's --root)."""
+
+    def open_data(self, run: Run, split: Split = "test") -> Dataset:
+        """Return the images; see `Run.open_data`."""
+        return run.open_data(self.data, self.root, split)

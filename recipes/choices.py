@@ -23,9 +23,15 @@ AugmentName = Literal["none", "crop_flip", "more"]
 
 
 def optimizer(
-    name: OptimizerName, rate: float | Schedule, *, weight_decay: float = 0.0, b2: float = 0.999
+    name: OptimizerName,
+    rate: float | Schedule,
+    *,
+    weight_decay: float | None = None,
+    b2: float = 0.999,
 ) -> GradientTransformation:
     """Return the optimizer: torch's defaults, momentum 0.9, weight decay L2 but for adamw."""
+    if weight_decay is None:
+        weight_decay = 0.01 if name == "adamw" else 0.0
     match name:
         case "sgd":
             tx = optim.sgd(rate, weight_decay=weight_decay)

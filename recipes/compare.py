@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -28,7 +27,7 @@ from fnet.report import (
     show,
     write_page,
 )
-from fnet.tool import exit_code
+from fnet.tool import Tool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +40,6 @@ class Options:
     """A new file for the page (else comparison.html, or comparison-2.html, ...)."""
     json: bool = False
     """Print one JSON object in place of tables; the page is written with --out only."""
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return exit_code(lambda: _run(tyro.cli(Options, prog=_PROG, description=__doc__, args=args)))
 
 
 def _run(options: Options) -> int:
@@ -102,7 +96,7 @@ def _table(
     return table
 
 
-_PROG = "python -m recipes.compare"
+main = Tool("compare", __doc__, Options, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

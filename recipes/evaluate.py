@@ -5,10 +5,8 @@ python -m recipes.evaluate runs/dainet7-default-s0
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import tyro
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
@@ -20,17 +18,14 @@ from fnet.display import Display
 from fnet.environment import ConfigError
 from fnet.evaluation import Evaluation, evaluate_model
 from fnet.run import Run
-from fnet.tool import RunOptions, exit_code
+from fnet.tables import CLASS_COLUMNS, class_rows, evaluation_rows, percent
+from fnet.tool import DataOptions, RunOptions, Tool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(RunOptions):
+class Options(DataOptions, RunOptions):
     """The command line of `python -m recipes.evaluate`."""
 
-    data: str | None = None
-    """A data set of the same classes and shape, by name or as a folder (else the run's own)."""
-    root: str | None = None
-    """The directory that holds published data sets (else the run's --root)."""
     split: Split = "test"
     """The images to evaluate on."""
     flip: bool = False
@@ -43,16 +38,11 @@ class Options(RunOptions):
     """Print one JSON object in place of tables."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return exit_code(lambda: _run(tyro.cli(Options, prog=_PROG, description=__doc__, args=args)))
-
-
 def _run(options: Options) -> int:
     if options.mistakes < 0:
         raise ConfigError(f"--mistakes is at least 0; got {options.mistakes}")
     run, runtime = options.open(options.compile)
-    dataset = run.open_data(options.data, options.root, options.split).to(runtime.device)
+    dataset = options.open_data(run, options.split).to(runtime.device)
     _, found = evaluate_model(
         run.model,
         run.experiment.loss,
@@ -86,21 +76,10 @@ def _record(run: Run, dataset: Dataset, options: Options, found: Evaluation) -> 
 
 def _show(where: str, classes: tuple[str, ...], found: Evaluation, console: Console) -> None:
     display = Display(console)
-    figures = {
-        "images": f"{found.images:,}",
-        "loss": f"{found.loss:.4f}",
-        "top-1 accuracy": f"{found.top1:.2%}",
-        "top-5 accuracy": f"{found.top5:.2%}",
-        "calibration error": f"{found.calibration_error:.2%}",
-    }
     display.say(where, "bold")
-    display.table("All images", ["figure", "measured"], [[*row] for row in figures.items()])
-    rows = zip(classes, map(sum, found.confusion), found.class_accuracy, strict=True)
-    display.table(
-        "Accuracy of each class",
-        ["class", "images", "accuracy"],
-        [[name, f"{n:,}", "-" if share is None else f"{share:.2%}"] for name, n, share in rows],
-    )
+    rows = [["images", f"{found.images:,}"], *evaluation_rows(found)]
+    display.table("All images", ["figure", "measured"], rows)
+    display.table("Accuracy of each class", CLASS_COLUMNS, class_rows(found, classes))
     matrix = _matrix(classes, found.confusion)
     needed = Measurement.get(console, console.options.update(max_width=10_000), matrix).maximum
     if needed <= console.width:
@@ -112,7 +91,7 @@ def _show(where: str, classes: tuple[str, ...], found: Evaluation, console: Cons
             "Most confident mistakes",
             ["image", "class", "taken for", "probability"],
             [
-                [str(m.index), classes[m.label], classes[m.predicted], f"{m.confidence:.2%}"]
+                [str(m.index), classes[m.label], classes[m.predicted], percent(m.confidence)]
                 for m in found.mistakes
             ],
         )
@@ -133,7 +112,7 @@ def _matrix(classes: tuple[str, ...], confusion: list[list[int]]) -> Table:
     return table
 
 
-_PROG = "python -m recipes.evaluate"
+main = Tool("evaluate", __doc__, Options, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

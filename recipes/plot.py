@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from matplotlib.figure import Figure
 from rich.console import Console
 from tyro.conf import Positional, arg
@@ -22,11 +21,11 @@ from fnet.display import Display
 from fnet.environment import ConfigError
 from fnet.record import RunRecord, read_run
 from fnet.report import evaluate_run, evaluation_figures, named
-from fnet.tool import OpenOptions, exit_code
+from fnet.tool import DataOptions, OpenOptions, Tool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(OpenOptions):
+class Options(DataOptions, OpenOptions):
     """The command line of `python -m recipes.plot`."""
 
     runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN [RUN ...]")]]
@@ -39,18 +38,9 @@ class Options(OpenOptions):
     """Write each plot for a dark background as well."""
     images: int = 64
     """How many test images to show, and at most as many mistakes."""
-    data: str | None = None
-    """A data set of the same classes and shape, by name or as a folder (else the run's own)."""
-    root: str | None = None
-    """The directory that holds published data sets (else the run's --root)."""
 
 
 CURVES, OF_IMAGES = "curves", ("confusion", "images", "mistakes", "filters")
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return exit_code(lambda: _run(tyro.cli(Options, prog=_PROG, description=__doc__, args=args)))
 
 
 def _run(options: Options) -> int:
@@ -88,7 +78,7 @@ def _wanted(options: Options) -> tuple[str, ...]:
 
 def _of_images(record: RunRecord, options: Options) -> dict[str, Figure]:
     run, runtime = options.open_at(record.path)
-    dataset = run.open_data(options.data, options.root, "test")
+    dataset = options.open_data(run)
     evaluated = evaluate_run(
         run.experiment, run.params, run.weights, dataset, runtime, mistakes=options.images
     )
@@ -113,7 +103,7 @@ def _write(figures: dict[str, Figure], options: Options) -> list[Path]:
         raise ConfigError(f"cannot write to --out {options.out}: {error.strerror}") from error
 
 
-_PROG = "python -m recipes.plot"
+main = Tool("plot", __doc__, Options, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

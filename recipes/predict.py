@@ -7,13 +7,11 @@ An image of another size is brought to the run's, all of it, its ratio of sides 
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,7 +24,7 @@ from fnet.environment import ConfigError
 from fnet.evaluation import make_forward
 from fnet.fetch import SECONDS, fetch, is_address
 from fnet.run import Run
-from fnet.tool import RunOptions, exit_code
+from fnet.tool import RunOptions, Tool
 
 _BAR = 30  # characters
 
@@ -43,11 +41,6 @@ class Options(RunOptions):
     """How many seconds an address may take."""
     json: bool = False
     """Print one JSON object in place of tables."""
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return exit_code(lambda: _run(tyro.cli(Options, prog=_PROG, description=__doc__, args=args)))
 
 
 def _run(options: Options) -> int:
@@ -148,7 +141,7 @@ def _bars(rows: list[tuple[str, float]]) -> Table:
     return table
 
 
-_PROG = "python -m recipes.predict"
+main = Tool("predict", __doc__, Options, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,14 +1,15 @@
 """Write the report of a run: one HTML page with its figures, plots, mistakes, layers and config.
 
-python -m recipes.report runs/dainet7-default-s0
+    python -m recipes.report runs/dainet7-default-s0
+
+Its data are not downloaded for that: where they are not on this machine, --data or --root names
+them, or the page has no evaluation.
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
 from fnet import data
@@ -18,27 +19,17 @@ from fnet.nn import summary
 from fnet.record import RunRecord, read_run
 from fnet.report import REPORT, evaluate_run, report, require_new, write_page
 from fnet.run import Weights, load_recipe, own_recipe
-from fnet.tool import RunOptions, exit_code
+from fnet.tool import DataOptions, RunOptions, Tool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(RunOptions):
+class Options(DataOptions, RunOptions):
     """The command line of `python -m recipes.report`."""
 
     weights: Weights = "final"
     """Those last reached, as in the report at the end of training, or those of the best epoch."""
-    data: str | None = None
-    """A data set of the same classes and shape, by name or as a folder (else the run's own, if it
-    is had without a download)."""
-    root: str | None = None
-    """The directory that holds published data sets (else the run's --root)."""
     out: Path | None = None
     """A new file (else report.html in the run's directory, written anew)."""
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return exit_code(lambda: _run(tyro.cli(Options, prog=_PROG, description=__doc__, args=args)))
 
 
 def _run(options: Options) -> int:
@@ -70,12 +61,12 @@ def _with_weights(record: RunRecord, options: Options) -> tuple[str, str]:
     if options.data is None and not data.at_hand(run.own_data, root, split="test"):
         note = f"Not evaluated: {run.own_data} is not on this machine. Give --data, or --root."
         return report(record, run.recipe, layers, note=note), note
-    dataset = run.open_data(options.data, options.root, "test")
+    dataset = options.open_data(run)
     evaluated = evaluate_run(run.experiment, run.params, run.weights, dataset, runtime)
     return report(record, run.recipe, layers, evaluated), ""
 
 
-_PROG = "python -m recipes.report"
+main = Tool("report", __doc__, Options, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

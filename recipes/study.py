@@ -6,40 +6,40 @@ A study can be cut to what a machine can do: --epochs, --limit (training images)
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from fnet.config import Config as CommonConfig
 from fnet.display import Display
 from fnet.environment import ConfigError, Precision
 from fnet.rundir import new_directory
 from fnet.study import COLUMNS, Arm, Study, rows, run_study, save
-from fnet.tool import exit_code
+from fnet.tool import Tool
 from recipes import cnn, dainet, dainet7
 
 DAINET1 = dainet.Config(epochs=10)
 ORIGINAL = replace(dainet7.ORIGINAL, epochs=10)
 
+_cnn, _dainet, _dainet7 = (partial(Arm, module.RECIPE) for module in (cnn, dainet, dainet7))
 
-def _cnn(label: str, config: CommonConfig, reported: str = "-") -> Arm:
-    return Arm(label, cnn.RECIPE, config, reported)
+Name = Literal[
+    "lr",
+    "depth",
+    "dropout",
+    "augmentation",
+    "optimizer",
+    "softmax",
+    "linears",
+    "batch",
+    "activation",
+    "schedule",
+]
 
-
-def _dainet(label: str, config: CommonConfig, reported: str = "-") -> Arm:
-    return Arm(label, dainet.RECIPE, config, reported)
-
-
-def _dainet7(label: str, config: CommonConfig, reported: str = "-") -> Arm:
-    return Arm(label, dainet7.RECIPE, config, reported)
-
-
-STUDIES = {
+STUDIES: dict[Name, Study] = {
     "lr": Study(
         "CNN: which learning rate of Adam?",
         [
@@ -123,30 +123,17 @@ STUDIES = {
     ),
 }
 
-Name = Literal[
-    "lr",
-    "depth",
-    "dropout",
-    "augmentation",
-    "optimizer",
-    "softmax",
-    "linears",
-    "batch",
-    "activation",
-    "schedule",
-]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to study, and how much of it."""
+    """The command line of `python -m recipes.study`."""
 
     name: Positional[Annotated[Name, arg(metavar="NAME")]]
     """The study."""
     data: str | None = None
-    """As in the recipes."""
+    """A data set by name or as a folder, instead of each arm's own."""
     root: str | None = None
-    """As in the recipes."""
+    """The directory that holds published data sets (else $FNET_DATA, else the cache directory)."""
     out: str = "runs"
     """The directory in which the study gets a directory of its own."""
     seeds: int = 1
@@ -157,23 +144,15 @@ class Options:
     """How many training images to use, each class in proportion."""
     batch_size: int | None = None
     """Images in a training batch, instead of each arm's own."""
-    device: str | None = None
-    """As in the recipes."""
-    precision: Precision | None = None
-    """As in the recipes."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    precision: Precision = "auto"
+    """Of the forward and backward pass; auto is bf16 where the device gains from it."""
     compile: bool = True
     """Compile the steps, where there is a C++ compiler."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run a study from the command line and return the exit code."""
-    options = tyro.cli(
-        Options, prog="python -m recipes.study", description=(__doc__ or "").strip(), args=args
-    )
-    return exit_code(lambda: _study(options, Display(Console())))
-
-
-def _study(options: Options, display: Display) -> int:
+def _run(options: Options) -> int:
     if options.seeds < 1:
         raise ConfigError(f"--seeds is at least 1; got {options.seeds}")
     names = ("data", "root", "epochs", "limit", "batch_size", "device", "precision", "compile")
@@ -183,6 +162,7 @@ def _study(options: Options, display: Display) -> int:
     for arm in study.arms:
         replace(arm.config, **overrides).validate()
     out = new_directory(Path(options.out), f"study-{options.name}")
+    display = Display(Console())
     results, code = run_study(study, range(options.seeds), overrides, out, display)
     trained_on = {outcome.data for result in results for outcome in result.outcomes}
     display.table(
@@ -194,6 +174,8 @@ def _study(options: Options, display: Display) -> int:
         display.say(f"Written: {path}")
     return code
 
+
+main = Tool("study", __doc__, Options, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 import torch
@@ -59,6 +59,28 @@ def test_the_preprocess_is_the_recorded_one(copy, preprocess):
     assert open_run(copy).preprocess == preprocess
 
 
+@dataclass(frozen=True)
+class Halved:
+    """A preprocess of a user's own."""
+
+    by: tuple[float, ...]
+
+    def __call__(self, images):
+        return images / self.by[0]
+
+
+def test_the_preprocess_may_be_of_a_class_of_the_users_own(copy, monkeypatch):
+    def build(config, splits):
+        return replace(dainet7.build(config, splits), preprocess=Halved((2.0,)))
+
+    monkeypatch.setattr(dainet7, "RECIPE", replace(dainet7.RECIPE, build=build))
+    change(copy, preprocess={"by": [2.0]})
+    assert open_run(copy).preprocess == Halved((2.0,))
+    change(copy, preprocess={"by": [4.0]})
+    with pytest.raises(ConfigError, match="and not that of its recipe"):
+        open_run(copy)
+
+
 def test_opening_leaves_the_global_random_state_alone(trained_run):
     before = torch.get_rng_state()
     open_run(trained_run)
@@ -97,6 +119,10 @@ PROBLEMS = {
     "other classes": (lambda r: change(r, classes=["a", "b"]), "best.safetensors does not fit"),
     "preprocess": (lambda r: change(r, preprocess={"mu": [1]}), "preprocess that fnet does not"),
     "unknown option": (lambda r: change(r, config={**without(""), "x": 1}), "config has 'x'"),
+    "a text for a number": (
+        lambda r: change(r, config={**without(""), "epochs": "3"}),
+        "has '3' for 'epochs', which is of type int: it was made with another version",
+    ),
     "unknown choice": (
         lambda r: change(r, config={**without(""), "optimizer": "lion"}),
         "has 'lion' for 'optimizer', which is one of 'muon'",

@@ -93,7 +93,7 @@ def check(run, whole, damaged):
     assert record.damaged or record.lines == whole.lines
     assert set(map(str, record.lines)) <= set(map(str, whole.lines))
     if damaged == CONFIG:
-        assert open_run(run).record == whole.setup
+        assert open_run(run).setup == whole.setup
     if damaged == ENVIRONMENT and record.unreadable:
         with pytest.raises(ConfigError, match="missing or damaged"):
             same_runtime(record, config_from_json(dainet7.Config, record.config))

@@ -1,11 +1,12 @@
 """How commands end, and what they show of warnings."""
 
 import warnings
+from dataclasses import dataclass
 
 import pytest
 
 from fnet.data import DataError, DataWarning, load
-from fnet.tool import exit_code
+from fnet.tool import Tool, exit_code
 
 
 def end(work):
@@ -54,3 +55,23 @@ def test_a_cache_that_cannot_be_written_is_said_once(image_folder, tmp_path, mon
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: The decoded images are kept in memory only")
     assert line.endswith("Set FNET_CACHE to a directory that can.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line of a tool."""
+
+    code: int = 0
+    """What it returns."""
+
+
+def test_a_tool_parses_its_command_line_and_returns_its_exit_code(capsys):
+    tool = Tool("answer", "Answer.\n", Options, lambda options: options.code)
+    assert tool([]) == 0
+    assert tool(["--code", "3"]) == 3
+    with pytest.raises(SystemExit) as ended:
+        tool(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for text in ("usage: python -m recipes.answer", "Answer.", "--code", "What it returns."):
+        assert text in shown

@@ -55,10 +55,10 @@ def save(figure: Figure, path: Path | str, dark: bool = False) -> list[Path]:
         OSError: a file cannot be written.
     """
     written = []
-    for variant in (False, True) if dark else (False,):
+    for on_dark in (False, True) if dark else (False,):
         for format in ("png", "svg"):
-            file = Path(f"{path}{'-dark' if variant else ''}.{format}")
-            write_atomically(file, render(figure, format, variant))
+            file = Path(f"{path}{'-dark' if on_dark else ''}.{format}")
+            write_atomically(file, render(figure, format, on_dark))
             written.append(file)
     return written
 

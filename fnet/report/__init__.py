@@ -2,7 +2,7 @@
 
 from fnet.report.comparison import COLUMNS, comparison, differences, figures, named
 from fnet.report.evaluated import Evaluated, evaluate_run, evaluation_figures
-from fnet.report.run_page import percent, report, show
+from fnet.report.run_page import report, show
 from fnet.report.write import REPORT, free_name, require_new, write_page, write_report
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "figures",
     "free_name",
     "named",
-    "percent",
     "report",
     "require_new",
     "show",

@@ -5,16 +5,18 @@ from typing import Any
 
 from fnet import plots
 from fnet.environment import ConfigError
-from fnet.record import RunRecord, measured
+from fnet.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
+from fnet.record import RunRecord
 from fnet.report.html import Content, element, page, plot, section, table, warning
-from fnet.report.run_page import percent, show
+from fnet.report.run_page import show
+from fnet.tables import MISSING, percent
 
 COLUMNS = (
     "run",
-    "test accuracy, final",
+    TEST_FINAL,
     "reported by the author",
-    "test accuracy, best epoch",
-    "train accuracy, final",
+    TEST_BEST,
+    TRAIN_FINAL,
     "seconds",
     "epochs",
     "status",
@@ -22,7 +24,6 @@ COLUMNS = (
     "variant",
     "data",
 )
-_MEASURED = ("test accuracy, final", "test accuracy, best epoch", "train accuracy, final")
 _WHERE_IT_RAN = ("out", "root")
 
 
@@ -48,15 +49,14 @@ def figures(runs: Mapping[str, RunRecord]) -> list[list[str]]:
     rows = []
     for name, record in runs.items():
         shares = measured(record.final, record.best)
-        final, best, train = (percent(shares.get(name)) for name in _MEASURED)
         seconds = sum(line.get("seconds", 0) for line in record.lines)
         rows.append(
             [
                 name,
-                final,
-                record.reported.get(_MEASURED[0], "–"),
-                best,
-                train,
+                percent(shares.get(TEST_FINAL)),
+                record.reported.get(TEST_FINAL, MISSING),
+                percent(shares.get(TEST_BEST)),
+                percent(shares.get(TRAIN_FINAL)),
                 f"{seconds:,.1f}",
                 f"{len(record.lines)} of {record.config.get('epochs', '?')}",
                 record.status,

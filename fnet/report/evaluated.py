@@ -10,12 +10,13 @@ from torch import Tensor
 from fnet import plots
 from fnet.data import Dataset
 from fnet.environment import Runtime
-from fnet.evaluation import Evaluation, Mistake, evaluate_model
+from fnet.evaluation import Evaluation, Prediction, evaluate_model, predictions
 from fnet.experiment import Experiment
 from fnet.nn import Params, to_module
 from fnet.plots.images import filter_pixels
 from fnet.report.html import Content, Markup, element, join, photo, plot, section, table
 from fnet.run import Weights
+from fnet.tables import CLASS_COLUMNS, class_rows, evaluation_rows
 
 _SAMPLE = 24  # images of the data set; of mistakes as many
 _LARGEST_MATRIX = 40  # classes
@@ -39,16 +40,14 @@ class Evaluated:
     figures: Evaluation
     filters: Tensor | None
 
-    def sample(self, n: int) -> list[Mistake]:
+    def sample(self, n: int) -> list[Prediction]:
         """Return what n images were taken for, rightly or not, at equal distances in the set."""
         total = len(self.dataset)
-        places = torch.linspace(0, total - 1, min(n, total)).long().tolist()
+        places = torch.linspace(0, total - 1, min(n, total)).long()
         probabilities = self.logits.to(torch.float64).softmax(-1)
-        confidence, predicted = (values.tolist() for values in probabilities.max(-1))
-        labels = self.dataset.labels.tolist()
-        return [Mistake(at, labels[at], predicted[at], confidence[at]) for at in places]
+        return predictions(probabilities, self.dataset.labels, places)
 
-    def title(self, prediction: Mistake) -> str:
+    def title(self, prediction: Prediction) -> str:
         """Return "predicted (true)"."""
         classes = self.dataset.classes
         return f"{classes[prediction.predicted]} ({classes[prediction.label]})"
@@ -97,17 +96,9 @@ def evaluation_section(evaluated: Evaluated) -> Markup:
             f"The {evaluated.weights} weights on {figures.images:,} test images of {dataset.name}.",
             class_="soft",
         ),
-        table(
-            ["figure", "measured"],
-            [
-                ["loss", f"{figures.loss:.4f}"],
-                ["top-1 accuracy", f"{figures.top1:.2%}"],
-                ["top-5 accuracy", f"{figures.top5:.2%}"],
-                ["calibration error", f"{figures.calibration_error:.2%}"],
-            ],
-        ),
+        table(["figure", "measured"], evaluation_rows(figures)),
         element("h3", "Accuracy of each class"),
-        _class_table(classes, figures),
+        _class_table(figures, classes),
     ]
     if len(classes) <= _LARGEST_MATRIX:
         matrix = plots.confusion(figures.confusion, classes)
@@ -128,32 +119,27 @@ def evaluation_section(evaluated: Evaluated) -> Markup:
     return section("Evaluation", *parts)
 
 
-def _class_table(classes: Sequence[str], figures: Evaluation) -> Markup:
+def _class_table(figures: Evaluation, classes: Sequence[str]) -> Markup:
+    """Return the accuracy of each class, as a number and as a bar."""
     rows: list[list[Content]] = []
-    for name, counts, share in zip(classes, figures.confusion, figures.class_accuracy, strict=True):
-        if share is None:
-            rows.append([name, "0", "–", ""])
-            continue
-        filled = element("i", style=f"width: {share:.1%}")
-        rows.append(
-            [name, f"{sum(counts):,}", f"{share:.2%}", element("span", filled, class_="bar")]
-        )
-    return table(["class", "images", "accuracy", ""], rows)
+    for cells, share in zip(class_rows(figures, classes), figures.class_accuracy, strict=True):
+        filled = element("i", style=f"width: {share or 0:.1%}")
+        rows.append([*cells, "" if share is None else element("span", filled, class_="bar")])
+    return table([*CLASS_COLUMNS, ""], rows)
 
 
-def _photos(evaluated: Evaluated, predictions: Sequence[Mistake]) -> Markup:
-    def one(prediction: Mistake) -> Markup:
-        right = prediction.predicted == prediction.label
+def _photos(evaluated: Evaluated, shown: Sequence[Prediction]) -> Markup:
+    def one(prediction: Prediction) -> Markup:
         title = evaluated.title(prediction)
         caption = element(
             "figcaption",
-            f"{'✓' if right else '✗'} {title}",
+            f"{'✓' if prediction.right else '✗'} {title}",
             element("small", f"image {prediction.index}, {prediction.confidence:.0%}"),
         )
         picture = photo(evaluated.dataset.images[prediction.index], title)
-        return element("figure", picture, caption, class_="right" if right else "wrong")
+        return element("figure", picture, caption, class_="right" if prediction.right else "wrong")
 
-    return element("div", join(map(one, predictions)), class_="photos")
+    return element("div", join(map(one, shown)), class_="photos")
 
 
 def _filters(weights: Tensor) -> Markup:
@@ -171,12 +157,12 @@ def evaluation_figures(evaluated: Evaluated, images: int) -> dict[str, Figure]:
         images: how many of the data set to show; of mistakes there are those it holds.
     """
 
-    def grid(predictions: Sequence[Mistake]) -> Figure:
-        index = torch.tensor([prediction.index for prediction in predictions])
+    def grid(shown: Sequence[Prediction]) -> Figure:
+        index = torch.tensor([prediction.index for prediction in shown])
         return plots.image_grid(
             evaluated.dataset.images[index],
-            [evaluated.title(prediction) for prediction in predictions],
-            [prediction.predicted == prediction.label for prediction in predictions],
+            [evaluated.title(prediction) for prediction in shown],
+            [prediction.right for prediction in shown],
         )
 
     figures, classes = evaluated.figures, evaluated.dataset.classes

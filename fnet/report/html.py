@@ -19,7 +19,7 @@ class Markup(str):
     """HTML as it is; any other string is text, and escaped where it is put into an element."""
 
 
-Content: TypeAlias = str | int | Markup
+Content: TypeAlias = str | Markup
 _EMPTY = ("img", "meta")
 
 
@@ -40,7 +40,7 @@ def element(name: str, /, *content: Content, **attributes: str) -> Markup:
 def join(content: Iterable[Content]) -> Markup:
     """Return these beside each other."""
     return Markup(
-        "".join(part if isinstance(part, Markup) else html.escape(str(part)) for part in content)
+        "".join(part if isinstance(part, Markup) else html.escape(part) for part in content)
     )
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 from fnet import plots
 from fnet.experiment import Recipe
+from fnet.figures import TEST_BEST, Line, measured
 from fnet.nn import Summary
-from fnet.record import Line, RunRecord, changed_options, command, measured
+from fnet.record import RunRecord, base_variant, changed_options, command
 from fnet.report.evaluated import Evaluated, evaluation_section
 from fnet.report.html import Content, Markup, element, page, plot, section, table, warning
-from fnet.tables import LAYER_COLUMNS, layer_rows, layer_totals, shape
+from fnet.tables import LAYER_COLUMNS, MISSING, layer_rows, layer_totals, percent, shape
 
 _SHORT = {
     "train_loss": "train loss",
@@ -68,15 +69,10 @@ def report(
 def show(value: object) -> str:
     """Return a JSON value for people."""
     if value is None or value == []:
-        return "–"
+        return MISSING
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(show, value)) if isinstance(value, list) else str(value)
-
-
-def percent(share: float | None) -> str:
-    """Return a share 0..1 as a percentage, a dash for None."""
-    return "–" if share is None else f"{share:.2%}"
 
 
 def _subtitle(record: RunRecord) -> str:
@@ -122,8 +118,8 @@ def _figures(record: RunRecord) -> Markup:
     best = record.best or {}
     rows = []
     for name, share in figures.items():
-        shown = f"{name} ({best['epoch']})" if "best" in name else name
-        rows.append([shown, record.reported.get(name, "–"), percent(share)])
+        shown = f"{name} ({best['epoch']})" if name == TEST_BEST else name
+        rows.append([shown, record.reported.get(name, MISSING), percent(share)])
     return table(["figure", "reported by the author", "measured"], rows)
 
 
@@ -136,7 +132,7 @@ def _epochs(record: RunRecord) -> Markup:
 
 def _cell(name: str, line: Line) -> str:
     if name not in line:
-        return "–"
+        return MISSING
     value = line[name]
     if name.endswith("accuracy"):
         return percent(value)
@@ -159,7 +155,7 @@ def _layers(summary: Summary) -> Markup:
 
 def _config(record: RunRecord, recipe: Recipe) -> list[Markup]:
     changed = changed_options(record, recipe)
-    base = record.variant if record.variant in recipe.variants else "default"
+    base = base_variant(record, recipe)
     rows = [[name, show(value)] for name, value in record.config.items()]
     marked = [place for place, name in enumerate(record.config) if name in changed]
     said = f"Marked: what differs from variant {base}." if marked else f"As variant {base} has it."

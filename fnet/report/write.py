@@ -1,5 +1,6 @@
 """A page on disk: whole or not there, and in the place of nothing but an older report."""
 
+import shlex
 from pathlib import Path
 
 from fnet.checkpoint import write_atomically
@@ -50,7 +51,8 @@ def write_report(
         if cost <= _QUICK["cpu" if runtime.device == "cpu" else "gpu"]:
             evaluated = evaluate_run(experiment, params, "final", splits.test, runtime)
         else:
-            note = f"Left out, for it takes its time: python -m recipes.report {path}"
+            later = f"python -m recipes.report {shlex.quote(str(path))}"
+            note = f"Left out, for it takes its time: {later}"
     page = report(read_run(path), recipe, layers, evaluated, note)
     write_page(path / REPORT, page, replace=True)
     return path / REPORT

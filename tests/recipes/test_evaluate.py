@@ -67,6 +67,7 @@ def without_weights(run):
         (lambda r: (r / "config.json").write_text("{"), [], "is damaged"),
         (None, ["--data", "/nowhere"], "no data set '/nowhere'"),
         (None, ["--data", "shapes"], "is evaluated on classes (bar, "),
+        (None, ["--data", "fer2013", "--root", "/nowhere"], "/nowhere/fer2013 has none"),
         (None, ["--device", "toaster"], "there is no device 'toaster'"),
         (None, ["--recipe", "gone"], "the recipe 'gone' cannot be imported"),
         (None, ["--mistakes", "-1"], "--mistakes is at least 0"),

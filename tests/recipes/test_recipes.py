@@ -90,16 +90,6 @@ def test_smoke_variants_run_end_to_end(name, variant, tmp_path, capsys):
     assert last.startswith("Test accuracy ")
 
 
-def test_a_plateau_of_the_train_loss_lowers_the_rate(tmp_path):
-    # At this learning rate the loss is not a number after the first step: nothing improves.
-    options = ["--variant", "smoke", "--epochs", "3", "--lr", "1e30", "--limit", "32"]
-    options += ["--on-nonfinite", "skip", "--out", str(tmp_path)]
-    assert cli.main(mynet.RECIPE, options) == 0
-    (directory,) = tmp_path.iterdir()
-    lines = read_lines(directory / "metrics.jsonl")
-    assert [line["learning_rate"] / 1e30 for line in lines] == pytest.approx([1, 1, 0.5])
-
-
 def test_validation_chooses_the_best_epoch_on_images_held_out(tmp_path):
     options = ["--variant", "smoke", "--limit", "64", "--validation", "0.25", "--epochs", "3"]
     assert cli.main(cnn.RECIPE, [*options, "--batch-size", "16", "--out", str(tmp_path)]) == 0

@@ -31,6 +31,9 @@ def test_a_report_is_written_anew(run, capsys):
     assert f"{result['final']['test_accuracy']:.2%}" in text
     assert "The final weights on 40 test images of drawings." in text
     assert capsys.readouterr().out.strip().endswith("report.html")
+    assert report.main([str(run), "--weights", "best"]) == 0
+    text, _ = read_page((run / "report.html").read_text())
+    assert "The best weights on 40 test images of drawings." in text
 
 
 def test_data_that_are_not_at_hand_are_not_downloaded(run, image_folder, tmp_path, capsys):

@@ -10,13 +10,16 @@ from records import read_lines
 import fnet.study
 import fnet.train
 from fnet import data
+from fnet.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL
 from fnet.outcome import Outcome
 from fnet.splits import Splits
 from fnet.study import Arm, Result, spread
 from recipes import cnn, study
 from recipes.study import STUDIES, main
 
+pytestmark = pytest.mark.usefixtures("no_reports")
 FEW = ["--data", "shapes", "--limit", "32", "--batch-size", "16", "--epochs", "1", "--no-compile"]
+FEW += ["--device", "cpu", "--precision", "fp32"]
 
 
 def test_a_study_compares_its_arms(tmp_path, capsys):
@@ -32,6 +35,7 @@ def test_a_study_compares_its_arms(tmp_path, capsys):
             config = json.loads((directory / run / "config.json").read_text())["config"]
             assert config["lr"] == float(label.split()[1])
             assert (config["epochs"], config["limit"]) == (1, 32)
+            assert (config["device"], config["precision"]) == ("cpu", "fp32")
             assert read_lines(directory / run / "metrics.jsonl")[-1] == final
     assert (directory / "curves.png").stat().st_size > 10_000
     assert (directory / "curves.svg").stat().st_size > 1_000
@@ -110,11 +114,11 @@ def test_ctrl_c_while_data_are_opened_shows_what_was_reached(tmp_path, monkeypat
 
 def test_figures_of_an_arm_are_means_over_its_runs(tmp_path):
     def outcome(accuracy):
-        line = {"test_accuracy": accuracy}
-        return Outcome("complete", None, tmp_path, "shapes", False, line, line)
+        final, best = {"test_accuracy": accuracy}, {"test_accuracy": accuracy + 0.1}
+        return Outcome("complete", None, tmp_path, "shapes", False, final, best)
 
-    arm = Arm("a", cnn.RECIPE, cnn.Config())
+    arm = Arm(cnn.RECIPE, "a", cnn.Config())
     result = Result(arm, [outcome(0.5), outcome(0.7)])
-    assert result.figures("final", "test_accuracy") == [0.5, 0.7]
-    assert spread(result.figures("best", "test_accuracy")) == "60.0 % (50.0 to 70.0)"
-    assert spread([]) == "-"
+    assert result.figures(TEST_FINAL) == [0.5, 0.7]
+    assert spread(result.figures(TEST_BEST)) == "70.0 % (60.0 to 80.0)"
+    assert spread(result.figures(TRAIN_FINAL)) == "-"
