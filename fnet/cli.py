@@ -12,7 +12,7 @@ from rich.console import Console
 from fnet.config import Config
 from fnet.display import Display
 from fnet.environment import ConfigError
-from fnet.experiment import Recipe
+from fnet.experiment import Recipe, build_experiment
 from fnet.nn import summary
 from fnet.record import read_run
 from fnet.splits import open_splits
@@ -32,7 +32,10 @@ def main(recipe: Recipe, args: Sequence[str] | None = None) -> int:
 
 
 def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    prog = f"python -m recipes.{recipe.name}"
+    early = argparse.ArgumentParser(
+        prog=prog, usage=f"{prog} [options]; --help lists them", add_help=False, allow_abbrev=False
+    )
     early.add_argument("--variant")
     early.add_argument("--resume", type=Path)
     early.add_argument("--summary", action="store_true")
@@ -44,7 +47,7 @@ def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
         variant, default = _of_run(recipe, chosen.resume, chosen.variant)
     config = tyro.cli(
         type(default),
-        prog=f"python -m recipes.{recipe.name}",
+        prog=prog,
         description=_description(recipe, variant),
         default=default,
         args=rest,
@@ -54,7 +57,8 @@ def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
     if chosen.summary:
         config.validate()
         _, splits, _ = open_splits(recipe.data, config, display)
-        console.print(layer_table(summary(recipe.build(config, splits).model, splits.input_shape)))
+        model = build_experiment(recipe, config, splits).model
+        console.print(layer_table(summary(model, splits.input_shape)))
         return 0
     if chosen.resume is None:
         return train(recipe, variant, config, display).exit_code

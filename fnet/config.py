@@ -1,6 +1,6 @@
 """The options common to all recipes, as one frozen value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import Literal, get_args
 from urllib.parse import urlsplit
@@ -69,10 +69,12 @@ class Config:
             raise ConfigError(f"--limit is at least 1; got {self.limit}")
         if not 0 <= self.validation < 1:
             raise ConfigError(f"--validation is at least 0 and below 1; got {self.validation}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not value >= 0:
+                raise ConfigError(f"{option(field.name)} is at least 0; got {value}")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"--seed is between 0 and {2**32 - 1}; got {self.seed}")
-        if not self.checkpoint_minutes >= 0:
-            raise ConfigError(f"--checkpoint-minutes is at least 0; got {self.checkpoint_minutes}")
         self._validate_log()
 
     def _validate_log(self) -> None:

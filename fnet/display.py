@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,11 +74,11 @@ class Display:
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line of its own."""
-        self.console.print(Text(text, style), soft_wrap=True)
+        self._print(Text(text, style), soft_wrap=True)
 
     def panel(self, text: str, title: str) -> None:
         """Print a notice that cannot be overlooked."""
-        self.console.print(Panel(Text(text), title=title, border_style="yellow"))
+        self._print(Panel(Text(text), title=title, border_style="yellow"))
 
     def wait(self, name: str) -> None:
         """Show on a terminal that something goes on, and for how long, until `finish`."""
@@ -121,12 +121,21 @@ class Display:
             f" {line['learning_rate']:>14.3g} {line['seconds']:>6.1f} s"
         )
 
-    def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
-        """Print a small table."""
-        table = Table(*columns, title=title, title_justify="left")
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print a small table, of texts as they are; what is too long goes on below."""
+        table = Table(title=Text(title, "table.title"), title_justify="left")
+        for name in columns:
+            table.add_column(Text(name), overflow="fold")
         for row in rows:
-            table.add_row(*row)
-        self.console.print(table)
+            table.add_row(*map(Text, row))
+        self._print(table)
+
+    def _print(self, what: RenderableType, *, soft_wrap: bool = False) -> None:
+        """Print, until nobody can read it: that is no reason to end a training."""
+        try:
+            self.console.print(what, soft_wrap=soft_wrap)
+        except (OSError, SystemExit):  # rich ends the process where a pipe is broken
+            self.console.quiet = True
 
     def _add(self, name: str, total: int | None) -> None:
         if name not in self._tasks:

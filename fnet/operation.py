@@ -1,8 +1,8 @@
 """Operations that are one library call in a compiled step: the compiler does not look inside.
 
 Some things it makes worse: batch norms and max poolings of many pixels in training mode on the CPU,
-random keys, matrix iterations and copies of many leaves become slower, or take seconds each to
-compile.
+random keys, matrix iterations, windows of convolutions and copies of many leaves become slower, or
+take seconds each to compile.
 """
 
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def _transforms() -> int:
     return torch._C._functorch.maybe_current_level() or 0
 
 
-def as_laid_out(value: Tensor, model: Tensor) -> Tensor:
-    """Return `value` with the strides of `empty_like(model)`, copied where it has others."""
-    same = torch.empty_like(model)
+def as_laid_out(value: Tensor, like: Tensor) -> Tensor:
+    """Return `value` with the strides of `empty_like(like)`, copied where it has others."""
+    same = torch.empty_like(like)
     return value if value.stride() == same.stride() else same.copy_(value)

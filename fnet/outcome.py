@@ -44,6 +44,11 @@ class Outcome:
         return 0 if self.status == "complete" else 1
 
 
+def go_on(recipe: Recipe, directory: Path) -> str:
+    """Return how to go on with a run that was stopped."""
+    return f"To go on: python -m recipes.{recipe.name} --resume {shlex.quote(str(directory))}"
+
+
 def say_result(
     recipe: Recipe, outcome: Outcome, step: int, reported: Mapping[str, str], display: Display
 ) -> None:
@@ -68,9 +73,9 @@ def say_result(
         reached = f"after step {step}: its weights are kept"
         if not step:
             reached = "before the first step: there are no weights to keep"
-        place = shlex.quote(str(outcome.directory))
-        go_on = f"python -m recipes.{recipe.name} --resume {place}"
-        display.say(f"Stopped {reached}. To go on: {go_on}")
+        # Steps that diverged do so again: what to change was said with the reason.
+        more = f" {go_on(recipe, outcome.directory)}" if outcome.status == "interrupted" else ""
+        display.say(f"Stopped {reached}.{more}")
     elif outcome.final is not None:
         reached = percent(outcome.final["test_accuracy"])
         display.say(f"Test accuracy {reached} {where}. Run: {outcome.directory}")

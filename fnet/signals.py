@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request that a loop looks at: it ends after its step, and saves."""
+"""Signals to end as a request that a loop looks at: it ends after its step, and saves."""
 
 import os
 import signal
@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP, of a terminal that is closed, is not on every system.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 class StopRequest:
@@ -26,7 +28,7 @@ class StopRequest:
 
 @contextmanager
 def stop_request(heard: Callable[[], None]) -> Iterator[StopRequest]:
-    """While the context lasts, take the first SIGINT or SIGTERM as a request.
+    """While the context lasts, take the first of these signals as a request.
 
     The second has its usual effect, at once. Outside the main thread, where Python handles no
     signals, nothing is ever requested.
@@ -56,7 +58,7 @@ def stop_request(heard: Callable[[], None]) -> Iterator[StopRequest]:
             heard()
 
     for number, handler in before.items():
-        # A shell starts background jobs with SIGINT ignored: so it stays.
+        # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP: so it stays.
         if handler is not signal.SIG_IGN:
             signal.signal(number, take)
     try:

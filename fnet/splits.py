@@ -74,13 +74,13 @@ def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Sp
         config = replace(config, epochs=min(config.epochs, STAND_IN_EPOCHS))
         display.panel(
             f"{error}\n\nThis run goes on with {STAND_IN!r}, a drawn data set of ten classes, for "
-            f"{config.epochs} epochs: it shows that everything works, and no more. To insist on "
+            f"{config.epochs} epoch(s): it shows that everything works, and no more. To insist on "
             f"the data: --data {name}. To use a folder of images: --data DIR.",
             title=f"{name} cannot be had",
         )
         splits = _load(STAND_IN, config, display)
     if config.limit is not None:
-        _require_at_most("--limit", config.limit, splits.train)
+        _require_at_most("--limit", config.limit, splits.train, "")
         splits = replace(splits, train=splits.train.take(config.limit))
     if config.validation:
         held_out = round(config.validation * len(splits.train))
@@ -91,15 +91,16 @@ def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Sp
             )
         train, validation = splits.train.hold_out(held_out)
         splits = replace(splits, train=train, validation=validation)
-    _require_at_most("--batch-size", config.batch_size, splits.train)
+    cut = " that --limit and --validation leave" if config.limit or config.validation else ""
+    _require_at_most("--batch-size", config.batch_size, splits.train, cut)
     return config, splits, stand_in
 
 
-def _require_at_most(option: str, size: int, train: Dataset) -> None:
+def _require_at_most(option: str, size: int, train: Dataset, which: str) -> None:
     if size > len(train):
         raise ConfigError(
-            f"{option} {size} is more than the {len(train)} training images of {train.name}: "
-            "give at most that many"
+            f"{option} {size} is more than the {len(train)} training images of {train.name}"
+            f"{which}: give at most that many"
         )
 
 

@@ -1,5 +1,6 @@
 """What tools share: their command line, how they end, and the options of those that open a run."""
 
+import io
 import logging
 import sys
 import warnings
@@ -55,8 +56,9 @@ class Tool(Generic[_Options]):
 def exit_code(work: Callable[[], int]) -> int:
     """Run the work of a command and return its exit code.
 
-    What `work` returns; 2 for one of `USER_ERRORS`, 130 after Ctrl-C, each with a message on
-    standard error. A `DataWarning` is a line there.
+    What `work` returns; 2 for one of `USER_ERRORS` and for a compiler that does not work, 130 after
+    Ctrl-C, each with a message on standard error. A `DataWarning` is a line there. What a stream
+    cannot encode is escaped.
 
     Args:
         work: what the command does.
@@ -66,16 +68,30 @@ def exit_code(work: Callable[[], int]) -> int:
     """
     # torch looks for CUDA to compile with, and says at every start where it finds half of it.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     errors = Console(stderr=True)
     try:
         with _warnings_as_lines():
             return work()
     except USER_ERRORS as error:
-        errors.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
-        return 2
+        reason = str(error)
+    except _compiler_errors() as error:
+        cause = f"{error.inner_exception}".partition("\n")[0]  # type: ignore[attr-defined]
+        reason = f"the step cannot be compiled: {cause}: mend the compiler, or give --no-compile"
     except KeyboardInterrupt:
         errors.print("Stopped.")
         return 130
+    errors.print(Text.assemble(("error: ", "red"), reason), soft_wrap=True)
+    return 2
+
+
+def _compiler_errors() -> type[Exception]:
+    # Imported only where there is an exception to compare with: it takes a second.
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    return BackendCompilerFailed
 
 
 @contextmanager

@@ -1,22 +1,30 @@
 """Run an experiment from its config to its run directory, showing how it goes."""
 
 import shlex
+import shutil
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from fnet import random, tree
 from fnet.allocator import keep_freed_memory
-from fnet.checkpoint import Restored, run_lock
+from fnet.checkpoint import CheckpointError, Restored, run_lock
 from fnet.config import Config
 from fnet.data import Preprocess, steps_per_epoch
 from fnet.debug import NonFiniteError
 from fnet.display import Display
-from fnet.environment import Runtime, apply_runtime, describe, missing_compiler, resolve
+from fnet.environment import (
+    ConfigError,
+    Runtime,
+    apply_runtime,
+    describe,
+    missing_compiler,
+    resolve,
+)
 from fnet.experiment import Experiment, Recipe, build_experiment
 from fnet.logging import open_log
 from fnet.loop import Record
-from fnet.outcome import Outcome, Status, say_result
+from fnet.outcome import Outcome, Status, go_on, say_result
 from fnet.record import RunRecord, read_run
 from fnet.resume import check_options, require_checkpoint, same_data, same_runtime, say_resumed
 from fnet.rundir import RunDirectory, new_directory
@@ -61,7 +69,7 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Out
         directory = RunDirectory(path)
         job = _Job(recipe, variant, config, splits, stand_in, experiment, runtime, directory)
         with run_lock(path):
-            _write_setup(job)
+            _begin(job)
             _say_beginning(job, display)
             return _run(job, display)
 
@@ -109,6 +117,19 @@ def _prepare(runtime: Runtime) -> None:
     """Set what holds for the whole process."""
     keep_freed_memory()
     apply_runtime(runtime)
+
+
+def _begin(job: _Job) -> None:
+    """Write down what the run is; where that cannot be done, leave no directory of it."""
+    try:
+        _write_setup(job)
+    except CheckpointError as error:
+        path = job.directory.path
+        shutil.rmtree(path, ignore_errors=True)
+        reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        raise ConfigError(
+            f"cannot write the run {path}: {reason}: make room, or give another --out"
+        ) from error
 
 
 def _write_setup(job: _Job) -> None:
@@ -164,6 +185,11 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
             status = "complete" if trainer.run(stop, restored) else "interrupted"
         except NonFiniteError as error:
             reason = str(error)
+        except KeyboardInterrupt:
+            display.say(
+                f"The last checkpoint, if any, is kept. {go_on(job.recipe, directory.path)}"
+            )
+            raise
     if progress.record is not None:
         progress.write_weights("final", progress.record)
     outcome = Outcome(
@@ -176,9 +202,7 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
         progress.best,
     )
     step = progress.record.step if progress.record else 0
-    # The author's figures are beside fnet's only where both may be of the same data.
-    drawn = job.splits.train.name == STAND_IN
-    reported = {} if drawn else job.recipe.reported.get(job.variant, {})
+    reported = _reported(job)
     directory.write_json(
         "result.json",
         {
@@ -189,7 +213,7 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
             "stand_in": job.stand_in,
             "final": outcome.final,
             "best": outcome.best,
-            "reported": dict(reported),
+            "reported": reported,
         },
     )
     if reason:
@@ -199,13 +223,21 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
     return outcome
 
 
+def _reported(job: _Job) -> dict[str, str]:
+    """Return the author's figures, none beside drawn images; a folder may hold their data."""
+    name, figures = job.splits.train.name, job.recipe.reported.get(job.variant, {})
+    if name in (STAND_IN, job.recipe.data):
+        return {} if name == STAND_IN else dict(figures)
+    return {figure: f"{value}, on {job.recipe.data}" for figure, value in figures.items()}
+
+
 def _say_beginning(job: _Job, display: Display) -> None:
     config, runtime, splits = job.config, job.runtime, job.splits
     size = tree.size(job.experiment.model.init(random.key(0)).trainable)
     display.say(
         f"{job.recipe.name} ({job.variant}): {size:,} parameters, {len(splits.train):,} images of "
-        f"{splits.train.name}, {config.epochs} epochs of batches of {config.batch_size}, "
-        f"on {runtime.device} in {runtime.precision}"
+        f"{splits.train.name}, {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'} of "
+        f"batches of {config.batch_size}, on {runtime.device} in {runtime.precision}"
     )
     if config.compile and not runtime.compiled:
         display.say(f"Steps run eagerly, and slower: this machine has {missing_compiler()}.")
@@ -221,7 +253,7 @@ def _write_report(job: _Job, record: Record | None, display: Display) -> None:
 
         file = write_report(path, job.recipe, experiment, params, job.splits, job.runtime)
     except (Exception, KeyboardInterrupt) as error:
-        reason = f"{type(error).__name__} {error}".partition("\n")[0]
+        reason = f"{type(error).__name__} {error}".strip().partition("\n")[0]
         display.say(
             f"No report: {reason}. Later: python -m recipes.report {shlex.quote(str(path))}",
             "yellow",

@@ -1,11 +1,20 @@
 """Experiments, one module each: `python -m recipes.dainet7`."""
 
 import sys
+from types import TracebackType
+
+
+def _say_stopped(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("Stopped.", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
 
 # While the module's name is still being looked up: what it imports takes seconds.
-if (
-    sys.argv[0] == "-m"
-    and sys.stderr.isatty()
-    and any(word.startswith("recipes.") for word in sys.orig_argv)
-):
-    print("Loading PyTorch ...", file=sys.stderr)
+if sys.argv[0] == "-m" and any(word.startswith("recipes.") for word in sys.orig_argv):
+    sys.excepthook = _say_stopped
+    if sys.stderr.isatty():
+        print("Loading PyTorch ...", file=sys.stderr)

@@ -21,14 +21,13 @@ is the time from its start to the end of its first step, with an empty compile c
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-import tyro
 from rich.console import Console
 
 from fnet.bench.arrays import save_arrays
@@ -53,7 +52,7 @@ from fnet.environment import (
 from fnet.experiment import Experiment, Recipe
 from fnet.nn import check
 from fnet.splits import Splits, open_splits
-from fnet.tool import exit_code
+from fnet.tool import Tool
 from recipes import cnn, dainet7, mynet, net, resnet50
 
 RowName = Literal["net", "cnn", "cnnpro", "dainet7", "mynet", "resnet50"]
@@ -131,11 +130,6 @@ class Options:
             raise ConfigError(f"{self.json} exists and is not overwritten: give another name")
         if self.json is not None and not self.json.parent.is_dir():
             raise ConfigError(f"cannot write {self.json}: there is no directory {self.json.parent}")
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 1 where a contender failed."""
-    return exit_code(lambda: _run(tyro.cli(Options, prog=_PROG, description=__doc__, args=args)))
 
 
 def _run(options: Options) -> int:
@@ -262,7 +256,7 @@ def _write(file: Path, measured: Mapping[str, Any]) -> None:
         raise ConfigError(f"cannot write {file}: {error.strerror}") from error
 
 
-_PROG = "python -m recipes.bench"
+main = Tool("bench", __doc__, Options, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

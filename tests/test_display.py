@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from fnet import display
@@ -73,6 +74,15 @@ def test_bars_end_with_the_live_display():
     assert "epoch" not in printed
 
 
+def test_a_table_shows_texts_as_they_are_and_whole():
+    console, shown = output()
+    shown.table("[/a]", ["[/b]", "[red]"], [["[/c]", "long " * 3 + "n" * 120], ["[bold]d", "e"]])
+    printed = console.file.getvalue()
+    for text in ("[/a]", "[/b]", "[red]", "[/c]", "[bold]d"):
+        assert text in printed
+    assert printed.count("n") == 123
+
+
 def test_a_bar_can_start_again_and_go_away():
     console, shown = output(terminal=True)
     with shown.live():
@@ -82,3 +92,16 @@ def test_a_bar_can_start_again_and_go_away():
         shown.finish("epoch")
         shown.finish("epoch")
     assert "epoch" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device")])
+def test_output_that_nobody_can_read_ends_nothing(error):
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise error
+
+    console = Console(file=Broken())
+    display = Display(console)
+    display.say("one")
+    display.table("two", ["a"], [["b"]])
+    assert console.quiet

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import kills
 import pytest
+from disk import failing
 from kills import final_state, options
 from records import edit
 from safetensors.torch import load_file
@@ -207,19 +208,30 @@ def test_what_was_changed_once_is_not_forgotten(start, tmp_path, monkeypatch, ca
     assert json.loads((directory / "result.json").read_text())["step"] == 18
 
 
-def test_the_second_signal_has_its_usual_effect():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_second_signal_has_its_usual_effect(number):
     heard = []
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with stop_request(lambda: heard.append(1)) as stop:
             assert not stop
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert (stop.signal, heard) == (signal.SIGTERM, [1])
+            os.kill(os.getpid(), number)
+            assert (stop.signal, heard) == (number, [1])
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("call", ["fsync 1", "fsync 3"])
+def test_a_disk_that_is_full_at_the_start_leaves_no_run(call, start, tmp_path, monkeypatch, capsys):
+    with failing(monkeypatch, call):
+        code, directory = start(mynet.RECIPE, tmp_path / "runs")
+    assert (code, directory.exists()) == (2, False)
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"cannot write the run {directory}: No space left on device: make room" in error
+    assert "--resume" not in error
 
 
 @pytest.fixture
@@ -239,6 +251,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(diverged):
     final = load_file(directory / "final.safetensors")
     assert all(leaf.isfinite().all() for leaf in final.values())
     assert "--on-nonfinite skip" in printed
+    assert "To go on" not in printed
     newest = max((directory / "checkpoints").glob("step-*"))
     assert newest.name == f"step-{result['step']:08d}"
 

@@ -1,9 +1,11 @@
 """How commands end, and what they show of warnings."""
 
+import io
 import warnings
 from dataclasses import dataclass
 
 import pytest
+from torch._dynamo.exc import BackendCompilerFailed
 
 from fnet.data import DataError, DataWarning, load
 from fnet.tool import Tool, exit_code
@@ -30,6 +32,27 @@ def test_a_warning_about_data_is_one_line(capsys):
 
     assert end(work) == 3
     assert capsys.readouterr().err == "warning: the cache is full\n"
+
+
+def test_a_compiler_that_does_not_work_is_one_line_and_exit_code_2(capsys):
+    def work():
+        raise BackendCompilerFailed(print, OSError("No working C++ compiler\nand more"), None)
+
+    assert end(work) == 2
+    expected = "the step cannot be compiled: No working C++ compiler: mend the compiler, or give"
+    assert expected in capsys.readouterr().err
+
+
+def test_another_exception_stays_what_it_is():
+    with pytest.raises(ZeroDivisionError):
+        exit_code(lambda: 1 // 0)
+
+
+def test_what_a_stream_cannot_encode_is_escaped(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    assert end(lambda: print("2 × 3", flush=True) or 0) == 0
+    assert stream.buffer.getvalue() == b"2 \\xd7 3\n"
 
 
 def test_other_warnings_stay_as_they_are(capsys):

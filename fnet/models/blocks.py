@@ -1,4 +1,4 @@
-"""What several architectures share: a convolution with batch norm, and the linear layers."""
+"""What several architectures share: convolutions with batch norm, linear layers, a check."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -62,3 +62,11 @@ def classifier(
     if softmax:
         layers.append(nn.Softmax(dim=1))
     return layers
+
+
+def require_rates(dropout: tuple[float, ...], count: int) -> None:
+    """Raise a ValueError unless `dropout` has `count` rates."""
+    if len(dropout) != count:
+        raise ValueError(
+            f"dropout is {dropout}, expected {count} rates: one for each layer of dropout"
+        )

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from fnet.models.blocks import Activation, classifier
+from fnet.models.blocks import Activation, classifier, require_rates
 from fnet.nn import Model, from_module
 
 _BLOCKS = ((12, 5), (24, 3), (12, 3))
@@ -66,8 +66,7 @@ def _module(
     linears: int,
     softmax: bool,
 ) -> nn.Module:
-    if len(dropout) != blocks:
-        raise ValueError(f"dropout is {dropout}, expected {blocks} rates: one for each block")
+    require_rates(dropout, blocks)
     layers: list[nn.Module] = []
     for (width, kernel), rate in zip(_BLOCKS[:blocks], dropout, strict=True):
         layers += [

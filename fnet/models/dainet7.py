@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from fnet.models.blocks import Activation
+from fnet.models.blocks import Activation, require_rates
 from fnet.nn import Model, from_module
 
 DAINET7_DROPOUT = (0.1, 0.1, 0.5, 0.5)
@@ -19,6 +19,9 @@ def dainet7(
 
     `dropout` has the rates after the first, second, fourth and fifth convolution; the author's
     are the default. The activation comes before batch norm, as in the original.
+
+    Raises:
+        ValueError: `dropout` has not four rates.
     """
     return from_module(lambda: _module(classes, channels, dropout, activation))
 
@@ -26,6 +29,7 @@ def dainet7(
 def _module(
     classes: int, channels: int, dropout: tuple[float, ...], activation: Activation
 ) -> nn.Module:
+    require_rates(dropout, 4)
     first, second, third, fourth = dropout
     return nn.Sequential(
         *_convolution(channels, 64, activation),

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from fnet import random
 from fnet.nn.check import check
 from fnet.nn.init import Initializer, initial_params
-from fnet.nn.model import Model, Params
+from fnet.nn.model import Model, Params, leaf_name
 from fnet.nn.skeleton import dropout_layers, skeleton
 
 _NORMALISATION = (
@@ -55,7 +55,7 @@ def from_module(
     evaluating = copy.deepcopy(training).eval()
     layers = dropout_layers(training)
     uncast = {
-        f"{name}.{leaf}" if name else leaf
+        leaf_name(name, leaf)
         for name, module in training.named_modules()
         if isinstance(module, _NORMALISATION)
         for leaf, _ in module.named_parameters(recurse=False)
@@ -92,4 +92,4 @@ def _layer_keys(key: Tensor | None, layers: list[str]) -> dict[str, Tensor]:
         )
     positions = torch.arange(len(layers), device=key.device)
     keys = random.fold_in(key.unsqueeze(-2), positions)
-    return {f"{name}.key": keys[..., place, :] for place, name in enumerate(layers)}
+    return {leaf_name(name, "key"): keys[..., place, :] for place, name in enumerate(layers)}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fnet.nn.dropout import is_dropout_rate, keyed
-from fnet.nn.model import Model, Params
+from fnet.nn.model import Model, Params, leaf_name
 from fnet.nn.skeleton import ModelError
 
 
@@ -23,8 +23,9 @@ def to_module(model: Model, params: Params) -> nn.Module:
     weights = {**params.trainable, **params.stats}
     module.to(next(iter(weights.values())).device)
     for name, layer in module.named_modules():
-        if keyed(layer) is not None and f"{name}.p" in weights:
-            layer.p = float(weights.pop(f"{name}.p"))
+        rate = leaf_name(name, "p")
+        if keyed(layer) is not None and rate in weights:
+            layer.p = float(weights.pop(rate))
     own = module.state_dict()
     for name, tensor in own.items():
         if name.endswith("num_batches_tracked"):

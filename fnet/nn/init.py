@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fnet import random
 from fnet.nn.dropout import KeyedDropout, keyed
-from fnet.nn.model import Params
+from fnet.nn.model import Params, leaf_name
 from fnet.nn.skeleton import ModelError
 
 Initializer: TypeAlias = Callable[[Tensor, tuple[int, ...]], Tensor]
@@ -75,7 +75,7 @@ def initial_params(
     for name, layer in module.named_modules():
         dropout = keyed(layer)
         if isinstance(dropout, KeyedDropout):
-            stats[f"{name}.p"] = dropout.p
+            stats[leaf_name(name, "p")] = dropout.p
     if init is not None:
         trainable |= _redrawn(module, key, init)
     return Params(
@@ -89,11 +89,10 @@ def _redrawn(module: nn.Module, key: Tensor, init: Initializer) -> dict[str, Ten
     layers = (nn.Linear, nn.modules.conv._ConvNd)
     owners = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, layers)]
     for position, (name, layer) in enumerate(owners):
-        prefix = f"{name}." if name else ""
         shape = tuple(layer.weight.shape)
-        drawn[f"{prefix}weight"] = init(random.fold_in(key, position), shape)
+        drawn[leaf_name(name, "weight")] = init(random.fold_in(key, position), shape)
         if layer.bias is not None:
-            drawn[f"{prefix}bias"] = torch.zeros_like(layer.bias, requires_grad=False)
+            drawn[leaf_name(name, "bias")] = torch.zeros_like(layer.bias, requires_grad=False)
     return drawn
 
 

@@ -41,3 +41,11 @@ class Model(NamedTuple):
     init: Callable[[Tensor], Params]
     apply: Apply
     make: Callable[[], nn.Module]
+
+
+def leaf_name(layer: str, leaf: str) -> str:
+    """Return what `Params` calls a tensor of a layer: "conv1.weight" of "conv1", "weight" of "".
+
+    A layer goes by its dotted name; the empty one is that of the network itself.
+    """
+    return f"{layer}.{leaf}" if layer else leaf

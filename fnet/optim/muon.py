@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fnet import tree
 from fnet.operation import operation
-from fnet.optim.base import GradientTransformation, chain, stateless
+from fnet.optim.base import GradientTransformation, State, chain, stateless
 from fnet.optim.flatten import flatten
 from fnet.optim.hyper import Hyper
 from fnet.optim.learning_rate import scale_by_learning_rate
@@ -78,7 +78,7 @@ def orthogonalize(ns_steps: int = 5) -> GradientTransformation:
 
     transform = stateless(lambda grads, params: tree.map_with_path(one, grads))
 
-    def init(params: Tree) -> tuple[()]:
+    def init(params: Tree) -> State:
         tree.map_with_path(_check_matrix, params)
         return transform.init(params)
 

@@ -47,20 +47,20 @@ def ravel(
         like = tree
     else:
         tree = map(lambda _, leaf: leaf, like, tree)
-    models, structure = flatten(like)
+    templates, structure = flatten(like)
     values = leaves(tree)
-    _require_ravelable(like, models, values)
+    _require_ravelable(like, templates, values)
     places: dict[str, list[int]] = {}
-    for place, leaf in enumerate(models):
+    for place, leaf in enumerate(templates):
         places.setdefault(_dtype(leaf), []).append(place)
-    orders = [_memory_order(leaf) for leaf in models]
+    orders = [_memory_order(leaf) for leaf in templates]
     vectors = {
         dtype: concatenate([values[i].permute(orders[i]).reshape(-1) for i in group])
         for dtype, group in places.items()
     }
     layout = tuple(
         [
-            (dtype, tuple([_view(i, models[i].shape, orders[i]) for i in group]))
+            (dtype, tuple([_view(i, templates[i].shape, orders[i]) for i in group]))
             for dtype, group in places.items()
         ]
     )
@@ -125,20 +125,20 @@ def _dtype(leaf: Tensor) -> str:
     return str(leaf.dtype).removeprefix("torch.")
 
 
-def _require_ravelable(like: Tree, models: list[Any], values: list[Any]) -> None:
-    device = models[0].device if models and isinstance(models[0], Tensor) else None
-    for place, (model, value) in enumerate(zip(models, values, strict=True)):
-        if not isinstance(model, Tensor) or not isinstance(value, Tensor):
+def _require_ravelable(like: Tree, templates: list[Any], values: list[Any]) -> None:
+    device = templates[0].device if templates and isinstance(templates[0], Tensor) else None
+    for place, (template, value) in enumerate(zip(templates, values, strict=True)):
+        if not isinstance(template, Tensor) or not isinstance(value, Tensor):
             raise TypeError(f"{_path(like, place)!r} is not a tensor")
-        if value.device != device or model.device != device:
+        if value.device != device or template.device != device:
             raise ValueError(
                 f"{_path(like, place)!r} is on {value.device}, but {_path(like, 0)!r} is on "
                 f"{device}: move the tree to one device before raveling it"
             )
-        if value.shape != model.shape or value.dtype != model.dtype:
+        if value.shape != template.shape or value.dtype != template.dtype:
             raise ValueError(
-                f"{_path(like, place)!r} must be {model.dtype} of shape {tuple(model.shape)} as "
-                f"in `like`, got {value.dtype} of shape {tuple(value.shape)}"
+                f"{_path(like, place)!r} must be {template.dtype} of shape {tuple(template.shape)} "
+                f"as in `like`, got {value.dtype} of shape {tuple(value.shape)}"
             )
 
 

@@ -131,16 +131,6 @@ def size(tree: Tree) -> int:
     return sum(leaf.numel() for leaf in leaves(tree))
 
 
-def nbytes(tree: Tree) -> int:
-    """Return the number of bytes of all elements of all leaves together.
-
-    >>> import torch
-    >>> nbytes({"weight": torch.zeros(3, 4), "bias": torch.zeros(3)})
-    60
-    """
-    return sum(leaf.numel() * leaf.element_size() for leaf in leaves(tree))
-
-
 def _path(keys: Sequence[Any]) -> str:
     return "/".join([_name(key) for key in keys])
 

@@ -23,6 +23,13 @@ def test_a_file_has_its_name_only_once_the_disk_has_its_content(tmp_path, monkey
     assert calls == [path.stat().st_ino, "rename", tmp_path.stat().st_ino]
 
 
+def test_what_is_synced_is_all_of_the_content(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(os, "fsync", lambda file: sizes.append(os.fstat(file).st_size))
+    write_synced(tmp_path / "file", b"content")
+    assert sizes == [len(b"content")]
+
+
 def test_a_directory_has_its_name_only_once_the_disk_has_its_files(tmp_path, monkeypatch):
     path = tmp_path / "directory"
     with recorded(monkeypatch) as calls, directory_atomically(path) as directory:

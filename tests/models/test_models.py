@@ -250,6 +250,7 @@ def test_the_smallest_images_fit_and_smaller_ones_are_refused(name):
         (lambda: models.dainet1(linears=0), "linears is 0, expected a number from 1 to 3"),
         (lambda: models.dainet(dropout=(0.5,)), r"dropout is \(0.5,\), expected 2 rates"),
         (lambda: models.dainet1(dropout=(0.5,)), r"dropout is \(0.5,\), expected 3 rates"),
+        (lambda: models.dainet7(dropout=(0.5,)), r"dropout is \(0.5,\), expected 4 rates"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(make, message):

@@ -187,8 +187,28 @@ def test_exported_dropout_has_the_rate_of_the_params():
     assert to_module(model, params)[3].p == 0.125
 
 
+def test_exported_weights_are_copies():
+    model = full()
+    params = model.init(random.key(0))
+    before, state = copy.deepcopy(params), to_module(model, params).state_dict()
+    for leaf in state.values():
+        leaf.fill_(7)
+    tree.assert_equal(params, before)
+
+
 def test_layers_that_are_not_made_anew_are_refused():
     layer = nn.Linear(3, 2)
     model = from_module(lambda: nn.Sequential(layer))
     with pytest.raises(ModelError, match=r"'0\.weight' .* inside the function given"):
         model.init(random.key(0))
+
+
+def test_a_network_may_be_a_single_layer_of_dropout():
+    model = from_module(lambda: nn.Dropout(0.5))
+    params, images = model.init(random.key(0)), torch.ones(64, 3, 8, 8)
+    assert list(params.stats) == ["p"]
+    drawn, _ = model.apply(params, images, key=random.key(1), train=True)
+    assert drawn.unique().tolist() == [0.0, 2.0]
+    assert torch.equal(model.apply(params, images)[0], images)
+    params.stats["p"] = torch.tensor(0.125)
+    assert to_module(model, params).p == 0.125

@@ -97,6 +97,19 @@ def test_vmap_is_a_loop(name, shared):
         tree.assert_close(alone, run(ours, *one), rtol=1e-5, atol=1e-5)
 
 
+def test_vmap_of_the_forward_pass_alone_is_a_loop():
+    _, ours, _, _ = case("padded")
+    cases = [case("padded", seed=seed)[2:] for seed in (1, 2, 3)]
+
+    def forward(weights, x):
+        return functional_call(ours, weights, (x,))
+
+    stacked = tree.map(lambda *leaves: torch.stack(leaves), *cases)
+    together = compiled(vmap(forward))(*stacked)
+    alone = torch.stack([forward(*one) for one in cases])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
 def test_second_derivatives_are_right():
     theirs, ours, weights, x = case("padded")
 
