@@ -5,6 +5,7 @@ Whatever state the run is in has a record: going on, interrupted, killed while i
 
 import json
 import math
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -136,17 +137,17 @@ def read_setup(path: Path) -> dict[str, Any]:
     """Return the `config.json` of a run's directory.
 
     Raises:
-        ConfigError: there is no run, or the file is damaged.
+        ConfigError: there is no run, or the file cannot be read or is damaged.
     """
-    if not path.is_dir():
-        raise ConfigError(f"there is no run {path}: give the directory that a recipe has printed")
     file = path / "config.json"
     try:
         return checked_json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{path} is not a run, it has no config.json: give the directory of one run, such as "
             "runs/dainet7-default-s0"
+            if os.path.isdir(path)
+            else f"there is no run {path}: give the directory that a recipe has printed"
         ) from None
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error

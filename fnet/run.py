@@ -5,6 +5,7 @@ names is imported from `recipes`, or is a module that the user names.
 """
 
 import importlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
@@ -236,8 +237,8 @@ def _preprocess(values: Mapping[str, Any], built: Preprocess, path: Path) -> Pre
 
 def _read_weights(path: Path, weights: Weights, like: Params) -> Params:
     file = path / f"{weights}.safetensors"
-    if not file.exists():
-        others = [name for name in ("best", "final") if (path / f"{name}.safetensors").exists()]
+    if not os.path.lexists(file):
+        others = [w for w in ("best", "final") if os.path.lexists(path / f"{w}.safetensors")]
         raise ConfigError(
             f"the run {path} has no {weights} weights, but has {others[0]} weights: give "
             f"--weights {others[0]}"
@@ -248,7 +249,7 @@ def _read_weights(path: Path, weights: Weights, like: Params) -> Params:
     try:
         return load_weights(file, like)
     except ModelError as error:
-        raise ConfigError(f"{file} does not fit its run: {error}") from error
+        raise ConfigError(f"the {weights} weights of the run {path} are no use: {error}") from error
 
 
 def _list(values: tuple[object, ...]) -> str:

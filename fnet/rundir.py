@@ -25,6 +25,7 @@ from typing import Any
 
 from fnet import checked_json
 from fnet.checkpoint import CheckpointError, Checkpoints, save_weights, write_atomically
+from fnet.data.load import expanded
 from fnet.environment import ConfigError
 from fnet.nn import Model, Params
 
@@ -37,7 +38,7 @@ def new_directory(out: Path, name: str) -> Path:
     Raises:
         ConfigError: the directory cannot be made.
     """
-    number = 1
+    out, number = expanded(out), 1
     while True:
         path = out / (name if number == 1 else f"{name}-{number}")
         try:

@@ -11,16 +11,22 @@ from typing import Any
 from fnet import plots
 from fnet.checkpoint import write_atomically
 from fnet.config import Config
+from fnet.data import steps_per_epoch
 from fnet.display import Display
-from fnet.environment import ConfigError
-from fnet.experiment import Recipe
+from fnet.environment import ConfigError, resolve
+from fnet.experiment import Recipe, build_experiment
 from fnet.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
+from fnet.nn import ModelError
 from fnet.outcome import Outcome
 from fnet.record import read_run
+from fnet.splits import Splits, open_splits
 from fnet.tables import MISSING
 from fnet.train import train
 
 COLUMNS = ["", "reported", "test, final", "test, best epoch", "train, final", "runs"]
+
+_OF_IMAGES = ("data", "root", "skip_broken", "limit", "validation")
+"""The options that say which images a run is trained on."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +67,58 @@ class Result:
         return [share[name] for share in shares if name in share]
 
 
+def check_arms(study: Study, overrides: dict[str, Any], display: Display) -> None:
+    """Check, before the first arm trains for hours, what can be known of the last one.
+
+    Args:
+        study: what is to be trained.
+        overrides: as in `run_study`.
+        display: shows how the data are opened.
+
+    Raises:
+        ConfigError: an arm's options are out of their range, or do not fit each other or the data;
+            there is no such device.
+        DataError: the data cannot be had, or are not as expected.
+    """
+    opened: dict[tuple[object, ...], Splits] = {}
+    with display.live():
+        for arm in study.arms:
+            config = replace(arm.config, **overrides)
+            config.validate()
+            resolve(config.device)
+            images = (arm.recipe.data, *(getattr(config, name) for name in _OF_IMAGES))
+            if images not in opened:
+                single = replace(config, batch_size=1)
+                _, opened[images], _ = open_splits(arm.recipe.data, single, display)
+            try:
+                steps_per_epoch(len(opened[images].train), config.batch_size)
+                build_experiment(arm.recipe, config, opened[images])
+            except (ConfigError, ModelError, ValueError) as error:
+                raise ConfigError(f"{arm.label!r} cannot be trained: {error}") from error
+
+
 def run_study(
-    study: Study, seeds: Sequence[int], overrides: dict[str, Any], out: Path, display: Display
-) -> tuple[list[Result], int]:
-    """Train every arm with every seed; return the results, and the exit code.
+    results: Sequence[Result],
+    seeds: Sequence[int],
+    overrides: dict[str, Any],
+    out: Path,
+    display: Display,
+) -> int:
+    """Train every arm with every seed, and return the exit code.
 
     That is 0, or what a shell expects after a signal, within a run or between two.
 
     Args:
-        study: what to train.
+        results: one of each arm. A run is added to its arm's as soon as it ends: what was reached
+            is there also where a later run raises an error.
         seeds: of the runs of each arm.
         overrides: options that replace those of every arm ("epochs", "limit", ...).
         out: the directory for the runs, the plot and the table.
         display: shows the runs.
+
+    Raises:
+        CheckpointError, ConfigError, DataError, ModelError: as `train`.
     """
-    results = [Result(arm) for arm in study.arms]
     try:
         for seed in seeds:
             for result in results:
@@ -84,10 +127,10 @@ def run_study(
                 if outcome.final is not None:
                     result.outcomes.append(outcome)
                 if outcome.signal is not None:
-                    return results, outcome.exit_code
+                    return outcome.exit_code
     except KeyboardInterrupt:  # while no run trains, which would take it as a request to stop
-        return results, 128 + signal.SIGINT
-    return results, 0
+        return 128 + signal.SIGINT
+    return 0
 
 
 def rows(results: Sequence[Result]) -> list[list[str]]:

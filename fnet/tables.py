@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -23,15 +22,17 @@ def layer_table(summary: Summary) -> Table:
     one image in float32; `fnet.nn.Summary` says what they count.
     """
     table = Table(
-        title=f"Layers, for an image {shape(summary.input_shape)}",
+        title=f"Layers, for one image {shape(summary.input_shape)}",
         title_justify="left",
         caption=_sizes(summary),
         caption_justify="left",
         show_footer=True,
     )
-    for name, total in zip(LAYER_COLUMNS, layer_totals(summary), strict=True):
-        justify: JustifyMethod = "right" if total and name != "layer" else "left"
-        table.add_column(name, total, justify=justify)
+    for place, heading in enumerate(zip(LAYER_COLUMNS, layer_totals(summary), strict=True)):
+        if place < 2:  # names: a narrow terminal breaks these, and nothing else
+            table.add_column(*heading, overflow="fold")
+        else:
+            table.add_column(*heading, justify="left" if place == 2 else "right", no_wrap=True)
     for row in layer_rows(summary):
         table.add_row(*map(Text, row))
     return table
@@ -43,7 +44,7 @@ def layer_rows(summary: Summary) -> list[list[str]]:
         [
             layer.name or "(network)",
             layer.type,
-            MISSING if layer.output_shape is None else shape(layer.output_shape),
+            MISSING if layer.output_shape is None else shape(_of_one(layer.output_shape)),
             f"{layer.parameters:,}",
             f"{layer.multiply_adds:,}",
         ]
@@ -87,6 +88,11 @@ def percent(share: float | None) -> str:
 def shape(sizes: tuple[int, ...]) -> str:
     """Return the sizes of a tensor for people: "3 × 32 × 32"."""
     return " × ".join(map(str, sizes))
+
+
+def _of_one(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the sizes without the batch of one, where that comes first."""
+    return sizes[1:] if len(sizes) > 1 and sizes[0] == 1 else sizes
 
 
 def _sizes(summary: Summary) -> str:

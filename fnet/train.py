@@ -186,9 +186,8 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
         except NonFiniteError as error:
             reason = str(error)
         except KeyboardInterrupt:
-            display.say(
-                f"The last checkpoint, if any, is kept. {go_on(job.recipe, directory.path)}"
-            )
+            more = go_on(job.recipe, directory.path)
+            display.say(f"What the last checkpoint holds is kept. {more}")
             raise
     if progress.record is not None:
         progress.write_weights("final", progress.record)

@@ -5,16 +5,15 @@ python -m recipes.compare runs/cnn-default-s0 runs/cnn-pro-s0
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from tyro.conf import Positional, arg
 
+from fnet.data.load import expanded
 from fnet.display import Display
 from fnet.record import RunRecord, read_run
 from fnet.report import (
@@ -44,14 +43,17 @@ class Options:
 
 def _run(options: Options) -> int:
     runs = named([read_run(path) for path in options.runs])
-    file = options.out or (None if options.json else free_name(Path("comparison.html")))
+    file = None if options.json else free_name(Path("comparison.html"))
+    if options.out is not None:
+        file = expanded(options.out)
     if file is not None:
         write_page(file, comparison(runs))
     if options.json:
         print(json.dumps(_record(runs), indent=2, ensure_ascii=False))
     else:
-        _show(runs, Console())
-        Display(Console()).say(f"Page: {file}")
+        display = Display(Console())
+        _show(runs, display)
+        display.say(f"Page: {file}")
     return 0
 
 
@@ -76,24 +78,13 @@ def _record(runs: Mapping[str, RunRecord]) -> dict[str, object]:
     }
 
 
-def _show(runs: Mapping[str, RunRecord], console: Console) -> None:
+def _show(runs: Mapping[str, RunRecord], display: Display) -> None:
     """Print both tables with a column for each run: they stay narrow."""
     rows = list(zip(COLUMNS, *figures(runs), strict=True))[1:]
-    console.print(_table("Figures", "figure", runs, rows))
+    display.table("Figures", ["figure", *runs], rows)
     differing = [(name, *map(show, values)) for name, values in differences(runs).items()]
     if differing:
-        console.print(_table("Differences of the config", "option", runs, differing))
-
-
-def _table(
-    title: str, corner: str, runs: Mapping[str, RunRecord], rows: Sequence[Sequence[str]]
-) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in (corner, *runs):
-        table.add_column(escape(name), overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    return table
+        display.table("Differences of the config", ["option", *runs], differing)
 
 
 main = Tool("compare", __doc__, Options, _run)

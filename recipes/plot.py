@@ -6,9 +6,10 @@ Each plot is written as PNG and SVG. The curves are of all runs given; the other
 need its weights and its test images.
 """
 
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from fnet import plots
+from fnet.data.load import expanded
 from fnet.display import Display
 from fnet.environment import ConfigError
 from fnet.record import RunRecord, read_run
@@ -44,6 +46,7 @@ CURVES, OF_IMAGES = "curves", ("confusion", "images", "mistakes", "filters")
 
 
 def _run(options: Options) -> int:
+    options = replace(options, out=expanded(options.out))
     wanted = _wanted(options)
     _require_free(wanted, options.out)
     records = [read_run(path) for path in options.runs]
@@ -86,6 +89,8 @@ def _of_images(record: RunRecord, options: Options) -> dict[str, Figure]:
 
 
 def _require_free(wanted: Sequence[str], out: Path) -> None:
+    if not os.path.isdir(out):  # glob raises an error where it may not look
+        return
     for name in wanted:
         for file in (*out.glob(f"{name}.*"), *out.glob(f"{name}-dark.*")):
             raise ConfigError(f"{file} exists and is not overwritten: give --out another directory")

@@ -6,6 +6,7 @@ An image of another size is brought to the run's, all of it, its ratio of sides 
 """
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ class Options(RunOptions):
 def _run(options: Options) -> int:
     if not options.images:
         raise ConfigError("give at least one image: a file, a folder of images or an address")
+    if "" in options.images:
+        raise ConfigError(
+            "the name of an image is empty (from a variable that is not set?): give a file, a "
+            "folder of images or an address"
+        )
     if options.top is not None and options.top < 1:
         raise ConfigError(f"--top is at least 1; got {options.top}")
     if not options.timeout > 0:
@@ -90,12 +96,14 @@ def _names(given: str) -> list[str]:
     """Return the files of a folder, sorted, or what was given itself.
 
     Raises:
-        DataError: there is no image in the folder.
+        DataError: there is no image in the folder, or it cannot be read.
     """
-    folder = Path(given)
-    if is_address(given) or not folder.is_dir():
+    if is_address(given) or not os.path.isdir(given):
         return [given]
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    try:
+        files = sorted(file for file in Path(given).iterdir() if file.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise DataError(f"the folder {given} cannot be read: {error.strerror}") from error
     visible = [str(file) for file in files if not file.name.startswith(".")]
     if not visible:
         raise DataError(

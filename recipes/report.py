@@ -6,6 +6,7 @@ Its data are not downloaded for that: where they are not on this machine, --data
 them, or the page has no evaluation.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fnet import data
+from fnet.data.load import expanded
 from fnet.display import Display
 from fnet.environment import resolve
 from fnet.nn import summary
@@ -35,17 +37,18 @@ class Options(DataOptions, RunOptions):
 def _run(options: Options) -> int:
     # What is wrong with the options is said before the images are evaluated.
     resolve(options.device)
-    if options.out is not None:
-        require_new(options.out)
+    out = None if options.out is None else expanded(options.out)
+    if out is not None:
+        require_new(out)
     record = read_run(options.run)
-    if (options.run / f"{options.weights}.safetensors").exists():
+    if os.path.lexists(options.run / f"{options.weights}.safetensors"):
         page, note = _with_weights(record, options)
     else:
         recipe = load_recipe(options.recipe) if options.recipe else own_recipe(record.module)
         note = f"The run has no {options.weights} weights: there is nothing to evaluate."
         page = report(record, recipe, note=note)
-    file = options.out or options.run / REPORT
-    write_page(file, page, replace=options.out is None)
+    file = out or options.run / REPORT
+    write_page(file, page, replace=out is None)
     display = Display(Console())
     if note:
         display.say(note)

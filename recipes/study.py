@@ -6,6 +6,7 @@ A study can be cut to what a machine can do: --epochs, --limit (training images)
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from tyro.conf import Positional, arg
 from fnet.display import Display
 from fnet.environment import ConfigError, Precision
 from fnet.rundir import new_directory
-from fnet.study import COLUMNS, Arm, Study, rows, run_study, save
+from fnet.study import COLUMNS, Arm, Result, Study, check_arms, rows, run_study, save
 from fnet.tool import Tool
 from recipes import cnn, dainet, dainet7
 
@@ -159,11 +160,18 @@ def _run(options: Options) -> int:
     given = {name: getattr(options, name) for name in names}
     overrides = {name: value for name, value in given.items() if value is not None}
     study = STUDIES[options.name]
-    for arm in study.arms:
-        replace(arm.config, **overrides).validate()
-    out = new_directory(Path(options.out), f"study-{options.name}")
     display = Display(Console())
-    results, code = run_study(study, range(options.seeds), overrides, out, display)
+    check_arms(study, overrides, display)
+    out = new_directory(Path(options.out), f"study-{options.name}")
+    results = [Result(arm) for arm in study.arms]
+    try:
+        return run_study(results, range(options.seeds), overrides, out, display)
+    finally:  # where an arm fails, too: the others may have taken hours
+        _conclude(study, results, out, display)
+
+
+def _conclude(study: Study, results: Sequence[Result], out: Path, display: Display) -> None:
+    """Show and save what was reached."""
     trained_on = {outcome.data for result in results for outcome in result.outcomes}
     display.table(
         f"{study.question} On {' and '.join(sorted(trained_on)) or 'nothing yet'}",
@@ -172,7 +180,6 @@ def _run(options: Options) -> int:
     )
     for path in save(study, results, out):
         display.say(f"Written: {path}")
-    return code
 
 
 main = Tool("study", __doc__, Options, _run)

@@ -106,6 +106,11 @@ def test_names_are_shown_as_they_are():
     assert plots.render(figure, "svg")
 
 
+@pytest.mark.parametrize("format", ["png", "svg"])
+def test_a_name_without_a_font_is_drawn_without_a_warning(format):
+    assert plots.render(plots.confusion(torch.eye(2), ["\u732b", "\u72ac"]), format)
+
+
 def test_no_run_is_an_error():
     with pytest.raises(ValueError, match="give at least one run"):
         plots.curves({})

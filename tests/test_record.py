@@ -94,6 +94,13 @@ def test_no_run_is_an_error(run, content):
         read_run(run)
 
 
+def test_a_run_that_cannot_be_reached_is_an_error(run):
+    with pytest.raises(ConfigError, match=r"cannot read .*config\.json: File name too long"):
+        read_run(run / ("x" * 300))
+    with pytest.raises(ConfigError, match="there is no run"):
+        read_run(run / "config.json" / "run")
+
+
 @pytest.mark.parametrize(
     "changes",
     [

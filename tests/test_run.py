@@ -98,6 +98,11 @@ def edited_by_hand(run):
     file.write_text(file.read_text().replace("smoke", "default"))
 
 
+def relink(file, target):
+    file.unlink()
+    file.symlink_to(target)
+
+
 def without(name):
     return {k: v for k, v in asdict(dainet7.Config()).items() if k != name}
 
@@ -116,7 +121,10 @@ PROBLEMS = {
     "two sizes": (lambda r: change(r, input_shape=[32, 32]), "input_shape is .32, 32., not C, H"),
     "no images": (lambda r: change(r, train_images=0), "0 train images"),
     "fewer images": (lambda r: change(r, train_images=5), "cannot build .* batch size of 32"),
-    "other classes": (lambda r: change(r, classes=["a", "b"]), "best.safetensors does not fit"),
+    "other classes": (
+        lambda r: change(r, classes=["a", "b"]),
+        r"best weights .* are no use: these weights are not this model's",
+    ),
     "preprocess": (lambda r: change(r, preprocess={"mu": [1]}), "preprocess that fnet does not"),
     "unknown option": (lambda r: change(r, config={**without(""), "x": 1}), "config has 'x'"),
     "a text for a number": (
@@ -133,7 +141,11 @@ PROBLEMS = {
     ),
     "broken weights": (
         lambda r: (r / "best.safetensors").write_bytes(b"12"),
-        "best.safetensors does not fit its run",
+        "best weights .* are no use: cannot read weights from .*best.safetensors",
+    ),
+    "weights out of reach": (
+        lambda r: relink(r / "best.safetensors", r / "config.json" / "weights"),
+        "cannot read weights from .*best.safetensors: Not a directory",
     ),
     "a recipe elsewhere": (lambda r: change(r, recipe="os"), "give --recipe os"),
     "a path": (lambda r: change(r, recipe="recipes./tmp/x"), "imported from recipes"),

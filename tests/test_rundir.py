@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 from records import read, read_lines
@@ -13,6 +14,11 @@ from fnet.rundir import RunDirectory, new_directory
 def test_each_run_gets_a_directory_of_its_own(tmp_path):
     paths = [new_directory(tmp_path / "runs", "net").name for _ in range(3)]
     assert paths == ["net", "net-2", "net-3"]
+
+
+def test_a_tilde_is_the_users_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert new_directory(Path("~/runs"), "net") == tmp_path / "runs" / "net"
 
 
 def test_records_are_json_with_checksums(tmp_path):

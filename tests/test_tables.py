@@ -4,10 +4,11 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from fnet import models
 from fnet.evaluation import evaluate_logits
 from fnet.losses import cross_entropy
-from fnet.nn import from_module, summary
-from fnet.tables import class_rows, evaluation_rows, layer_table
+from fnet.nn import Layer, Summary, from_module, summary
+from fnet.tables import class_rows, evaluation_rows, layer_rows, layer_table
 
 
 def test_the_layer_table():
@@ -16,13 +17,30 @@ def test_the_layer_table():
     console.print(layer_table(summary(model, (3, 32, 32))))
     printed = console.file.getvalue()
     title, *_, first, second, third, fourth = map(str.strip, printed.splitlines())
-    assert title == "Layers, for an image 3 × 32 × 32"
-    assert "│ 1     │ Linear  │ 1 × 1000     │  3,073,000 │     3,072,000 │" in printed
+    assert title == "Layers, for one image 3 × 32 × 32"
+    assert "│ 1     │ Linear  │ 1000         │  3,073,000 │     3,072,000 │" in printed
     assert "│ total │         │              │  3,073,000 │     3,072,000 │" in printed
     assert first.split() == ["input", "0.01", "MB"]
     assert second.split() == ["forward", "and", "backward", "0.01", "MB"]
     assert third.split() == ["parameters", "11.72", "MB"]
     assert fourth.split() == ["total", "11.74", "MB"]
+
+
+def test_a_narrow_terminal_breaks_names_and_nothing_else():
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(layer_table(summary(models.resnet50(), (3, 32, 32))))
+    table = [line for line in console.file.getvalue().splitlines() if line.startswith("│")]
+    names, types, shapes = ([line.split("│")[at].strip() for line in table] for at in (1, 2, 3))
+    assert "256 × 32 × 32" in shapes
+    assert "layer1.0.downsample.0" in "".join(names)
+    assert "AdaptiveAvgPool2d" in "".join(types)
+    assert not any("…" in line for line in table)
+    assert not any(shape.endswith("×") for shape in shapes)
+
+
+def test_shapes_keep_a_first_size_that_is_no_batch_of_one():
+    table = Summary((3, 8, 8), tuple(Layer("", "", sizes, 0, 0) for sizes in ((4, 9), (1,), None)))
+    assert [row[2] for row in layer_rows(table)] == ["4 × 9", "1", "-"]
 
 
 def test_the_rows_of_an_evaluation():

@@ -53,7 +53,7 @@ def load_weights(path: Path, like: Params) -> Params:
         ModelError: the file cannot be read or is damaged, or its weights are those of another
             model.
     """
-    with _reading(path), safe_open(path, framework="pt") as file:
+    with _opened(path) as file:
         about = _about(file)
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if about is not None and about.get("tensors") != _checksum(state):
@@ -69,7 +69,7 @@ def weights_epoch(path: Path) -> int | None:
     Raises:
         ModelError: the file cannot be read.
     """
-    with _reading(path), safe_open(path, framework="pt") as file:
+    with _opened(path) as file:
         about = _about(file)
     return None if about is None else about.get("epoch")
 
@@ -90,8 +90,12 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file of weights, and turn what goes wrong until it is read into a message."""
     try:
-        yield
+        # safetensors says of every file that cannot be opened that it is not there.
+        with path.open("rb"), safe_open(path, framework="pt") as file:
+            yield file
     except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"cannot read weights from {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"cannot read weights from {path}: {reason}") from error

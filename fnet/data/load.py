@@ -28,7 +28,7 @@ def data_dir(root: str | os.PathLike[str] | None = None) -> Path:
     'data'
     """
     chosen = root or os.environ.get("FNET_DATA")
-    return _expanded(chosen) if chosen else Path(platformdirs.user_cache_dir("fnet"), "data")
+    return expanded(chosen) if chosen else Path(platformdirs.user_cache_dir("fnet"), "data")
 
 
 def load(
@@ -83,7 +83,7 @@ def load(
     if name_or_path in SOURCES:
         name = str(name_or_path)
         return _dataset(load_source(name, data_dir(root), split), name)
-    folder = _expanded(name_or_path)
+    folder = expanded(name_or_path)
     if not os.path.exists(folder):
         raise DataError(
             f"There is no data set {str(name_or_path)!r}, and no folder of that name "
@@ -107,10 +107,15 @@ def at_hand(
     """
     if name_or_path in SOURCES:
         return find_files(str(name_or_path), data_dir(root), split) is not None
-    return name_or_path == "shapes" or os.path.exists(_expanded(name_or_path))
+    return name_or_path == "shapes" or os.path.exists(expanded(name_or_path))
 
 
-def _expanded(path: str | os.PathLike[str]) -> Path:
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return the path with the user's home for a leading "~", which no shell replaces in --out=~.
+
+    >>> expanded("~/runs") == Path.home() / "runs"
+    True
+    """
     # That of Path raises an error where the user in "~user" is unknown.
     return Path(os.path.expanduser(path))
 

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,9 @@ def render(figure: Figure, format: Format, dark: bool = False) -> bytes:
     """
     figure = _recolored(figure, DARK if dark else LIGHT)
     buffer = io.BytesIO()
-    with matplotlib.rc_context(_REPRODUCIBLE):
+    with matplotlib.rc_context(_REPRODUCIBLE), warnings.catch_warnings():
+        # A name in letters that matplotlib has no font for: a box stands for each of them.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
         if format == "png":
             canvas: Any = FigureCanvasAgg(figure)
             canvas.print_figure(buffer, format="png", dpi=_DPI, metadata={"Software": None})

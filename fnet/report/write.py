@@ -1,5 +1,6 @@
 """A page on disk: whole or not there, and in the place of nothing but an older report."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -64,9 +65,9 @@ def require_new(file: Path) -> None:
     Raises:
         ConfigError: a page cannot be written to it.
     """
-    if file.exists():
+    if os.path.lexists(file):
         raise ConfigError(f"{file} exists and is not overwritten: give --out another name")
-    if not file.parent.is_dir():
+    if not os.path.isdir(file.parent):
         raise ConfigError(f"cannot write {file}: there is no directory {file.parent}")
 
 

@@ -41,6 +41,15 @@ def test_a_broken_file_is_refused_by_name(tmp_path, content):
             weights_epoch(file)
 
 
+def test_what_keeps_a_file_from_being_read_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "w.safetensors"
+    with pytest.raises(ModelError, match=r"w\.safetensors: Not a directory$"):
+        load_weights(path, plain().init(random.key(0)))
+    with pytest.raises(ModelError, match=r"w\.safetensors: Not a directory$"):
+        weights_epoch(path)
+
+
 @pytest.mark.parametrize("about", ["", "12", "[]", '{"epoch": 12}', '{"epoch": 12, "crc32": "0"}'])
 def test_what_was_noted_of_the_weights_is_checked(tmp_path, about):
     save_file({"weight": torch.ones(1)}, tmp_path / "w.safetensors", {"fnet": about})

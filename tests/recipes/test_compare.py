@@ -32,13 +32,14 @@ def test_terminal_and_page_show_the_same(runs, tmp_path, capsys):
     assert (tmp_path / "comparison-2.html").exists()
 
 
-def test_json(runs, tmp_path, capsys):
+def test_json(runs, tmp_path, monkeypatch, capsys):
     assert compare.main([*runs, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["differences"] == {"seed": [0, 17]}
     assert [run["name"] for run in found["runs"]] == ["dainet7-smoke-s0", "other"]
     assert not list(tmp_path.glob("*.html"))
-    assert compare.main([*runs, "--json", "--out", "page.html"]) == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert compare.main([*runs, "--json", "--out=~/page.html"]) == 0
     read_page((tmp_path / "page.html").read_text())
 
 

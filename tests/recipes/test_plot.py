@@ -48,6 +48,7 @@ def test_several_runs_are_drawn_in_one_plot(trained_run, tmp_path):
         (["/no/such/run"], "there is no run /no/such/run"),
         (["RUN", "--data", "/nowhere"], "no data set '/nowhere'"),
         (["RUN", "--out", "/dev/null/plots"], "cannot write to --out"),
+        (["RUN", "--only", "curves", "--out", "x" * 300], "cannot write to --out"),
     ],
 )
 def test_a_mistake_gets_one_message_and_exit_code_2(
@@ -63,10 +64,11 @@ def test_a_mistake_gets_one_message_and_exit_code_2(
     assert not (tmp_path / "plots").exists()
 
 
-def test_files_are_not_overwritten(trained_run, tmp_path, capsys):
+def test_files_are_not_overwritten(trained_run, tmp_path, monkeypatch, capsys):
     mine = tmp_path / "curves.svg"
     mine.write_text("mine")
-    assert plot.main([str(trained_run), "--only", "curves", "--out", str(tmp_path)]) == 2
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert plot.main([str(trained_run), "--only", "curves", "--out=~"]) == 2
     assert "exists and is not overwritten" in capsys.readouterr().err
     assert mine.read_text() == "mine"
     assert written(tmp_path) == {"curves.svg"}

@@ -1,5 +1,6 @@
 """`python -m recipes.predict`, as a user runs it."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -106,6 +107,8 @@ BAD_IMAGES = {
     "a text": (text, "text.png is not an image"),
     "an empty folder": (nothing, "empty holds no image"),
     "no file": (lambda t: t / "gone.png", "there is no image"),
+    "a name too long": (lambda t: t / ("x" * 300), "there is no image"),
+    "no name": (lambda t: "", "the name of an image is empty"),
     "a text at an address": ("/text", "/text is not an image"),
     "a hanging address": ("/hang", "/hang has not come within 0.5 s"),
     "a dripping address": ("/drip/body", "/drip/body has not come within 0.5 s"),
@@ -129,6 +132,16 @@ def test_a_bad_image_gets_one_message(trained_run, picture, tmp_path, capsys, se
     assert message in captured.err
     assert len(captured.err.strip().splitlines()) == 1
     assert captured.out == ""
+
+
+def test_a_folder_that_cannot_be_read_gets_one_message(trained_run, tmp_path, monkeypatch, capsys):
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert predict.main([str(trained_run), str(tmp_path)]) == 2
+    expected = f"error: the folder {tmp_path} cannot be read: Permission denied\n"
+    assert capsys.readouterr().err == expected
 
 
 @pytest.mark.parametrize(

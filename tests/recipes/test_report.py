@@ -36,10 +36,13 @@ def test_a_report_is_written_anew(run, capsys):
     assert "The best weights on 40 test images of drawings." in text
 
 
-def test_data_that_are_not_at_hand_are_not_downloaded(run, image_folder, tmp_path, capsys):
+def test_data_that_are_not_at_hand_are_not_downloaded(
+    run, image_folder, tmp_path, monkeypatch, capsys
+):
     edit_config(run, data="cifar10")
     first, second = tmp_path / "first.html", tmp_path / "second.html"
-    assert report.main([str(run), "--out", str(first)]) == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert report.main([str(run), "--out=~/first.html"]) == 0
     assert "Not evaluated: cifar10 is not on this machine" in read_page(first.read_text())[0]
     assert "Not evaluated" in capsys.readouterr().out
     assert report.main([str(run), "--data", str(image_folder), "--out", str(second)]) == 0

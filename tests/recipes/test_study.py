@@ -10,6 +10,7 @@ from records import read_lines
 import fnet.study
 import fnet.train
 from fnet import data
+from fnet.checkpoint import CheckpointError
 from fnet.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL
 from fnet.outcome import Outcome
 from fnet.splits import Splits
@@ -18,12 +19,17 @@ from recipes import cnn, study
 from recipes.study import STUDIES, main
 
 pytestmark = pytest.mark.usefixtures("no_reports")
-FEW = ["--data", "shapes", "--limit", "32", "--batch-size", "16", "--epochs", "1", "--no-compile"]
-FEW += ["--device", "cpu", "--precision", "fp32"]
 
 
-def test_a_study_compares_its_arms(tmp_path, capsys):
-    assert main(["lr", *FEW, "--seeds", "2", "--out", str(tmp_path)]) == 0
+@pytest.fixture
+def few(image_folder):
+    """Options with which a run takes a moment."""
+    options = ["--data", str(image_folder), "--limit", "32", "--batch-size", "16", "--epochs", "1"]
+    return [*options, "--no-compile", "--device", "cpu", "--precision", "fp32"]
+
+
+def test_a_study_compares_its_arms(few, tmp_path, capsys):
+    assert main(["lr", *few, "--seeds", "2", "--out", str(tmp_path)]) == 0
     directory = tmp_path / "study-lr"
     record = json.loads((directory / "study.json").read_text())
     arms = {arm["label"]: arm for arm in record["arms"]}
@@ -71,14 +77,52 @@ def test_every_study_can_be_named():
         (["--seeds", "0"], "--seeds is at least 1"),
         (["--epochs", "0"], "--epochs is at least 1"),
         (["--data", "/nowhere"], "no data set '/nowhere'"),
+        (["--device", "toaster"], "no device 'toaster'"),
+        (["--limit", "81"], "more than the 80 training images"),
     ],
 )
-def test_a_mistake_gets_one_message_and_exit_code_2(options, message, tmp_path, capsys):
-    assert main(["lr", *FEW, *options, "--out", str(tmp_path)]) == 2
+def test_a_mistake_gets_one_message_and_leaves_nothing(options, message, few, tmp_path, capsys):
+    assert main(["lr", *few, *options, "--out", str(tmp_path / "runs")]) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
-def test_a_stopped_study_shows_what_was_reached(tmp_path, monkeypatch, capsys):
+def test_what_the_last_arm_cannot_do_is_said_before_the_first_trains(
+    image_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(fnet.study, "train", lambda *_: pytest.fail("an arm was trained"))
+    options = ["--data", str(image_folder), "--device", "cpu", "--out", str(tmp_path)]
+    monkeypatch.setitem(STUDIES, "batch", replace(STUDIES["batch"], arms=of_batches(16, 1024)))
+    assert main(["batch", *options]) == 2
+    error = capsys.readouterr().err
+    assert "'batch 1024' cannot be trained: a batch size of 1024 does not fit" in error
+    assert not list(tmp_path.iterdir())
+
+
+def of_batches(*sizes):
+    return [Arm(cnn.RECIPE, f"batch {size}", cnn.Config(batch_size=size)) for size in sizes]
+
+
+def test_an_arm_that_fails_leaves_what_was_reached(few, tmp_path, monkeypatch, capsys):
+    train, calls = fnet.study.train, []
+
+    def failing_in_the_second(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise CheckpointError("no room is left")
+        return train(*args)
+
+    monkeypatch.setattr(fnet.study, "train", failing_in_the_second)
+    assert main(["lr", *few, "--out", str(tmp_path)]) == 2
+    record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
+    assert [len(arm["runs"]) for arm in record["arms"]] == [1, 0, 0]
+    assert (tmp_path / "study-lr" / "curves.png").exists()
+    captured = capsys.readouterr()
+    assert "lr 0.001" in captured.out
+    assert captured.err == "error: no room is left\n"
+
+
+def test_a_stopped_study_shows_what_was_reached(few, tmp_path, monkeypatch, capsys):
     train, calls = fnet.study.train, []
 
     def stopped_in_the_second(*args):
@@ -89,14 +133,14 @@ def test_a_stopped_study_shows_what_was_reached(tmp_path, monkeypatch, capsys):
         return replace(outcome, status="interrupted", signal=signal.SIGTERM)
 
     monkeypatch.setattr(fnet.study, "train", stopped_in_the_second)
-    assert main(["lr", *FEW, "--out", str(tmp_path)]) == 143
+    assert main(["lr", *few, "--out", str(tmp_path)]) == 143
     assert len(calls) == 2
     record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
     assert [len(arm["runs"]) for arm in record["arms"]] == [1, 1, 0]
     assert "lr 0.001" in capsys.readouterr().out
 
 
-def test_ctrl_c_while_data_are_opened_shows_what_was_reached(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_while_data_are_opened_shows_what_was_reached(few, tmp_path, monkeypatch, capsys):
     open_splits, calls = fnet.train.open_splits, []
 
     def ctrl_c_in_the_second(*args):
@@ -106,7 +150,7 @@ def test_ctrl_c_while_data_are_opened_shows_what_was_reached(tmp_path, monkeypat
         return open_splits(*args)
 
     monkeypatch.setattr(fnet.train, "open_splits", ctrl_c_in_the_second)
-    assert main(["lr", *FEW, "--out", str(tmp_path)]) == 130
+    assert main(["lr", *few, "--out", str(tmp_path)]) == 130
     record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
     assert [len(arm["runs"]) for arm in record["arms"]] == [1, 0, 0]
     assert "lr 0.001" in capsys.readouterr().out
