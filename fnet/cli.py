@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 
 from fnet.config import Config
+from fnet.data.load import expanded
 from fnet.display import Display
 from fnet.environment import ConfigError
 from fnet.experiment import Recipe, build_experiment
@@ -37,7 +38,7 @@ def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
         prog=prog, usage=f"{prog} [options]; --help lists them", add_help=False, allow_abbrev=False
     )
     early.add_argument("--variant")
-    early.add_argument("--resume", type=Path)
+    early.add_argument("--resume", type=expanded)
     early.add_argument("--summary", action="store_true")
     chosen, rest = early.parse_known_args(args)
     if chosen.resume is None:

@@ -15,8 +15,7 @@ class Config:
     """Options common to all recipes."""
 
     data: str = "auto"
-    """auto (the recipe's data set, or where it cannot be had a short run on "shapes"), a name, or
-    a folder with train/<class>/* and test/<class>/*."""
+    """A name, a folder with train/<class>/* and test/<class>/*, or auto: the recipe's or shapes."""
     root: str | None = None
     """The directory that holds published data sets (else $FNET_DATA, else the cache directory)."""
     skip_broken: bool = False
@@ -32,8 +31,7 @@ class Config:
     limit: int | None = None
     """How many training images to use (all by default), each class in proportion."""
     validation: float = 0.0
-    """The share of the training images, each class in proportion, that is held out to choose the
-    best epoch on; 0: it is chosen on the test images, as the authors did."""
+    """The share of training images held out to choose the best epoch on; 0: on the test images."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     precision: Precision = "auto"
@@ -45,8 +43,7 @@ class Config:
     checkpoint_minutes: float = 5.0
     """Minutes from one checkpoint to the next inside an epoch; each epoch ends with one."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
-    """What to do about a step whose loss or weights are not finite: stop the run, or leave the
-    step out."""
+    """At a step whose loss or weights are not finite: stop the run, or leave the step out."""
     log: tuple[LoggerName, ...] = ()
     """Where to show live curves: csv and tensorboard write to the run's directory."""
     log_steps: int = 0

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -74,7 +75,9 @@ def exit_code(work: Callable[[], int]) -> int:
     errors = Console(stderr=True)
     try:
         with _warnings_as_lines():
-            return work()
+            code = work()
+            print(end="", flush=True)
+            return code
     except USER_ERRORS as error:
         reason = str(error)
     except _compiler_errors() as error:
@@ -83,6 +86,10 @@ def exit_code(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         errors.print("Stopped.")
         return 130
+    except BrokenPipeError:
+        # Nobody reads on: what is still in the buffer must not fail once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     errors.print(Text.assemble(("error: ", "red"), reason), soft_wrap=True)
     return 2
 

@@ -33,8 +33,7 @@ class Config(CommonConfig):
     optimizer: Literal["muon", "sgd", "adam"] = "muon"
     """Of the convolutions; with muon, Adam has the other parameters."""
     schedule: Literal["one_cycle", "author", "plateau"] = "one_cycle"
-    """one_cycle: up over a fifth of the run, then down to zero. author: by epoch, for 250.
-    plateau: a tenth when the train loss has not fallen for ten epochs (sgd and adam)."""
+    """Up and down once; the author's, for 250 epochs; a tenth after ten epochs without progress."""
     lr: float = 0.02
     """The learning rate; of one_cycle the highest."""
     weight_decay: float = 0.05

@@ -1,6 +1,9 @@
 """How commands end, and what they show of warnings."""
 
 import io
+import os
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass
 
@@ -41,6 +44,15 @@ def test_a_compiler_that_does_not_work_is_one_line_and_exit_code_2(capsys):
     assert end(work) == 2
     expected = "the step cannot be compiled: No working C++ compiler: mend the compiler, or give"
     assert expected in capsys.readouterr().err
+
+
+def test_a_reader_that_is_gone_is_no_error():
+    code = "from fnet.tool import exit_code; exit_code(lambda: print('one line') or 0)"
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert not ended.stderr
 
 
 def test_another_exception_stays_what_it_is():
