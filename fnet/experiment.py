@@ -49,7 +49,7 @@ class Experiment:
         """
         preprocess = self.preprocess
         if self.augment is None:
-            preprocess, dataset = prepare(preprocess, dataset)
+            preprocess, (dataset,) = prepare(preprocess, dataset)
         grad_fn = make_grad(
             self.model, self.loss, preprocess=preprocess, augment=self.augment, dtype=dtype
         )
@@ -57,10 +57,7 @@ class Experiment:
 
     def eval_step(self, *datasets: Dataset, dtype: torch.dtype) -> tuple[EvalStep, list[Dataset]]:
         """Return the step of the evaluation and the images for it, prepared, on their devices."""
-        preprocess, prepared = self.preprocess, []
-        for dataset in datasets:
-            preprocess, dataset = prepare(self.preprocess, dataset)
-            prepared.append(dataset)
+        preprocess, prepared = prepare(self.preprocess, *datasets)
         return make_eval(self.model, self.loss, preprocess=preprocess, dtype=dtype), prepared
 
     def effective_rate(self, opt_state: Tree) -> float:

@@ -74,8 +74,8 @@ def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Sp
         config = replace(config, epochs=min(config.epochs, STAND_IN_EPOCHS))
         display.panel(
             f"{error}\n\nThis run goes on with {STAND_IN!r}, a drawn data set of ten classes, for "
-            f"{config.epochs} epoch(s): it shows that everything works, and no more. To insist on "
-            f"the data: --data {name}. To use a folder of images: --data DIR.",
+            f"{STAND_IN_EPOCHS} epochs at most: it shows that everything works, and no more. To "
+            f"insist on the data: --data {name}. To use a folder of images: --data DIR.",
             title=f"{name} cannot be had",
         )
         splits = _load(STAND_IN, config, display)

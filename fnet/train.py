@@ -225,8 +225,10 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
 def _reported(job: _Job) -> dict[str, str]:
     """Return the author's figures, none beside drawn images; a folder may hold their data."""
     name, figures = job.splits.train.name, job.recipe.reported.get(job.variant, {})
-    if name in (STAND_IN, job.recipe.data):
-        return {} if name == STAND_IN else dict(figures)
+    if name == STAND_IN:
+        return {}
+    if name == job.recipe.data:
+        return dict(figures)
     return {figure: f"{value}, on {job.recipe.data}" for figure, value in figures.items()}
 
 

@@ -115,22 +115,27 @@ class PadResize:
         return self.then(pad_and_resize(images, self.padding))
 
 
-def prepare(preprocess: Preprocess, dataset: Dataset) -> tuple[Preprocess, Dataset]:
-    """Return what is left to do to a batch when the rest is done to the whole data set, once.
+def prepare(preprocess: Preprocess, *datasets: Dataset) -> tuple[Preprocess, list[Dataset]]:
+    """Return what is left to do to a batch when the rest is done to whole data sets, once.
 
     `PadResize` leaves only its normalisation, so that not each step has to shrink its images; the
-    numbers are the same. The data set comes back as it is where nothing can be done ahead.
+    numbers are the same. The data sets come back as they are where nothing can be done ahead.
 
     >>> images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     >>> dataset = Dataset(images, torch.tensor([0, 1]), ("black", "white"), "two")
-    >>> rest, prepared = prepare(PadResize(4, NORM_HALF), dataset)
+    >>> rest, (prepared,) = prepare(PadResize(4, NORM_HALF), dataset)
     >>> rest == NORM_HALF
     True
     """
     if not isinstance(preprocess, PadResize):
-        return preprocess, dataset
-    parts = [pad_and_resize(part, preprocess.padding) for part in dataset.images.split(_AT_ONCE)]
-    return preprocess.then, replace(dataset, images=torch.cat(parts))
+        return preprocess, list(datasets)
+    padding = preprocess.padding
+    resized = [
+        torch.cat([pad_and_resize(part, padding) for part in dataset.images.split(_AT_ONCE)])
+        for dataset in datasets
+    ]
+    prepared = zip(datasets, resized, strict=True)
+    return preprocess.then, [replace(dataset, images=images) for dataset, images in prepared]
 
 
 def normalize(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> Normalize:

@@ -77,11 +77,11 @@ def test_compiled_and_vmapped(then):
 def test_ahead_for_a_whole_data_set_it_is_the_same():
     dataset = Dataset(IMAGES, torch.arange(len(IMAGES)) % 2, ("a", "b"), "two")
     preprocess = PadResize(4, NORM_CIFAR10)
-    rest, prepared = prepare(preprocess, dataset)
+    rest, (prepared,) = prepare(preprocess, dataset)
     assert rest(prepared.images).equal(preprocess(IMAGES))
     assert prepared.images.stride() == IMAGES.stride()
     assert (prepared.name, prepared.labels.equal(dataset.labels)) == ("two", True)
-    assert prepare(NORM_CIFAR10, dataset) == (NORM_CIFAR10, dataset)
+    assert prepare(NORM_CIFAR10, dataset) == (NORM_CIFAR10, [dataset])
 
 
 def test_compiled_by_inductor():
