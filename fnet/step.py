@@ -4,10 +4,7 @@
 `make_step` joins it to a gradient transformation; `compile` turns a step into one graph.
 """
 
-import os
-import re
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -16,6 +13,7 @@ from torch.func import grad
 
 from fnet import metrics, optim, random, tree
 from fnet.data import Augment, Batch, Preprocess
+from fnet.jit import jit
 from fnet.losses import Loss
 from fnet.metrics import Metrics
 from fnet.nn import Model, Params
@@ -163,11 +161,11 @@ def make_eval(
 def compile(fn: F, *, donate: bool = False) -> F:
     """Return `fn` (a step, an evaluation step, any pure function of tensors) as one compiled graph.
 
-    The signature stays. One compile for each set of shapes: a new batch size or dtype compiles
-    again, a new value never does. What `fn` closes over is taken to stay what it is: to look at all
-    of it would take a third of a millisecond at every call. Compile outermost:
-    `compile(vmap(step))`, not the other way round. Needs a C++ compiler on the CPU
-    (`fnet.environment.missing_compiler` tells).
+    The signature stays. As `jax.jit`: `fn` is run once for each structure, shapes and dtypes of its
+    arguments, on tensors without data, and what it computes of them is the graph. A new batch size
+    or dtype compiles again, a new value never does. What `fn` closes over is taken to stay what it
+    is. Compile outermost: `compile(vmap(step))`, not the other way round. Needs a C++ compiler on
+    the CPU (`fnet.environment.missing_compiler` tells).
 
     Args:
         fn: what to compile.
@@ -175,12 +173,8 @@ def compile(fn: F, *, donate: bool = False) -> F:
             tensors back with the new values in them. There is then one copy of the state in
             memory instead of two. As `jax.jit(donate_argnums=(0, 1))`.
     """
-    # Otherwise Dynamo takes each number in a closure, and each 0-d tensor of the state, for a
-    # number that it might make a variable of, and traces everything twice to find that it is none.
-    torch._dynamo.config.specialize_float = True
-    os.environ.setdefault("TENSORIFY_PYTHON_SCALARS", "0")
     if not donate:
-        return _compiled(fn)  # type: ignore[return-value]
+        return jit(fn)  # type: ignore[return-value]
 
     def update(params: Params, opt_state: Tree, batch: Batch) -> Metrics:
         new_params, new_state, sums = fn(params, opt_state, batch)
@@ -188,34 +182,12 @@ def compile(fn: F, *, donate: bool = False) -> F:
         tree.map(torch.Tensor.copy_, opt_state, new_state)
         return sums
 
-    compiled = _compiled(update)
+    compiled = jit(update)
 
     def step(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:
         return params, opt_state, compiled(params, opt_state, batch)
 
     return step  # type: ignore[return-value]
-
-
-def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
-    if not isinstance(fn, types.FunctionType) or hasattr(fn, "__wrapped__"):
-        return torch.compile(fn, fullgraph=True, dynamic=False)
-    # Graphs are kept by code, and all steps have that of one function: this one gets its own.
-    own = types.FunctionType(
-        fn.__code__.replace(), fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__
-    )
-    own.__kwdefaults__ = fn.__kwdefaults__
-    closed_over = set(fn.__code__.co_freevars)
-
-    def of_arguments(guards: Sequence[Any]) -> list[bool]:
-        """Choose what is checked at each call: not what is global, or closed over."""
-        roots = [re.split(r"\W", guard.name, maxsplit=1)[0] for guard in guards]
-        return [
-            not guard.is_global and root not in closed_over
-            for guard, root in zip(guards, roots, strict=True)
-        ]
-
-    options: dict[str, Any] = {"guard_filter_fn": of_arguments}
-    return torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
 
 def _count(batch: Batch) -> Tensor:

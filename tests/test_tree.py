@@ -69,6 +69,9 @@ def test_unflatten_inverts_flatten(t):
     assert [id(leaf) for leaf in leaves] == [id(leaf) for _, leaf in tree.flatten_with_path(t)]
     assert all(leaf is not None for leaf in leaves)
     tree.assert_equal(tree.unflatten(structure, leaves), t)
+    built = tree.builder(structure)(leaves)
+    assert type(built) is type(t)
+    tree.assert_equal(built, t)
 
 
 @few

@@ -14,6 +14,7 @@ from fnet.tree.compare import (
 from fnet.tree.vectors import Vectors, ravel
 from fnet.tree.walk import (
     Tree,
+    builder,
     combine,
     flatten,
     flatten_with_path,
@@ -30,6 +31,7 @@ __all__ = [
     "Vectors",
     "assert_close",
     "assert_equal",
+    "builder",
     "combine",
     "equal",
     "first_difference",

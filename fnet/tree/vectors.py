@@ -4,8 +4,6 @@ One elementwise operation on a vector is far quicker to compile and to run than 
 leaves, and a compiled function checks a few vectors at each call instead of hundreds of leaves.
 """
 
-import ast
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -64,12 +62,10 @@ def ravel(
             for dtype, group in places.items()
         ]
     )
-    text = repr(layout)
-    return vectors, lambda vectors: _unravel(vectors, structure, text)
+    return vectors, lambda vectors: _unravel(vectors, structure, layout)
 
 
-def _unravel(vectors: Vectors, structure: Tree, text: str) -> Tree:
-    layout = _parse(text)
+def _unravel(vectors: Vectors, structure: Tree, layout: Layout) -> Tree:
     expected = [dtype for dtype, _ in layout]
     if set(vectors) != set(expected):
         raise ValueError(f"expected the vectors {expected}, got {list(vectors)}")
@@ -86,20 +82,6 @@ def _unravel(vectors: Vectors, structure: Tree, text: str) -> Tree:
             leaf = piece if len(shape) == 1 else piece.reshape(shape)
             pieces[place] = leaf if dims is None else leaf.permute(dims)
     return map(lambda place: pieces[place], structure)
-
-
-@torch.compiler.assume_constant_result
-def _parse(text: str) -> Layout:
-    """Return the layout, which travels as text: compiled code checks a text in one comparison.
-
-    Held as tuples, every number in it would be checked at every call (0.2 ms for 300 leaves).
-    """
-    return _parse_once(text)
-
-
-@functools.lru_cache(maxsize=64)
-def _parse_once(text: str) -> Layout:
-    return ast.literal_eval(text)
 
 
 def _view(place: int, shape: torch.Size, order: tuple[int, ...]) -> View:

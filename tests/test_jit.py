@@ -1,0 +1,103 @@
+"""A compiled function is the function: its trees, its errors, and how often it is traced."""
+
+import functools
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from fnet import tree
+from fnet.jit import jit
+
+
+class Pair(NamedTuple):
+    first: torch.Tensor
+    others: dict
+
+
+@pytest.fixture(autouse=True)
+def _aot_eager(monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+
+
+X = torch.arange(3.0)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: x + 1,
+        lambda x: {"b": x + 1, "a": {}},
+        lambda x: Pair(2 * x, {"none": None, "rows": [x * x, (x.sum(),)]}),
+        lambda x: (x, x, x[1:]),
+        lambda x: (),
+        lambda x: {"n": 3, "x": -x},
+    ],
+)
+def test_results_are_the_functions_own(fn):
+    compiled = jit(fn)
+    for x in (X, X + 1):
+        got, expected = compiled(x), fn(x)
+        assert type(got) is type(expected)
+        if isinstance(got, dict):
+            assert list(got) == list(expected)
+        tree.assert_equal(got, expected)
+
+
+def test_what_is_handed_on_is_not_copied():
+    compiled = jit(lambda x: (x, x[1:]))
+    whole, part = compiled(X)
+    assert whole.data_ptr() == X.data_ptr()
+    assert part.data_ptr() == X[1:].data_ptr()
+
+
+def test_one_function_has_results_of_several_structures():
+    def sums(t):
+        return tree.map(torch.sum, t)
+
+    compiled = jit(sums)
+    trees = [{"a": X, "b": X}, {"a": X}, (X, [X]), Pair(X, {"b": X}), {"b": X, "a": X}]
+    for t in (*trees, *trees):
+        assert type(compiled(t)) is type(t)
+        tree.assert_equal(compiled(t), sums(t))
+
+
+def test_a_function_is_traced_for_shapes_and_not_for_values():
+    runs = []
+
+    def double(x):
+        runs.append(x.shape)
+        return 2 * x
+
+    compiled = jit(double)
+    compiled(X)
+    traced = len(runs)
+    assert traced >= 1
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert torch.equal(compiled(X + 1), 2 * (X + 1))
+    assert len(runs) == traced
+    compiled(torch.ones(5))
+    assert len(runs) > traced
+    assert set(runs) == {(3,), (5,)}
+
+
+@pytest.mark.parametrize("error", [ValueError("a batch of 8"), TypeError("no"), KeyError("fc")])
+def test_errors_are_the_functions_own(error):
+    raising = True
+
+    def fn(x):
+        if raising:
+            raise error
+        return x + 1
+
+    compiled = jit(fn)
+    with pytest.raises(type(error)) as caught:
+        compiled(X)
+    assert caught.value is error
+    raising = False
+    assert torch.equal(compiled(X), X + 1)
+
+
+def test_a_branch_on_a_value_is_refused():
+    with pytest.raises(RuntimeError, match="data-dependent"):
+        jit(lambda x: x + 1 if x.sum() > 0 else x)(X)
