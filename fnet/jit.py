@@ -1,19 +1,34 @@
 """A function of trees of tensors as one compiled graph, traced as `jax.jit` traces.
 
-The function runs once, on tensors without data, and every operation on tensors is written down;
-its Python is not looked at. So it may close over anything, and to trace it takes seconds less
-than reading its bytecode would; what it does besides computing tensors is done while it is traced.
+The function runs on tensors without data, and every operation on tensors is written down. Its
+Python is not looked at: it may be any, and tracing it takes seconds less than reading its bytecode
+would. What it does besides computing tensors is done while it is traced, and not again.
 """
 
 import os
+import re
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fnet import tree
 from fnet.tree import Tree
+
+_TRACING = ContextVar("tracing", default=False)
+
+
+class _Nothing(NamedTuple):
+    """Stands for None among arguments: torch 2.11 traces no function of None."""
+
+
+def is_compiling() -> bool:
+    """Say whether what runs is being compiled: by `jit`, or by `torch.compile` itself."""
+    return torch.compiler.is_compiling() or _TRACING.get()
 
 
 def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
@@ -26,10 +41,11 @@ def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
     builders: list[Callable[[Sequence[Tensor]], Tree]] = []
 
     @torch._dynamo.nonstrict_trace
-    def traced(*args: Tree) -> list[Tensor]:
+    def traced(args: Tree, kwargs: Tree) -> list[Tensor]:
         failures.clear()
         try:
-            leaves, structure = tree.flatten(fn(*args))
+            with _tracing():
+                leaves, structure = tree.flatten(fn(*_with_none(args), **_with_none(kwargs)))
         except Exception as error:
             failures.append(error)
             raise
@@ -42,8 +58,8 @@ def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
     def newest() -> int:
         return len(builders) - 1
 
-    def graph(*args: Tree) -> tuple[list[Tensor], int]:
-        return traced(*args), newest()
+    def graph(*args: Tree, **kwargs: Tree) -> tuple[list[Tensor], int]:
+        return traced(_without_none(args), _without_none(kwargs)), newest()
 
     # Otherwise Dynamo takes each 0-d tensor of float64 for a number that it might make a variable
     # of, and has everything traced twice to find that it is none.
@@ -51,11 +67,12 @@ def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
     os.environ.setdefault("TENSORIFY_PYTHON_SCALARS", "0")
     # Dynamo keeps graphs by code, and all graphs have that of one function: this gets its own.
     own = types.FunctionType(graph.__code__.replace(), graph.__globals__, closure=graph.__closure__)
-    compiled = torch.compile(own, fullgraph=True, dynamic=False)
+    options: dict[str, Any] = {"guard_filter_fn": _of_arguments}
+    compiled = torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
-    def call(*args: Tree) -> Tree:
+    def call(*args: Tree, **kwargs: Tree) -> Tree:
         try:
-            leaves, which = compiled(*args)
+            leaves, which = compiled(*args, **kwargs)
         except Exception:
             if failures:
                 # Dynamo's own error would say that `traced` cannot be traced.
@@ -64,3 +81,36 @@ def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
         return builders[which](leaves)
 
     return call
+
+
+def _of_arguments(guards: Sequence[Any]) -> list[bool]:
+    """Choose what is checked at each call: the arguments and torch's modes, not code."""
+    code = re.compile(r"(traced|newest)\b|.*\b__(import|dict)__\b")
+    return [not guard.is_global and not code.match(guard.name) for guard in guards]
+
+
+@contextmanager
+def _tracing() -> Iterator[None]:
+    token = _TRACING.set(True)
+    try:
+        yield
+    finally:
+        _TRACING.reset(token)
+
+
+def _without_none(node: Tree) -> Tree:
+    return _Nothing() if node is None else _children(_without_none, node)
+
+
+def _with_none(node: Tree) -> Tree:
+    return None if isinstance(node, _Nothing) else _children(_with_none, node)
+
+
+def _children(fn: Callable[[Tree], Tree], node: Tree) -> Tree:
+    """Return the node with `fn` of each of its children."""
+    if isinstance(node, dict):
+        return type(node)({name: fn(child) for name, child in node.items()})
+    if not isinstance(node, list | tuple):
+        return node
+    children = [fn(child) for child in node]
+    return type(node)(*children) if hasattr(node, "_fields") else type(node)(children)

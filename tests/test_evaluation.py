@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from graphs import traced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import batch, full
@@ -124,7 +125,7 @@ def test_figures_are_pure_and_go_under_vmap_and_compile(name):
     before = logits.clone(), labels.clone()
     each = torch.stack([figure(x, y) for x, y in zip(logits, labels, strict=True)])
     torch.testing.assert_close(vmap(figure)(logits, labels), each)
-    compiled = torch.compile(figure, fullgraph=True, backend="aot_eager")
+    compiled = traced(figure)
     torch.testing.assert_close(compiled(logits[0], labels[0]), each[0])
     assert logits.equal(before[0])
     assert labels.equal(before[1])
@@ -169,7 +170,7 @@ def test_the_forward_pass_compiles_and_mutates_nothing():
     images, before = dataset(4), tree.map(torch.clone, PARAMS)
     logits = all_logits(forward, PARAMS, images, size=3)
     assert logits.dtype == torch.bfloat16
-    compiled = torch.compile(forward, fullgraph=True, backend="aot_eager")
+    compiled = traced(forward)
     again = all_logits(compiled, PARAMS, images, size=3)
     torch.testing.assert_close(again, logits, rtol=0.05, atol=0.05)
     tree.assert_equal(PARAMS, before)

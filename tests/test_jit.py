@@ -1,23 +1,18 @@
 """A compiled function is the function: its trees, its errors, and how often it is traced."""
 
-import functools
 from typing import NamedTuple
 
 import pytest
 import torch
+from graphs import traced
 
 from fnet import tree
-from fnet.jit import jit
+from fnet.jit import is_compiling
 
 
 class Pair(NamedTuple):
     first: torch.Tensor
     others: dict
-
-
-@pytest.fixture(autouse=True)
-def _aot_eager(monkeypatch):
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
 
 
 X = torch.arange(3.0)
@@ -35,7 +30,7 @@ X = torch.arange(3.0)
     ],
 )
 def test_results_are_the_functions_own(fn):
-    compiled = jit(fn)
+    compiled = traced(fn)
     for x in (X, X + 1):
         got, expected = compiled(x), fn(x)
         assert type(got) is type(expected)
@@ -44,8 +39,17 @@ def test_results_are_the_functions_own(fn):
         tree.assert_equal(got, expected)
 
 
+def test_arguments_have_their_names():
+    def difference(a, *, b):
+        return a["x"] - b
+
+    compiled = traced(difference)
+    assert torch.equal(compiled({"x": X}, b=X + 1), torch.full((3,), -1.0))
+    assert torch.equal(compiled(b=X, a={"x": X}), torch.zeros(3))
+
+
 def test_what_is_handed_on_is_not_copied():
-    compiled = jit(lambda x: (x, x[1:]))
+    compiled = traced(lambda x: (x, x[1:]))
     whole, part = compiled(X)
     assert whole.data_ptr() == X.data_ptr()
     assert part.data_ptr() == X[1:].data_ptr()
@@ -55,8 +59,11 @@ def test_one_function_has_results_of_several_structures():
     def sums(t):
         return tree.map(torch.sum, t)
 
-    compiled = jit(sums)
-    trees = [{"a": X, "b": X}, {"a": X}, (X, [X]), Pair(X, {"b": X}), {"b": X, "a": X}]
+    compiled = traced(sums)
+    trees = [
+        *({"a": X, "b": X}, {"b": X, "a": X}, {"a": X}),
+        *((X, [X]), (X, (X,)), (X, {"b": X}), Pair(X, {"b": X}), Pair({"b": X}, X)),
+    ]
     for t in (*trees, *trees):
         assert type(compiled(t)) is type(t)
         tree.assert_equal(compiled(t), sums(t))
@@ -69,15 +76,15 @@ def test_a_function_is_traced_for_shapes_and_not_for_values():
         runs.append(x.shape)
         return 2 * x
 
-    compiled = jit(double)
+    compiled = traced(double)
     compiled(X)
-    traced = len(runs)
-    assert traced >= 1
+    count = len(runs)
+    assert count >= 1
     with torch.compiler.set_stance("fail_on_recompile"):
         assert torch.equal(compiled(X + 1), 2 * (X + 1))
-    assert len(runs) == traced
+    assert len(runs) == count
     compiled(torch.ones(5))
-    assert len(runs) > traced
+    assert len(runs) > count
     assert set(runs) == {(3,), (5,)}
 
 
@@ -90,7 +97,7 @@ def test_errors_are_the_functions_own(error):
             raise error
         return x + 1
 
-    compiled = jit(fn)
+    compiled = traced(fn)
     with pytest.raises(type(error)) as caught:
         compiled(X)
     assert caught.value is error
@@ -100,4 +107,28 @@ def test_errors_are_the_functions_own(error):
 
 def test_a_branch_on_a_value_is_refused():
     with pytest.raises(RuntimeError, match="data-dependent"):
-        jit(lambda x: x + 1 if x.sum() > 0 else x)(X)
+        traced(lambda x: x + 1 if x.sum() > 0 else x)(X)
+
+
+def test_it_knows_that_it_is_compiled():
+    seen = []
+
+    def fn(x):
+        seen.append(is_compiling())
+        return x + 1
+
+    traced(fn)(X)
+    assert seen
+    assert all(seen)
+    assert not is_compiling()
+    fn(X)
+    assert seen[-1] is False
+
+
+def test_none_among_the_arguments_stays_none():
+    def fn(t):
+        assert t["none"] is t["rows"][1] is t["pair"].others["none"] is None
+        return {**t, "x": 2 * t["rows"][0]}
+
+    t = {"none": None, "rows": [X, None], "pair": Pair(X, {"none": None})}
+    tree.assert_equal(traced(fn)(t), fn(t))

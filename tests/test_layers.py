@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["tree", "allocator", "checked_json", "figures", "operation", "signals", "throughput"],
-    ["random"],
+    ["jit", "random"],
     ["losses", "metrics", "optim", "nn"],
     ["models", "data"],
     ["step", "fetch"],

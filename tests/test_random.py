@@ -4,10 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from graphs import traced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fnet import random, tree
+from fnet.jit import jit
 
 CASES = json.loads((Path(__file__).parent / "jax_random.json").read_text())["cases"]
 
@@ -88,14 +90,14 @@ def test_compiled_draws_are_the_same_bits():
         return {name: DRAWS[name](keys) for name in ("uniform in a range", "randint", "normal")}
 
     keys = random.split(random.key(1), 3)
-    compiled, expected = torch.compile(draw_some, fullgraph=True)(keys), draw_some(keys)
+    compiled, expected = jit(draw_some)(keys), draw_some(keys)
     tree.assert_close(compiled.pop("normal"), expected.pop("normal"), rtol=1e-6)
     tree.assert_equal(compiled, expected)
 
 
 def test_compiled_fast_bits_are_the_same_bits():
     keys = random.split(random.key(1), 3)
-    compiled = torch.compile(random.fast_bits, fullgraph=True)(keys, (50,))
+    compiled = jit(random.fast_bits)(keys, (50,))
     tree.assert_equal(compiled, random.fast_bits(keys, (50,)))
 
 
@@ -104,7 +106,7 @@ def test_draws_trace_into_one_graph_under_vmap():
         return {name: draw(key) for name, draw in DRAWS.items()}
 
     keys = random.split(random.key(1), 3)
-    compiled = torch.compile(torch.func.vmap(draw_all), backend="aot_eager", fullgraph=True)
+    compiled = traced(torch.func.vmap(draw_all))
     tree.assert_equal(compiled(keys), draw_all(keys))
 
 
@@ -215,9 +217,7 @@ def test_normal_is_standard_normal():
 
 def test_fast_bernoulli_takes_a_tensor_without_recompiling():
     key = random.key(0)
-    compiled = torch.compile(
-        lambda p: random.fast_bernoulli(key, p, (1000,)), backend="eager", fullgraph=True
-    )
+    compiled = traced(lambda p: random.fast_bernoulli(key, p, (1000,)))
     tree.assert_equal(compiled(torch.tensor(0.5)), random.fast_bernoulli(key, 0.5, (1000,)))
     with torch.compiler.set_stance("fail_on_recompile"):
         assert not compiled(torch.tensor(0.0)).any()

@@ -212,6 +212,8 @@ def test_what_was_changed_once_is_not_forgotten(start, tmp_path, monkeypatch, ca
 def test_the_second_signal_has_its_usual_effect(number):
     heard = []
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Below nohup it is ignored, and stays so.
+    outside = signal.signal(number, signal.SIG_DFL)
     try:
         with stop_request(lambda: heard.append(1)) as stop:
             assert not stop
@@ -219,9 +221,10 @@ def test_the_second_signal_has_its_usual_effect(number):
             assert (stop.signal, heard) == (number, [1])
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.getsignal(number) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGINT, before)
+        signal.signal(number, outside)
 
 
 @pytest.mark.parametrize("call", ["fsync 1", "fsync 3"])

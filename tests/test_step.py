@@ -5,6 +5,7 @@ import functools
 
 import pytest
 import torch
+from graphs import traced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import batch, full, plain, take
@@ -133,6 +134,7 @@ def test_one_number_that_is_not_finite_is_enough(where):
 
 def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():
     model, tx = full(), OPTIMIZERS["sgd"]()
+    # By torch.compile itself, which reads the bytecode.
     step = torch.compile(step_of(model, tx), fullgraph=True, dynamic=False, backend="aot_eager")
     params, state = start(model, tx)
     step(params, state, batch(0))
@@ -156,7 +158,7 @@ def test_a_mapped_step_is_each_single_step(name, compiled, monkeypatch):
     stacked = tree.map(lambda *leaves: torch.stack(leaves), *singles)
     together = torch.func.vmap(step)
     if compiled:
-        together = torch.compile(together, fullgraph=True, dynamic=False, backend="aot_eager")
+        together = traced(together)
     mapped = together(*stacked)
     for place, single in enumerate(singles):
         one = tree.map(lambda leaf, i=place: leaf[i], mapped)

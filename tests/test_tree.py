@@ -1,10 +1,12 @@
 import pytest
 import torch
+from graphs import traced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from states import Pair, nested
 
 from fnet import tree
+from fnet.jit import jit
 
 few = settings(max_examples=25, deadline=None)
 
@@ -235,7 +237,7 @@ def everything(t):
 
 
 def test_traced_functions_of_trees_give_the_same():
-    compiled = torch.compile(everything, backend="aot_eager", fullgraph=True)
+    compiled = traced(everything)
     tree.assert_equal(compiled(PARAMS), everything(PARAMS))
     assert tree.first_layout_difference(compiled(PARAMS), PARAMS) is None
 
@@ -246,30 +248,9 @@ def test_compiled_raveling_keeps_the_layout():
         return unravel({name: 2 * vector for name, vector in vectors.items()})
 
     weights = {name: DENSE[name] for name in ("channels last", "transposed", "0-d")}
-    doubled = torch.compile(double, fullgraph=True)(weights)
+    doubled = jit(double)(weights)
     tree.assert_equal(doubled, double(weights))
     assert tree.first_layout_difference(doubled, weights) is None
-
-
-def test_compiled_unravel_is_checked_by_its_layout():
-    """One code, two layouts: compiled code must not take the second for the first."""
-    t = [torch.randn(2, 3), torch.randn(4)]
-    others = [
-        [torch.randn(4), torch.randn(2, 3)],
-        [torch.randn(3, 2).T, torch.randn(4)],
-        (t[1],) * 2,
-    ]
-    compiled = torch.compile(
-        lambda unravel, vectors: unravel(vectors), backend="eager", fullgraph=True
-    )
-    for tree_ in (t, *others, t):
-        vectors, unravel = tree.ravel(tree_)
-        restored = compiled(unravel, vectors)
-        tree.assert_equal(restored, tree_)
-        assert tree.first_layout_difference(restored, tree_) is None
-    with torch.compiler.set_stance("fail_on_recompile"):
-        vectors, unravel = tree.ravel(t)
-        tree.assert_equal(compiled(unravel, vectors), t)
 
 
 # Comparing

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fnet.jit import is_compiling
 from fnet.operation import is_plain, operation
 
 # Multiply-adds up to which the product was the quicker one, with windows of 5 x 5.
@@ -30,7 +31,7 @@ class Conv2d(nn.Conv2d):
     def _is_product(self, x: Tensor) -> bool:
         return (
             self.training
-            and torch.compiler.is_compiling()
+            and is_compiling()
             and x.device.type == "cpu"
             and x.ndim == 4
             and is_plain(x)

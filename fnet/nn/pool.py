@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fnet.jit import is_compiling
 from fnet.operation import as_laid_out, is_plain, is_worth_a_call, operation
 
 
@@ -40,7 +41,7 @@ def _is_tiled(
 ) -> bool:
     """Say whether the windows cut channels-last images into tiles, in a compiled step."""
     return (
-        torch.compiler.is_compiling()
+        is_compiling()
         and x.device.type == "cpu"
         and is_plain(x)
         and x.is_contiguous(memory_format=torch.channels_last)

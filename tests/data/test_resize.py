@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 import torchvision.transforms.v2.functional as TF
+from graphs import traced
 from torchvision import transforms
 
 from fnet import random
@@ -20,6 +21,7 @@ from fnet.data import (
     resize,
     shapes,
 )
+from fnet.jit import jit
 
 IMAGES = shapes(random.key(0), 20).images
 WIDE = IMAGES[..., :24, :]
@@ -68,7 +70,7 @@ def test_as_the_transforms_of_pil_images():
 def test_compiled_and_vmapped(then):
     preprocess = PadResize(4, then)
     expected, before = preprocess(IMAGES), IMAGES.clone()
-    compiled = torch.compile(preprocess, fullgraph=True, backend="aot_eager")
+    compiled = traced(preprocess)
     assert compiled(IMAGES).equal(expected)
     assert torch.vmap(preprocess)(IMAGES.unflatten(0, (4, 5))).flatten(0, 1).equal(expected)
     assert IMAGES.equal(before)
@@ -86,7 +88,7 @@ def test_ahead_for_a_whole_data_set_it_is_the_same():
 
 def test_compiled_by_inductor():
     preprocess = PadResize(4, NORM_CIFAR10)
-    result = torch.compile(preprocess, fullgraph=True)(IMAGES)
+    result = jit(preprocess)(IMAGES)
     torch.testing.assert_close(result, preprocess(IMAGES), rtol=1e-6, atol=1e-6)
     assert result.stride() == IMAGES.stride()
 

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 import torchvision
+from graphs import traced
 from networks import full
 from torch import nn
 
@@ -102,7 +103,7 @@ def test_every_layer_and_every_call_draws_a_mask_of_its_own(shared, compiled):
     def apply(key):
         return model.apply(params, images, key=key, train=True)[0]
 
-    drawn = torch.compile(apply, fullgraph=True, backend="aot_eager") if compiled else apply
+    drawn = traced(apply) if compiled else apply
     first, again = drawn(random.key(1)), drawn(random.key(1))
     assert torch.equal(first, again)
     # Both masks keep a pixel once in four times; one mask twice would once in two.
@@ -126,7 +127,7 @@ def test_a_layer_may_stand_in_two_places(layer, compiled):
     def apply(images):
         return model.apply(params, images, train=True)
 
-    backend = torch.compile(apply, fullgraph=True, backend="aot_eager") if compiled else apply
+    backend = traced(apply) if compiled else apply
     logits, stats = backend(images)
     torch.testing.assert_close(logits, module(images), rtol=1e-4, atol=1e-5)
     for name, leaf in stats.items():

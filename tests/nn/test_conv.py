@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from graphs import recorded, traced
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
@@ -46,21 +47,10 @@ def run(layer, weights, x):
     return grad(loss, argnums=(0, 1), has_aux=True)(weights, x)
 
 
-def compiled(fn, seen=None):
-    """Return the function, compiled; what its graph calls is added to `seen`."""
-
-    def look(graph, example_inputs):
-        if seen is not None:
-            seen.extend(str(node.target) for node in graph.graph.nodes)
-        return graph
-
-    return torch.compile(fn, fullgraph=True, backend="aot_eager" if seen is None else look)
-
-
 def is_product(layer, weights, x):
     """Say whether the compiled layer is a product; its result is that of the plain one."""
-    seen = []
-    result = compiled(lambda w, x: functional_call(layer, w, (x,)), seen)(weights, x)
+    compiled, seen = recorded(lambda w, x: functional_call(layer, w, (x,)))
+    result = compiled(weights, x)
     torch.testing.assert_close(result, functional_call(layer, weights, (x,)), rtol=1e-5, atol=1e-5)
     return any("columns" in target for target in seen)
 
@@ -70,7 +60,7 @@ def is_product(layer, weights, x):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_compiled_it_is_the_layer_it_replaces(name, layout, dtype):
     theirs, ours, weights, x = case(name, dtype, layout)
-    got = compiled(lambda w, x: run(ours, w, x))(weights, x)
+    got = traced(lambda w, x: run(ours, w, x))(weights, x)
     tolerance = {torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
     tree.assert_close(got, run(theirs, weights, x), rtol=tolerance, atol=10 * tolerance)
 
@@ -91,7 +81,7 @@ def test_vmap_is_a_loop(name, shared):
     weights = {name: torch.stack([w[name] for w, _ in cases]) for name in cases[0][0]}
     stacked = x if shared else torch.stack([x for _, x in cases])
     together = vmap(lambda w, x: run(ours, w, x), in_dims=(0, None if shared else 0))
-    result = compiled(together)(weights, stacked)
+    result = traced(together)(weights, stacked)
     for place, one in enumerate(cases):
         alone = tree.map(lambda leaf, place=place: leaf[place], result)
         tree.assert_close(alone, run(ours, *one), rtol=1e-5, atol=1e-5)
@@ -105,7 +95,7 @@ def test_vmap_of_the_forward_pass_alone_is_a_loop():
         return functional_call(ours, weights, (x,))
 
     stacked = tree.map(lambda *leaves: torch.stack(leaves), *cases)
-    together = compiled(vmap(forward))(*stacked)
+    together = traced(vmap(forward))(*stacked)
     alone = torch.stack([forward(*one) for one in cases])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
 
@@ -120,7 +110,7 @@ def test_second_derivatives_are_right():
 
         return grad(steepness)
 
-    got, expected = compiled(energy(ours))(x), energy(theirs)(x)
+    got, expected = traced(energy(ours))(x), energy(theirs)(x)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from graphs import traced
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -104,9 +105,8 @@ def test_vmap_is_a_loop() -> None:
 
 
 def test_compiles_once() -> None:
-    torch.compiler.reset()
     pair = optim.plateau(0.1, **CASE)
-    update = torch.compile(pair.update, fullgraph=True, backend="aot_eager")
+    update = traced(pair.update)
     compiled = Plateau(pair.init, update)
     values = [torch.tensor(x) for x in FALL]
     compiled.update(values[0], pair.init())

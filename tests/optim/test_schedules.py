@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from graphs import traced
 from torch.testing import assert_close
 
 from fnet.optim import Schedule, schedules
@@ -34,12 +35,10 @@ def test_the_last_value_stays(name: str) -> None:
 
 
 def test_compiles_once() -> None:
-    torch.compiler.reset()
-
     def all_of_them(count: torch.Tensor) -> dict[str, torch.Tensor]:
         return {name: schedule(count) for name, schedule in SCHEDULES.items()}
 
-    compiled = torch.compile(all_of_them, fullgraph=True, backend="aot_eager")
+    compiled = traced(all_of_them)
     compiled(torch.tensor(0))
     with torch.compiler.set_stance("fail_on_recompile"):
         for count in torch.arange(12):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from graphs import traced
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -162,9 +163,8 @@ def test_a_ravelled_tree_gives_ravelled_updates(name: str, case: dict) -> None:
 
 def check_compiled(tx: GradientTransformation, backend: str) -> None:
     """Check update against its compiled self, with counts and hyper-parameters that change."""
-    torch.compiler.reset()
     params, *grads = make_args(CASE)
-    compiled = torch.compile(tx.update, fullgraph=True, backend=backend)
+    compiled = traced(tx.update, backend)
     state = tx.init(params)
     compiled(grads[0], state, params)
     with torch.compiler.set_stance("fail_on_recompile"):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from graphs import traced
 from networks import take
 
 from fnet import random
@@ -18,6 +19,7 @@ from fnet.data import (
     random_grayscale,
     shapes,
 )
+from fnet.jit import jit
 
 BATCH = batch_at(random.key(1), shapes(random.key(0), 50), 20, step=3)
 AUGMENTS = {
@@ -84,8 +86,7 @@ def test_vmap_over_keys_and_over_batches(augment):
 
 @every_augment
 def test_compiled_in_one_graph(augment):
-    torch._dynamo.reset()
-    compiled = torch.compile(augment, fullgraph=True, backend="aot_eager")
+    compiled = traced(augment)
     result = compiled(BATCH)
     assert same(result, augment(BATCH))
     assert result.images.stride() == BATCH.images.stride()
@@ -93,12 +94,10 @@ def test_compiled_in_one_graph(augment):
 
 @pytest.mark.parametrize("name", ["crop and flip", "affine", "one jitter", "cutout"])
 def test_compiled_by_inductor(name):
-    torch._dynamo.reset()
-
     def prepare(batch):
         return NORM_CIFAR10(AUGMENTS[name](batch).images)
 
-    result = torch.compile(prepare, fullgraph=True)(BATCH)
+    result = jit(prepare)(BATCH)
     torch.testing.assert_close(result, prepare(BATCH), rtol=1e-6, atol=1e-6)
     assert result.stride() == BATCH.images.stride()
 
