@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -107,19 +108,33 @@ class Display:
             self._live.remove_task(self._tasks.pop(name))
 
     def epoch(self, line: Mapping[str, Any], epochs: int) -> None:
-        """Print the line of an epoch; above the first, what the columns are."""
+        """Print the line of an epoch; above the first, what the columns are.
+
+        On a narrow terminal it ends with the last column that has room.
+        """
+        cells = {
+            "epoch": f"{line['epoch']}/{epochs}".rjust(9),
+            "train loss": f"{line['train_loss']:.4f}",
+            "train acc": f"{line['train_accuracy']:.2%}",
+            "test loss": f"{line['test_loss']:.4f}",
+            "test acc": f"{line['test_accuracy']:.2%}",
+        }
+        if "validation_accuracy" in line:
+            cells["valid. acc"] = f"{line['validation_accuracy']:.2%}"
+        cells["learn. rate"] = f"{line['learning_rate']:.3g}"
+        cells["time"] = f"{line['seconds']:.1f} s".rjust(8)
+        widths = [max(map(len, cell)) for cell in cells.items()]
+        room = self.console.width if self.console.is_terminal else math.inf
+        shown = [end for end in accumulate(width + 1 for width in widths) if end - 1 <= room]
+
+        def row(texts: Iterable[str]) -> str:
+            padded = [text.rjust(width) for text, width in zip(texts, widths, strict=True)]
+            return " ".join(padded[: len(shown)])
+
         if not self._headed or line["epoch"] == 1:
             self._headed = True
-            heading = (
-                f"{'epoch':>9} train loss train acc  test loss  test acc  learning rate     time"
-            )
-            self.say(heading, "bold")
-        number = f"{line['epoch']}/{epochs}"
-        self.say(
-            f"{number:>9} {line['train_loss']:>10.4f} {line['train_accuracy']:>9.2%}"
-            f" {line['test_loss']:>10.4f} {line['test_accuracy']:>9.2%}"
-            f" {line['learning_rate']:>14.3g} {line['seconds']:>6.1f} s"
-        )
+            self.say(row(cells), "bold")
+        self.say(row(cells.values()))
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a small table, of texts as they are; what is too long goes on below."""

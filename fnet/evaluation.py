@@ -15,8 +15,8 @@ from fnet.losses import Loss
 from fnet.nn import Model, Params
 from fnet.step import compile
 
-EVAL_BATCH = 500
-"""Images in a batch of an evaluation."""
+EVAL_BATCH = 125
+"""Images in a batch of an evaluation: so few that it needs no more memory than training does."""
 
 Forward: TypeAlias = Callable[[Params, Tensor], Tensor]
 """`(params, images [N, C, H, W]) -> logits [N, classes]`, images with values 0..255."""

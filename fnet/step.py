@@ -161,11 +161,11 @@ def make_eval(
 def compile(fn: F, *, donate: bool = False) -> F:
     """Return `fn` (a step, an evaluation step, any pure function of tensors) as one compiled graph.
 
-    The signature stays. As `jax.jit`: `fn` is run once for each structure, shapes and dtypes of its
-    arguments, on tensors without data, and what it computes of them is the graph. A new batch size
-    or dtype compiles again, a new value never does. What `fn` closes over is taken to stay what it
-    is. Compile outermost: `compile(vmap(step))`, not the other way round. Needs a C++ compiler on
-    the CPU (`fnet.environment.missing_compiler` tells).
+    The signature stays. As `jax.jit`: `fn` is run on tensors without data, at the first call and
+    for each new structure, shape or dtype of its arguments, and what it computes of them is the
+    graph; a new value never compiles again. What `fn` closes over is taken to stay what it is.
+    Compile outermost: `compile(vmap(step))`, not the other way round. Needs a C++ compiler on the
+    CPU (`fnet.environment.missing_compiler` tells).
 
     Args:
         fn: what to compile.

@@ -17,8 +17,8 @@ LINE = {
 }
 
 
-def output(terminal=False):
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None)
+def output(terminal=False, width=100):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=width, color_system=None)
     return console, Display(console)
 
 
@@ -31,6 +31,27 @@ def test_an_epoch_is_one_line_under_one_heading():
     assert first.split() == ["1/2", "1.2500", "50.00%", "1.5000", "43.21%", "0.001", "12.3", "s"]
     assert second.split()[0] == "2/2"
     assert len(heading) <= 80 >= len(first)
+
+
+def test_with_validation_images_an_epoch_shows_what_chooses_the_best():
+    console, shown = output()
+    shown.epoch({**LINE, "validation_loss": 1.4, "validation_accuracy": 0.4567}, 2)
+    heading, line = console.file.getvalue().splitlines()
+    assert line[: heading.index("valid. acc") + len("valid. acc")].endswith("45.67%")
+
+
+@pytest.mark.parametrize("width", [40, 60, 66, 74, 80])
+def test_a_narrow_terminal_sees_whole_columns_and_one_line(width):
+    console, shown = output(terminal=True, width=width)
+    shown.epoch(LINE, 2)
+    lines = console.file.getvalue().splitlines()
+    wide, full = output()
+    full.epoch(LINE, 2)
+    assert len(lines) == 2
+    for line, whole in zip(lines, wide.file.getvalue().splitlines(), strict=True):
+        assert len(line) <= width
+        assert whole.startswith(line)
+        assert len(line) == len(whole) or whole[len(line)] == " "
 
 
 def test_a_terminal_sees_bars_and_a_file_sees_none():
