@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def modules() -> dict[str, tuple[str, bool]]:
@@ -24,10 +25,12 @@ def main() -> None:
     console = Console()
     for title, tools in (("Experiments", False), ("Tools", True)):
         table = Table(title=title, title_justify="left", show_header=False, box=None)
-        table.add_column(style="bold", no_wrap=True)
         for name, (line, is_tool) in modules().items():
             if is_tool == tools:
-                table.add_row(f"python -m recipes.{name}", line)
+                command = Text(f"python -m recipes.{name}", "bold", no_wrap=True)
+                # Where there is no room for two columns, the one goes below the other.
+                for row in [(command, line)] if console.width >= 60 else [(command,), (line,)]:
+                    table.add_row(*row)
         console.print(table)
         console.print()
     console.print("Options of each: --help. Variants of an experiment: --variant NAME.")
