@@ -125,11 +125,11 @@ class Display:
         cells["time"] = f"{line['seconds']:.1f} s".rjust(8)
         widths = [max(map(len, cell)) for cell in cells.items()]
         room = self.console.width if self.console.is_terminal else math.inf
-        shown = [end for end in accumulate(width + 1 for width in widths) if end - 1 <= room]
+        shown = sum(end - 1 <= room for end in accumulate(width + 1 for width in widths))
 
         def row(texts: Iterable[str]) -> str:
             padded = [text.rjust(width) for text, width in zip(texts, widths, strict=True)]
-            return " ".join(padded[: len(shown)])
+            return " ".join(padded[:shown])
 
         if not self._headed or line["epoch"] == 1:
             self._headed = True

@@ -8,10 +8,9 @@ would. What it does besides computing tensors is done while it is traced, and no
 import os
 import re
 import types
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,10 +19,6 @@ from fnet import tree
 from fnet.tree import Tree
 
 _TRACING = ContextVar("tracing", default=False)
-
-
-class _Nothing(NamedTuple):
-    """Stands for None among arguments: torch 2.11 traces no function of None."""
 
 
 def is_compiling() -> bool:
@@ -43,12 +38,15 @@ def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
     @torch._dynamo.nonstrict_trace
     def traced(args: Tree, kwargs: Tree) -> list[Tensor]:
         failures.clear()
+        token = _TRACING.set(True)
         try:
-            with _tracing():
-                leaves, structure = tree.flatten(fn(*_with_none(args), **_with_none(kwargs)))
+            results = fn(*tree.unmark_none(args), **tree.unmark_none(kwargs))
         except Exception as error:
             failures.append(error)
             raise
+        finally:
+            _TRACING.reset(token)
+        leaves, structure = tree.flatten(results)
         builders.append(tree.builder(structure))
         return leaves
 
@@ -59,7 +57,8 @@ def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
         return len(builders) - 1
 
     def graph(*args: Tree, **kwargs: Tree) -> tuple[list[Tensor], int]:
-        return traced(_without_none(args), _without_none(kwargs)), newest()
+        # torch 2.11 traces no function of None.
+        return traced(tree.mark_none(args), tree.mark_none(kwargs)), newest()
 
     # Otherwise Dynamo takes each 0-d tensor of float64 for a number that it might make a variable
     # of, and has everything traced twice to find that it is none.
@@ -87,30 +86,3 @@ def _of_arguments(guards: Sequence[Any]) -> list[bool]:
     """Choose what is checked at each call: the arguments and torch's modes, not code."""
     code = re.compile(r"(traced|newest)\b|.*\b__(import|dict)__\b")
     return [not guard.is_global and not code.match(guard.name) for guard in guards]
-
-
-@contextmanager
-def _tracing() -> Iterator[None]:
-    token = _TRACING.set(True)
-    try:
-        yield
-    finally:
-        _TRACING.reset(token)
-
-
-def _without_none(node: Tree) -> Tree:
-    return _Nothing() if node is None else _children(_without_none, node)
-
-
-def _with_none(node: Tree) -> Tree:
-    return None if isinstance(node, _Nothing) else _children(_with_none, node)
-
-
-def _children(fn: Callable[[Tree], Tree], node: Tree) -> Tree:
-    """Return the node with `fn` of each of its children."""
-    if isinstance(node, dict):
-        return type(node)({name: fn(child) for name, child in node.items()})
-    if not isinstance(node, list | tuple):
-        return node
-    children = [fn(child) for child in node]
-    return type(node)(*children) if hasattr(node, "_fields") else type(node)(children)

@@ -74,6 +74,7 @@ def test_unflatten_inverts_flatten(t):
     built = tree.builder(structure)(leaves)
     assert type(built) is type(t)
     tree.assert_equal(built, t)
+    tree.assert_equal(tree.unmark_none(tree.mark_none(t)), t)
 
 
 @few
@@ -251,6 +252,27 @@ def test_compiled_raveling_keeps_the_layout():
     doubled = jit(double)(weights)
     tree.assert_equal(doubled, double(weights))
     assert tree.first_layout_difference(doubled, weights) is None
+
+
+def test_compiled_unravel_is_checked_by_its_layout():
+    """One code, two layouts: compiled code must not take the second for the first."""
+    t = [torch.randn(2, 3), torch.randn(4)]
+    others = [
+        [torch.randn(4), torch.randn(2, 3)],
+        [torch.randn(3, 2).T, torch.randn(4)],
+        (t[1],) * 2,
+    ]
+    compiled = torch.compile(
+        lambda unravel, vectors: unravel(vectors), backend="eager", fullgraph=True
+    )
+    for tree_ in (t, *others, t):
+        vectors, unravel = tree.ravel(tree_)
+        restored = compiled(unravel, vectors)
+        tree.assert_equal(restored, tree_)
+        assert tree.first_layout_difference(restored, tree_) is None
+    with torch.compiler.set_stance("fail_on_recompile"):
+        vectors, unravel = tree.ravel(t)
+        tree.assert_equal(compiled(unravel, vectors), t)
 
 
 # Comparing

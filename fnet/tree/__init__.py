@@ -21,9 +21,11 @@ from fnet.tree.walk import (
     leaves,
     map,
     map_with_path,
+    mark_none,
     partition,
     size,
     unflatten,
+    unmark_none,
 )
 
 __all__ = [
@@ -41,8 +43,10 @@ __all__ = [
     "leaves",
     "map",
     "map_with_path",
+    "mark_none",
     "partition",
     "ravel",
     "size",
     "unflatten",
+    "unmark_none",
 ]

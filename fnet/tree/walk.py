@@ -5,7 +5,7 @@ The only module that knows torch's pytrees, which take None for a leaf and prefi
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from torch.utils import _pytree as pytree
 
@@ -89,7 +89,7 @@ def unflatten(structure: Tree, values: Sequence[Any]) -> Tree:
     """
     if len(values) != len(leaves(structure)):
         raise ValueError(f"the structure has {len(leaves(structure))} leaves, got {len(values)}")
-    return map(lambda place: values[place], structure)
+    return builder(structure)(values)
 
 
 def builder(structure: Tree) -> Callable[[Sequence[Any]], Tree]:
@@ -143,6 +143,26 @@ def combine(*trees: Tree) -> Tree:
     return _traverse(pytree.tree_map, first, trees)
 
 
+def mark_none(tree: Tree) -> Tree:
+    """Return the tree with an empty NamedTuple for each None, for what knows trees without None.
+
+    >>> unmark_none(mark_none({"a": 1, "b": None}))
+    {'a': 1, 'b': None}
+    """
+    return pytree.tree_map(lambda leaf: _Nothing() if leaf is None else leaf, tree)
+
+
+def unmark_none(tree: Tree) -> Tree:
+    """Return the tree that `mark_none` was given."""
+
+    def is_nothing(node: Any) -> bool:
+        return isinstance(node, _Nothing)
+
+    return pytree.tree_map(
+        lambda leaf: None if is_nothing(leaf) else leaf, tree, is_leaf=is_nothing
+    )
+
+
 def size(tree: Tree) -> int:
     """Return the number of elements of all leaves together.
 
@@ -151,6 +171,10 @@ def size(tree: Tree) -> int:
     15
     """
     return sum(leaf.numel() for leaf in leaves(tree))
+
+
+class _Nothing(NamedTuple):
+    """Stands for None."""
 
 
 def _path(keys: Sequence[Any]) -> str:
