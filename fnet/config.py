@@ -40,6 +40,8 @@ class Config:
     """Compile the steps, where there is a C++ compiler."""
     deterministic: bool = False
     """On a GPU: the same bits every time, at the cost of speed. A CPU needs no telling."""
+    cuda_graph: bool = False
+    """On a GPU: launch each compiled training step as one CUDA graph."""
     checkpoint_minutes: float = 5.0
     """Minutes from one checkpoint to the next inside an epoch; each epoch ends with one."""
     on_nonfinite: Literal["stop", "skip"] = "stop"

@@ -78,19 +78,26 @@ def fit(
         ValueError: the batch size does not fit the data set, or the start is below 0.
     """
     steps = steps_per_epoch(len(dataset), size)
-    stream = batches(key, dataset, size, epochs, start)
+    stream = enumerate(batches(key, dataset, size, epochs, start), start + 1)
+    return _records(step, params, opt_state, stream, steps, sums)
 
-    def iterate() -> Iterator[Record]:
-        now, state, total = params, opt_state, sums
-        for done, batch in enumerate(stream, start + 1):
-            now, state, new = step(now, state, batch)
-            total = metrics.add(total, new) if total else new
-            epoch_done = done % steps == 0
-            yield Record(done, (done - 1) // steps, epoch_done, now, state, total)
-            if epoch_done:
-                total = None
 
-    return iterate()
+def _records(
+    step: Step,
+    params: Params,
+    opt_state: Tree,
+    stream: Iterator[tuple[int, Batch]],
+    steps: int,
+    sums: Metrics | None,
+) -> Iterator[Record]:
+    # A function of its own, not one inside `fit`, which would hold the first state to the end.
+    for done, batch in stream:
+        params, opt_state, new = step(params, opt_state, batch)
+        sums = metrics.add(sums, new) if sums else new
+        epoch_done = done % steps == 0
+        yield Record(done, (done - 1) // steps, epoch_done, params, opt_state, sums)
+        if epoch_done:
+            sums = None
 
 
 def evaluate(eval_step: EvalStep, params: Params, dataset: Dataset, *, size: int) -> Metrics:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fnet import random, tree
-from fnet.allocator import keep_freed_memory
+from fnet.allocator import map_large_blocks
 from fnet.checkpoint import CheckpointError, Restored, run_lock
 from fnet.config import Config
 from fnet.data import Preprocess, steps_per_epoch
@@ -115,7 +115,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
 
 def _prepare(runtime: Runtime) -> None:
     """Set what holds for the whole process."""
-    keep_freed_memory()
+    map_large_blocks()
     apply_runtime(runtime)
 
 

@@ -8,8 +8,10 @@ from dataclasses import asdict
 from torch import Tensor
 
 from fnet import data, metrics
+from fnet.allocator import keep_freed_memory
 from fnet.checkpoint import Restored
 from fnet.config import Config
+from fnet.cuda_graph import cuda_graph
 from fnet.debug import NonFiniteError, check_finite
 from fnet.display import Display
 from fnet.divergence import Watch, find_divergence
@@ -60,9 +62,7 @@ class Trainer:
         self.progress = Progress(
             directory, experiment, self._steps_per_epoch, self._held_out.chosen_by
         )
-        if config.on_nonfinite == "skip":
-            step = skip_nonfinite(step)
-        self._step = compile(step) if runtime.compiled else step
+        self._step = ready(step, config, runtime)
 
     def run(self, stop: StopRequest, restored: Restored | None = None) -> bool:
         """Train to the last epoch; return whether that was reached before a request to stop.
@@ -136,6 +136,7 @@ class Trainer:
             if record.step == first:
                 throughput.restart()  # what came before was compiling
                 self._display.finish("compiling")
+                keep_freed_memory()
             else:
                 throughput.add(self._config.batch_size)
             self._show(record, f"{throughput.per_second:,.0f} images/s")
@@ -216,3 +217,13 @@ class Trainer:
         scale, plateau_state = plateau.update(line["train_loss"], state.plateau)
         opt_state = self._experiment.with_lr_scale(state.opt_state, scale)
         return state._replace(opt_state=opt_state, plateau=plateau_state)
+
+
+def ready(step: Step, config: Config, runtime: Runtime) -> Step:
+    """Return the step as a run of this config takes it on this runtime."""
+    if config.on_nonfinite == "skip":
+        step = skip_nonfinite(step)
+    if not runtime.compiled:
+        return step
+    step = compile(step)
+    return cuda_graph(step) if config.cuda_graph and runtime.device != "cpu" else step

@@ -3,6 +3,8 @@
 import sys
 from types import TracebackType
 
+from fnet.startup import leave_out_triton
+
 
 def _say_stopped(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
@@ -13,8 +15,10 @@ def _say_stopped(
         sys.__excepthook__(kind, error, traceback)
 
 
-# While the module's name is still being looked up: what it imports takes seconds.
+# While the module's name is still being looked up: nothing else is imported yet, and will take
+# seconds.
 if sys.argv[0] == "-m" and any(word.startswith("recipes.") for word in sys.orig_argv):
     sys.excepthook = _say_stopped
     if sys.stderr.isatty():
         print("Loading PyTorch ...", file=sys.stderr)
+    leave_out_triton()

@@ -7,11 +7,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["tree", "allocator", "checked_json", "figures", "operation", "signals", "throughput"],
+    [
+        "tree",
+        "allocator",
+        "checked_json",
+        "figures",
+        "operation",
+        "signals",
+        "startup",
+        "throughput",
+    ],
     ["jit", "random"],
     ["losses", "metrics", "optim", "nn"],
     ["models", "data"],
-    ["step", "fetch"],
+    ["step", "cuda_graph", "fetch"],
     ["loop", "environment", "evaluation", "debug"],
     ["checkpoint", "config", "display", "tables", "divergence"],
     ["rundir", "best_weights", "splits", "plots", "logging", "stored_config"],

@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 from networks import full
@@ -28,6 +30,15 @@ def dataset(n=20):
 def start():
     params = MODEL.init(random.key(0))
     return params, TX.init(params.trainable)
+
+
+def test_fit_holds_no_state_that_its_caller_has_let_go():
+    params, state = start()
+    first = weakref.ref(params.trainable["0.weight"])
+    records = fit(STEP, params, state, KEY, dataset(), size=8, epochs=2)
+    del params, state
+    next(records)
+    assert first() is None
 
 
 def test_scan_is_the_loop_written_out():

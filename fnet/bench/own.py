@@ -1,7 +1,12 @@
 """fnet as a contender: what `python -m recipes.NAME` computes, without display and run directory.
 
-As the recipes do, and the peers do not, the process keeps the memory that it frees.
+As the recipes do, and the peers do not, the process goes without Triton where there is no GPU, and
+keeps the memory that it frees after the first step.
 """
+
+from fnet.startup import leave_out_triton
+
+leave_out_triton()
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,22 +14,26 @@ from typing import Any
 import torch
 
 from fnet import random
-from fnet.allocator import keep_freed_memory
+from fnet.allocator import keep_freed_memory, map_large_blocks
 from fnet.bench.arrays import open_work
 from fnet.bench.contender import Stream, Streams
 from fnet.bench.devices import waiting
 from fnet.bench.work import Work
+from fnet.cuda_graph import cuda_graph as as_cuda_graph
 from fnet.evaluation import EVAL_BATCH
-from fnet.loop import evaluate, fit
+from fnet.loop import Record, evaluate, fit
 from fnet.metrics import Metrics
 from fnet.step import compile
 
 _FOREVER = 10**9
 
 
-def training(work: Work) -> Streams:
-    """Return the steps of `fit`, and evaluations of up to `EVAL_BATCH` test images each."""
-    keep_freed_memory()
+def training(work: Work, cuda_graph: bool = False) -> Streams:
+    """Return the steps of `fit`, and evaluations of up to `EVAL_BATCH` test images each.
+
+    With `cuda_graph` as `python -m recipes.NAME --cuda-graph`.
+    """
+    map_large_blocks()
     torch.set_num_threads(work.threads)
     experiment, splits = open_work(work)
     train, test = splits.train.to(work.device), splits.test.to(work.device)
@@ -33,6 +42,8 @@ def training(work: Work) -> Streams:
     step, train = experiment.train_step(train, dtype)
     eval_step, (test,) = experiment.eval_step(test, dtype=dtype)
     step, eval_step = compiled(step), compiled(eval_step)
+    if cuda_graph:
+        step = as_cuda_graph(step)
 
     init_key, data_key = random.split(random.key(0, work.device))
     params = experiment.model.init(init_key)
@@ -40,12 +51,17 @@ def training(work: Work) -> Streams:
     records = fit(step, params, opt_state, data_key, train, size=work.batch_size, epochs=_FOREVER)
     few = test.take(min(EVAL_BATCH, len(test)))
 
+    def training_steps() -> Iterator[Record]:
+        yield next(records)
+        keep_freed_memory()
+        yield from records
+
     def evaluations() -> Iterator[Metrics]:
         while True:
             yield evaluate(eval_step, params, few, size=len(few))
 
     wait = waiting(work.device)
     return {
-        "train": Stream(records, work.batch_size, wait),
+        "train": Stream(training_steps(), work.batch_size, wait),
         "eval": Stream(evaluations(), len(few), wait),
     }

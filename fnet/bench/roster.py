@@ -44,7 +44,10 @@ def candidates(name: PeerName, work: Work) -> list[Candidate]:
     precisions = (False, True) if work.bf16 else (False,)
     match name:
         case "fnet":
-            return [Candidate("fnet.bench.own:training", "bf16" if work.bf16 else "fp32")]
+            form = _precision(work.bf16)
+            plain = Candidate("fnet.bench.own:training", form)
+            graph = Candidate(plain.make, f"{form}, --cuda-graph", {"cuda_graph": True})
+            return [plain, graph] if work.compiled and work.device != "cpu" else [plain]
         case "eager":
             return [
                 Candidate(

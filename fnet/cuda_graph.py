@@ -1,0 +1,99 @@
+"""A step whose kernels a GPU gets all at once, as a CUDA graph, and which is as pure as before."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from fnet import tree
+from fnet.tree import Tree
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# The first run compiles, the others let the libraries choose their kernels: no capture may.
+_WARM_UPS = 3
+
+
+class _Graph(NamedTuple):
+    """What was captured: launched by `replay`, it computes `outputs` of `inputs`."""
+
+    signature: Any
+    inputs: list[Tensor]
+    replay: Callable[[], None]
+    outputs: list[Tensor]
+    build: Callable[[Sequence[Tensor]], Tree]
+
+
+def cuda_graph(fn: F) -> F:
+    """Return `fn`, a compiled step of CUDA tensors, launched as one CUDA graph.
+
+    For steps of many small kernels, whose launches take longer than they do. Arguments are copied
+    into memory of the graph's own, and results out of it, so nothing is mutated. Captured is at
+    the first call, and again for other structures, shapes, dtypes or strides of the arguments:
+    `fn` runs a few times for that, and must not wait for the device. Use it outermost:
+    `cuda_graph(compile(step))`.
+
+    Raises:
+        ValueError: at a call, where an argument is not on a CUDA device.
+    """
+    graphs: list[_Graph] = []
+
+    def call(*args: Tree) -> Tree:
+        leaves, structure = tree.flatten(args)
+        layouts = [(leaf.shape, leaf.dtype, leaf.stride(), leaf.device) for leaf in leaves]
+        signature = (structure, layouts)
+        graph = next((graph for graph in graphs if graph.signature == signature), None)
+        if graph is None:
+            graph = _capture_call(fn, leaves, structure, signature)
+            graphs.append(graph)
+        _copy(graph.inputs, leaves)
+        graph.replay()
+        results = [torch.empty_like(output) for output in graph.outputs]
+        _copy(results, graph.outputs)
+        return graph.build(results)
+
+    return call  # type: ignore[return-value]
+
+
+def _capture_call(
+    fn: Callable[..., Tree], leaves: Sequence[Tensor], structure: Tree, signature: Any
+) -> _Graph:
+    inputs = [leaf.clone() for leaf in leaves]
+    args = tree.unflatten(structure, inputs)
+    outputs: list[Tensor] = []
+    builders: list[Callable[[Sequence[Tensor]], Tree]] = []
+
+    def run() -> None:
+        outputs[:], of_results = tree.flatten(fn(*args))
+        builders[:] = [tree.builder(of_results)]
+
+    replay = _capture(run, {leaf.device for leaf in leaves})
+    return _Graph(signature, inputs, replay, outputs, builders[0])
+
+
+def _capture(run: Callable[[], None], devices: set[torch.device]) -> Callable[[], None]:
+    """Return what launches the kernels that `run` launches, on the tensors that it ran on last."""
+    others = [str(device) for device in devices if device.type != "cuda"]
+    if others:
+        raise ValueError(
+            f"a CUDA graph is of CUDA tensors; an argument is on {others[0]}: leave cuda_graph out"
+        )
+    with torch.cuda.device(devices.pop()):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UPS):
+                run()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            run()
+    return graph.replay
+
+
+def _copy(into: Sequence[Tensor], of: Sequence[Tensor]) -> None:
+    """Copy tensors, those of a dtype in a few launches."""
+    for dtype in {tensor.dtype for tensor in into}:
+        pairs = [(a, b) for a, b in zip(into, of, strict=True) if a.dtype == dtype]
+        torch._foreach_copy_([a for a, _ in pairs], [b for _, b in pairs])
