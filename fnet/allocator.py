@@ -2,34 +2,84 @@
 
 A training step frees and allocates the same hundreds of megabytes over and over. By default glibc
 gives every large block back to the system, which maps it anew, page by page, at the next step. To
-keep them is quicker, but begun too early it costs half as much memory again: compiling and the
-first step leave many small blocks for good, and kept large ones would lie between them, where
-later ones do not fit. So a program (the recipes do it) calls `map_large_blocks` when it begins, and
-`keep_freed_memory` after its first step.
+keep them is quicker, but where small blocks that stay come to lie between them, later ones do not
+fit any more, and the process grows by half; compiling a function and its first call leave many. So
+a program (the recipes do it) calls `map_large_blocks` when it begins and `keep_freed_memory` after
+its first step, and compiles what it needs later within `apart`.
 
-Both hold for the whole process, change no result, and return whether they can be had here: only
-glibc knows them. Source: mallopt(3).
+All hold for the whole process and change no result; where the C library is not glibc, or has no
+`mallinfo2` (2.33), nothing is done. Source: mallopt(3), mallinfo(3).
 """
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _LARGE = 2**20
+_LARGEST = 2**28
 
 
-def map_large_blocks() -> bool:
+class _Info(ctypes.Structure):
+    """What `mallinfo2` returns: `hblks` is the number of blocks that are mapped by themselves."""
+
+    _fields_ = (
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd")),
+        *((name, ctypes.c_size_t) for name in ("usmblks", "fsmblks", "uordblks", "fordblks")),
+        ("keepcost", ctypes.c_size_t),
+    )
+
+
+def map_large_blocks() -> None:
     """Have malloc map each block of a megabyte or more by itself, and give it back when freed."""
-    return _set((_MMAP_THRESHOLD, _LARGE))
+    if libc := _glibc():
+        libc.mallopt(_MMAP_MAX, 2**16)
+        libc.mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory() -> None:
     """Have malloc keep what is freed from now on for its next call."""
-    return _set((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1))
+    if libc := _glibc():
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _set(*options: tuple[int, int]) -> bool:
-    if platform.libc_ver()[0] != "glibc":
-        return False
+@contextmanager
+def apart() -> Iterator[None]:
+    """Have what is allocated within lie apart from the large blocks that were kept before."""
+    map_large_blocks()
+    held = _hold_kept()
+    try:
+        yield
+    finally:
+        for block in held:
+            ctypes.CDLL(None).free(ctypes.c_void_p(block))
+        keep_freed_memory()
+
+
+def _hold_kept() -> list[int]:
+    """Return blocks that fill what malloc has kept, down to pieces of less than `_LARGE`."""
+    libc = _glibc()
+    held: list[int] = []
+    size = _LARGEST
+    while libc and size >= _LARGE:
+        mapped = libc.mallinfo2().hblks
+        block = libc.malloc(size)
+        if block and libc.mallinfo2().hblks == mapped:
+            held.append(block)
+        else:
+            libc.free(ctypes.c_void_p(block))
+            size //= 2
+    return held
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
     libc = ctypes.CDLL(None)
-    return all(libc.mallopt(option, value) for option, value in options)
+    if platform.libc_ver()[0] != "glibc" or not hasattr(libc, "mallinfo2"):
+        return None
+    libc.mallinfo2.restype = _Info
+    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    return libc

@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import ctypes
 from pathlib import Path
-from fnet.allocator import keep_freed_memory, map_large_blocks
+from fnet.allocator import apart, keep_freed_memory, map_large_blocks
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
@@ -26,19 +26,42 @@ def block(megabytes):
     libc.free(place)
     return f"{during - before:.0f},{resident() - before:.0f}"
 
-print(map_large_blocks(), block(64), block(2), keep_freed_memory(), block(64), block(64))
+def small_blocks_that_stay():
+    for _ in range(5000):
+        libc.malloc(1000)
+
+map_large_blocks()
+print(block(64), block(2))
+keep_freed_memory()
+print(block(64), block(64))
+with apart():
+    print(block(2))
+    small_blocks_that_stay()
+print(block(64))
+small_blocks_that_stay()
+print(block(64))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
-def test_large_blocks_are_given_back_and_then_kept():
+def test_large_blocks_are_given_back_and_then_kept_apart():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
-    assert done.stdout.split() == ["True", "64,0", "2,0", "True", "64,64", "0,0"], done.stderr
+    mapped, kept, within, after, without = done.stdout.splitlines()
+    assert mapped == "64,0 2,0"
+    assert kept == "64,64 0,0"
+    assert within == "2,0"
+    assert after == "0,0"
+    assert without != "0,0"
 
 
 def test_elsewhere_nothing_is_set(monkeypatch):
     from fnet import allocator
 
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    assert not allocator.map_large_blocks()
-    assert not allocator.keep_freed_memory()
+    allocator._glibc.cache_clear()
+    assert allocator._glibc() is None
+    with allocator.apart():
+        allocator.map_large_blocks()
+        allocator.keep_freed_memory()
+    monkeypatch.undo()
+    allocator._glibc.cache_clear()

@@ -9,10 +9,11 @@ from kills import options
 from records import read, read_lines
 from safetensors.torch import load_file
 
-from fnet import cli, held_out, optim, trainer, tree
+from fnet import cli, data, held_out, optim, random, trainer, tree
 from fnet.checkpoint import weights_epoch
 from fnet.config import Config
 from fnet.environment import Runtime
+from fnet.splits import Splits
 from recipes import net
 
 
@@ -44,6 +45,18 @@ def scripted(figures):
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in sums.items()}
 
     return evaluate
+
+
+def test_fewer_images_than_a_batch_of_an_evaluation_are_evaluated_compiled(monkeypatch):
+    monkeypatch.setattr(held_out, "compile", lambda step: step)
+    drawn = data.shapes(random.key(0), 20)
+    splits = Splits(drawn, drawn)
+    experiment = net.build(net.VARIANTS["default"], splits)
+    held = held_out.HeldOut(experiment, splits, Runtime("cpu", "fp32", True, threads=2))
+    params = experiment.model.init(random.key(0))
+    first = held.evaluate(params)
+    assert 0 <= first["test_accuracy"] <= 1
+    assert held.evaluate(params) == first
 
 
 # By its accuracy the first epoch is best, by its loss the last.

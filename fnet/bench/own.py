@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from fnet import random
-from fnet.allocator import keep_freed_memory, map_large_blocks
+from fnet.allocator import apart, keep_freed_memory, map_large_blocks
 from fnet.bench.arrays import open_work
 from fnet.bench.contender import Stream, Streams
 from fnet.bench.devices import waiting
@@ -57,6 +57,9 @@ def training(work: Work, cuda_graph: bool = False) -> Streams:
         yield from records
 
     def evaluations() -> Iterator[Metrics]:
+        with apart():
+            first = evaluate(eval_step, params, few, size=len(few))
+        yield first
         while True:
             yield evaluate(eval_step, params, few, size=len(few))
 

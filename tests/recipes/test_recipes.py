@@ -136,6 +136,15 @@ def test_the_list_has_every_recipe_and_tool(capsys):
     assert all(f"python -m recipes.{name}" in printed for name in listed)
 
 
+@pytest.mark.parametrize("columns", [40, 59, 60, 120])
+def test_the_list_cuts_no_word(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    main()
+    printed = capsys.readouterr().out
+    assert max(len(line.rstrip()) for line in printed.splitlines()) <= columns
+    assert {word for line, _ in modules().values() for word in line.split()} <= set(printed.split())
+
+
 def test_mynet_begins_with_xavier_weights_and_zero_biases():
     experiment = mynet.build(mynet.VARIANTS["default"], splits_of("mynet"))
     params = experiment.model.init(random.key(0)).trainable
