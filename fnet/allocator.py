@@ -4,18 +4,22 @@ A training step frees and allocates the same hundreds of megabytes over and over
 gives every large block back to the system, which maps it anew, page by page, at the next step. To
 keep them is quicker, but where small blocks that stay come to lie between them, later ones do not
 fit any more, and the process grows by half; compiling a function and its first call leave many. So
-a program (the recipes do it) calls `map_large_blocks` when it begins and `keep_freed_memory` after
-its first step, and compiles what it needs later within `apart`.
+a program (the recipes do it) calls `map_large_blocks` when it begins, and compiles within `apart`,
+after which freed memory is kept.
 
-All hold for the whole process and change no result; where the C library is not glibc, or has no
+Both hold for the whole process and change no result; where the C library is not glibc, or has no
 `mallinfo2` (2.33), nothing is done. Source: mallopt(3), mallinfo(3).
 """
 
 import ctypes
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _LARGE = 2**20
@@ -39,32 +43,42 @@ def map_large_blocks() -> None:
         libc.mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
-def keep_freed_memory() -> None:
-    """Have malloc keep what is freed from now on for its next call."""
-    if libc := _glibc():
-        libc.mallopt(_MMAP_MAX, 0)
-        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-
-
 @contextmanager
 def apart() -> Iterator[None]:
-    """Have what is allocated within lie apart from the large blocks that were kept before."""
+    """Have what is allocated within lie apart from large blocks, and what is freed after it kept.
+
+    What was kept before takes no memory meanwhile.
+    """
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
     map_large_blocks()
-    held = _hold_kept()
+    libc.malloc_trim(0)
+    held = _hold_kept(libc)
     try:
         yield
     finally:
         for block in held:
-            ctypes.CDLL(None).free(ctypes.c_void_p(block))
-        keep_freed_memory()
+            libc.free(ctypes.c_void_p(block))
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _hold_kept() -> list[int]:
+def first_apart(items: Iterable[T]) -> Iterator[T]:
+    """Return the items; the first, for which a function is compiled, is made `apart`."""
+    rest = iter(items)
+    with apart():
+        first = list(islice(rest, 1))
+    yield from first
+    yield from rest
+
+
+def _hold_kept(libc: ctypes.CDLL) -> list[int]:
     """Return blocks that fill what malloc has kept, down to pieces of less than `_LARGE`."""
-    libc = _glibc()
     held: list[int] = []
     size = _LARGEST
-    while libc and size >= _LARGE:
+    while size >= _LARGE:
         mapped = libc.mallinfo2().hblks
         block = libc.malloc(size)
         if block and libc.mallinfo2().hblks == mapped:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from torch import Tensor
 
 from fnet import data, metrics
-from fnet.allocator import keep_freed_memory
+from fnet.allocator import first_apart
 from fnet.checkpoint import Restored
 from fnet.config import Config
 from fnet.cuda_graph import cuda_graph
@@ -129,14 +129,13 @@ class Trainer:
         throughput, watch, stopping = Throughput(), Watch(record), False
         first = record.step + 1
         self._display.restart("epoch")
-        records = self._fit(self._step, state.key, record)
+        records = first_apart(self._fit(self._step, state.key, record))
         for record in records:
             self.progress.record = record
             self._log.step(record)
             if record.step == first:
                 throughput.restart()  # what came before was compiling
                 self._display.finish("compiling")
-                keep_freed_memory()
             else:
                 throughput.add(self._config.batch_size)
             self._show(record, f"{throughput.per_second:,.0f} images/s")

@@ -1,7 +1,7 @@
 """fnet as a contender: what `python -m recipes.NAME` computes, without display and run directory.
 
 As the recipes do, and the peers do not, the process goes without Triton where there is no GPU, and
-keeps the memory that it frees after the first step.
+keeps the memory that it frees.
 """
 
 from fnet.startup import leave_out_triton
@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from fnet import random
-from fnet.allocator import apart, keep_freed_memory, map_large_blocks
+from fnet.allocator import first_apart, map_large_blocks
 from fnet.bench.arrays import open_work
 from fnet.bench.contender import Stream, Streams
 from fnet.bench.devices import waiting
 from fnet.bench.work import Work
 from fnet.cuda_graph import cuda_graph as as_cuda_graph
 from fnet.evaluation import EVAL_BATCH
-from fnet.loop import Record, evaluate, fit
+from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
 from fnet.step import compile
 
@@ -51,20 +51,12 @@ def training(work: Work, cuda_graph: bool = False) -> Streams:
     records = fit(step, params, opt_state, data_key, train, size=work.batch_size, epochs=_FOREVER)
     few = test.take(min(EVAL_BATCH, len(test)))
 
-    def training_steps() -> Iterator[Record]:
-        yield next(records)
-        keep_freed_memory()
-        yield from records
-
     def evaluations() -> Iterator[Metrics]:
-        with apart():
-            first = evaluate(eval_step, params, few, size=len(few))
-        yield first
         while True:
             yield evaluate(eval_step, params, few, size=len(few))
 
     wait = waiting(work.device)
     return {
-        "train": Stream(training_steps(), work.batch_size, wait),
-        "eval": Stream(evaluations(), len(few), wait),
+        "train": Stream(first_apart(records), work.batch_size, wait),
+        "eval": Stream(first_apart(evaluations()), len(few), wait),
     }
