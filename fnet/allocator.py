@@ -45,16 +45,12 @@ def map_large_blocks() -> None:
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Have what is allocated within lie apart from large blocks, and what is freed after it kept.
-
-    What was kept before takes no memory meanwhile.
-    """
+    """Have what is allocated within lie apart from large blocks, and what is freed after it kept."""
     libc = _glibc()
     if libc is None:
         yield
         return
     map_large_blocks()
-    libc.malloc_trim(0)
     held = _hold_kept(libc)
     try:
         yield

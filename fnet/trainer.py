@@ -63,6 +63,7 @@ class Trainer:
             directory, experiment, self._steps_per_epoch, self._held_out.chosen_by
         )
         self._step = ready(step, config, runtime)
+        self._warm = False
 
     def run(self, stop: StopRequest, restored: Restored | None = None) -> bool:
         """Train to the last epoch; return whether that was reached before a request to stop.
@@ -129,7 +130,9 @@ class Trainer:
         throughput, watch, stopping = Throughput(), Watch(record), False
         first = record.step + 1
         self._display.restart("epoch")
-        records = first_apart(self._fit(self._step, state.key, record))
+        records = self._fit(self._step, state.key, record)
+        if not self._warm:
+            records, self._warm = first_apart(records), True
         for record in records:
             self.progress.record = record
             self._log.step(record)

@@ -50,7 +50,7 @@ def test_large_blocks_are_given_back_and_then_kept_apart():
     assert mapped == "64,0 2,0"
     assert kept == "64,0 64,64 0,0"
     assert within == "2,0"
-    assert after == "64,64"  # trimmed, and whole
+    assert after == "0,0"
     assert without != "0,0"
 
 
