@@ -45,7 +45,7 @@ def map_large_blocks() -> None:
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Have what is allocated within lie apart from large blocks, and what is freed after it kept."""
+    """Have what is allocated within lie apart from large blocks; keep what is freed after it."""
     libc = _glibc()
     if libc is None:
         yield
