@@ -15,8 +15,7 @@ def _say_stopped(
         sys.__excepthook__(kind, error, traceback)
 
 
-# While the module's name is still being looked up: nothing else is imported yet, and will take
-# seconds.
+# While the module's name is still being looked up: what takes seconds is imported after this.
 if sys.argv[0] == "-m" and any(word.startswith("recipes.") for word in sys.orig_argv):
     sys.excepthook = _say_stopped
     if sys.stderr.isatty():
