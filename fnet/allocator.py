@@ -3,9 +3,9 @@
 A training step frees and allocates the same hundreds of megabytes over and over. By default glibc
 gives every large block back to the system, which maps it anew, page by page, at the next step. To
 keep them is quicker, but where small blocks that stay come to lie between them, later ones do not
-fit any more, and the process grows by half; compiling a function and its first call leave many. So
-a program (the recipes do it) calls `map_large_blocks` when it begins, and compiles within `apart`,
-after which freed memory is kept.
+fit any more, and the process grows; compiling a function and its first call leave many. So a
+program (the recipes do it) calls `map_large_blocks` when it begins, and makes the first call of a
+step within `apart`, after which freed memory is kept.
 
 Both hold for the whole process and change no result; where the C library is not glibc, or has no
 `mallinfo2` (2.33), nothing is done. Source: mallopt(3), mallinfo(3).
@@ -13,13 +13,12 @@ Both hold for the whole process and change no result; where the C library is not
 
 import ctypes
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
-T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _LARGE = 2**20
@@ -61,13 +60,19 @@ def apart() -> Iterator[None]:
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def first_apart(items: Iterable[T]) -> Iterator[T]:
-    """Return the items; the first, for which a function is compiled, is made `apart`."""
-    rest = iter(items)
-    with apart():
-        first = list(islice(rest, 1))
-    yield from first
-    yield from rest
+def first_call_apart(fn: F) -> F:
+    """Return the function; its first call, for which it is compiled, is made `apart`."""
+    called = False
+
+    def call(*args: Any) -> Any:
+        nonlocal called
+        if called:
+            return fn(*args)
+        called = True
+        with apart():
+            return fn(*args)
+
+    return call  # type: ignore[return-value]
 
 
 def _hold_kept(libc: ctypes.CDLL) -> list[int]:

@@ -16,7 +16,7 @@ from fnet.nn import Model, Params
 from fnet.step import compile
 
 EVAL_BATCH = 125
-"""Images in a batch of an evaluation: it needs less memory than training in batches of 128."""
+"""Images in a batch of an evaluation: few, so that it takes little memory beside training."""
 
 Forward: TypeAlias = Callable[[Params, Tensor], Tensor]
 """`(params, images [N, C, H, W]) -> logits [N, classes]`, images with values 0..255."""

@@ -1,7 +1,7 @@
 """The images that a run is not trained on: evaluated after each epoch, they tell which is best."""
 
 from fnet import metrics
-from fnet.allocator import apart
+from fnet.allocator import first_call_apart
 from fnet.data import Dataset
 from fnet.environment import Runtime
 from fnet.evaluation import EVAL_BATCH
@@ -27,16 +27,10 @@ class HeldOut:
         self.chosen_by = f"{'validation' if splits.validation is not None else 'test'}_accuracy"
         step, prepared = experiment.eval_step(*datasets.values(), dtype=runtime.dtype)
         self._datasets = dict(zip(datasets, prepared, strict=True))
-        self._step = compile(step) if runtime.compiled else step
-        self._warm = not runtime.compiled
+        self._step = first_call_apart(compile(step) if runtime.compiled else step)
 
     def evaluate(self, params: Params) -> dict[str, float]:
         """Return the means over each set of images: "test_loss", "test_accuracy", ..."""
-        if not self._warm:
-            test = self._datasets["test"]
-            with apart():
-                self._means(params, test.take(min(EVAL_BATCH, len(test))))
-            self._warm = True
         return {
             f"{split}_{name}": value
             for split, dataset in self._datasets.items()

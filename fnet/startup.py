@@ -7,9 +7,9 @@ import sys
 def leave_out_triton() -> None:
     """Have PyTorch go without Triton where no GPU is, as its builds for CPUs do.
 
-    Triton compiles for GPUs. Where it is installed, a program that only uses the CPU spends
-    seconds and some 70 MB on it at each start: to load it, and to hash its library for the keys of
-    the compile cache. For programs (the recipes do it), before `torch._dynamo` is imported, which
+    Triton compiles for GPUs. Where it is installed, a program that only uses the CPU spends time
+    and memory on it at each start: to load it, and to hash its library for the keys of the compile
+    cache. For programs (the recipes do it), before `torch._dynamo` is imported, which
     torchvision does: in this process `import triton` fails from then on.
     """
     import torch

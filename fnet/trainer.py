@@ -8,7 +8,7 @@ from dataclasses import asdict
 from torch import Tensor
 
 from fnet import data, metrics
-from fnet.allocator import first_apart
+from fnet.allocator import first_call_apart
 from fnet.checkpoint import Restored
 from fnet.config import Config
 from fnet.cuda_graph import cuda_graph
@@ -63,7 +63,6 @@ class Trainer:
             directory, experiment, self._steps_per_epoch, self._held_out.chosen_by
         )
         self._step = ready(step, config, runtime)
-        self._warm = False
 
     def run(self, stop: StopRequest, restored: Restored | None = None) -> bool:
         """Train to the last epoch; return whether that was reached before a request to stop.
@@ -131,8 +130,6 @@ class Trainer:
         first = record.step + 1
         self._display.restart("epoch")
         records = self._fit(self._step, state.key, record)
-        if not self._warm:
-            records, self._warm = first_apart(records), True
         for record in records:
             self.progress.record = record
             self._log.step(record)
@@ -225,7 +222,8 @@ def ready(step: Step, config: Config, runtime: Runtime) -> Step:
     """Return the step as a run of this config takes it on this runtime."""
     if config.on_nonfinite == "skip":
         step = skip_nonfinite(step)
-    if not runtime.compiled:
-        return step
-    step = compile(step)
-    return cuda_graph(step) if config.cuda_graph and runtime.device != "cpu" else step
+    if runtime.compiled:
+        step = compile(step)
+        if config.cuda_graph and runtime.device != "cpu":
+            step = cuda_graph(step)
+    return first_call_apart(step)

@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import ctypes
 from pathlib import Path
-from fnet.allocator import apart, first_apart, map_large_blocks
+from fnet.allocator import apart, first_call_apart, map_large_blocks
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
@@ -32,8 +32,8 @@ def small_blocks_that_stay():
 
 map_large_blocks()
 print(block(64), block(2))
-blocks = first_apart(block(64) for _ in range(3))
-print(*blocks)
+later = first_call_apart(block)
+print(later(64), later(64), later(64))
 with apart():
     print(block(2))
     small_blocks_that_stay()

@@ -91,10 +91,11 @@ def test_the_best_epoch_is_the_first_of_the_highest_accuracy(
     ],
 )
 def test_what_is_made_of_a_step(device, compiled, options, expected, monkeypatch):
-    for name in ("compile", "cuda_graph", "skip_nonfinite"):
+    for name in ("compile", "cuda_graph", "skip_nonfinite", "first_call_apart"):
         monkeypatch.setattr(trainer, name, lambda step, name=name: f"{name}({step})")
     runtime = Runtime(device, "fp32", compiled, threads=1)
-    assert trainer.ready("step", Config(**options), runtime) == expected
+    made = trainer.ready("step", Config(**options), runtime)
+    assert made == f"first_call_apart({expected})"
 
 
 @pytest.mark.usefixtures("no_reports")

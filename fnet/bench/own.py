@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from fnet import random
-from fnet.allocator import first_apart, map_large_blocks
+from fnet.allocator import first_call_apart, map_large_blocks
 from fnet.bench.arrays import open_work
 from fnet.bench.contender import Stream, Streams
 from fnet.bench.devices import waiting
@@ -41,9 +41,8 @@ def training(work: Work, cuda_graph: bool = False) -> Streams:
     compiled: Callable[..., Any] = compile if work.compiled else lambda fn: fn
     step, train = experiment.train_step(train, dtype)
     eval_step, (test,) = experiment.eval_step(test, dtype=dtype)
-    step, eval_step = compiled(step), compiled(eval_step)
-    if cuda_graph:
-        step = as_cuda_graph(step)
+    step, eval_step = compiled(step), first_call_apart(compiled(eval_step))
+    step = first_call_apart(as_cuda_graph(step) if cuda_graph else step)
 
     init_key, data_key = random.split(random.key(0, work.device))
     params = experiment.model.init(init_key)
@@ -57,6 +56,6 @@ def training(work: Work, cuda_graph: bool = False) -> Streams:
 
     wait = waiting(work.device)
     return {
-        "train": Stream(first_apart(records), work.batch_size, wait),
-        "eval": Stream(first_apart(evaluations()), len(few), wait),
+        "train": Stream(records, work.batch_size, wait),
+        "eval": Stream(evaluations(), len(few), wait),
     }
