@@ -1,6 +1,6 @@
 """A step whose kernels a GPU gets all at once, as a CUDA graph, and which is as pure as before."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -18,7 +18,6 @@ _WARM_UPS = 3
 class _Graph(NamedTuple):
     """What was captured: launched by `replay`, it computes `outputs` of `inputs`."""
 
-    signature: Any
     inputs: list[Tensor]
     replay: Callable[[], None]
     outputs: list[Tensor]
@@ -37,17 +36,16 @@ def cuda_graph(fn: F) -> F:
     Raises:
         ValueError: at a call, where an argument is not on a CUDA device.
     """
-    graphs: list[_Graph] = []
+    graphs: dict[Hashable, _Graph] = {}
 
     def call(*args: Tree) -> Tree:
-        leaves, structure = tree.flatten(args)
-        layouts = [(leaf.shape, leaf.dtype, leaf.stride(), leaf.device) for leaf in leaves]
-        signature = (structure, layouts)
-        graph = next((graph for graph in graphs if graph.signature == signature), None)
+        tensors, rest = tree.tensors(args)
+        layouts = [(t.shape, t.dtype, t.stride(), t.device) for t in tensors]
+        signature = (rest, tuple(layouts))
+        graph = graphs.get(signature)
         if graph is None:
-            graph = _capture_call(fn, leaves, structure, signature)
-            graphs.append(graph)
-        _copy(graph.inputs, leaves)
+            graph = graphs[signature] = _capture_call(fn, args)
+        _copy(graph.inputs, tensors)
         graph.replay()
         results = [torch.empty_like(output) for output in graph.outputs]
         _copy(results, graph.outputs)
@@ -56,11 +54,9 @@ def cuda_graph(fn: F) -> F:
     return call  # type: ignore[return-value]
 
 
-def _capture_call(
-    fn: Callable[..., Tree], leaves: Sequence[Tensor], structure: Tree, signature: Any
-) -> _Graph:
-    inputs = [leaf.clone() for leaf in leaves]
-    args = tree.unflatten(structure, inputs)
+def _capture_call(fn: Callable[..., Tree], args: tuple[Tree, ...]) -> _Graph:
+    args = tree.map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, args)
+    inputs, _ = tree.tensors(args)
     outputs: list[Tensor] = []
     builders: list[Callable[[Sequence[Tensor]], Tree]] = []
 
@@ -68,8 +64,8 @@ def _capture_call(
         outputs[:], of_results = tree.flatten(fn(*args))
         builders[:] = [tree.builder(of_results)]
 
-    replay = _capture(run, {leaf.device for leaf in leaves})
-    return _Graph(signature, inputs, replay, outputs, builders[0])
+    replay = _capture(run, {tensor.device for tensor in inputs})
+    return _Graph(inputs, replay, outputs, builders[0])
 
 
 def _capture(run: Callable[[], None], devices: set[torch.device]) -> Callable[[], None]:

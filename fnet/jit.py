@@ -8,7 +8,7 @@ would. What it does besides computing tensors is done while it is traced, and no
 import os
 import re
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fnet import tree
+from fnet.closure import ClosedOver
 from fnet.tree import Tree
 
 _TRACING = ContextVar("tracing", default=False)
@@ -29,24 +30,56 @@ def is_compiling() -> bool:
 def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
     """Return `fn` as one compiled graph for each structure, shapes and dtypes of its arguments.
 
-    Arguments and results are trees of tensors; what `fn` closes over is taken for constant. What
-    `fn` raises while it is traced is raised as it is.
+    Arguments and results are trees of tensors; what else is in the arguments must be hashable, and
+    there is a graph for each value of it. Tensors that `fn` closes over are arguments as well, all
+    else that it closes over is taken for constant. What `fn` raises while it is traced is raised as
+    it is.
     """
+    graphs: dict[Hashable, Callable[[list[Tensor]], Tree]] = {}
+
+    def call(*args: Tree, **kwargs: Tree) -> Tree:
+        tensors, rest = tree.tensors((args, kwargs))
+        graph = graphs.get(rest)
+        if graph is None:
+            graph = graphs[rest] = _graph(fn, args, kwargs)
+        return graph(tensors)
+
+    return call
+
+
+def _graph(fn: Callable[..., Tree], *like: Tree) -> Callable[[list[Tensor]], Tree]:
+    """Return `fn` of arguments that are `like` these but for the values of the tensors, its own."""
+    leaves, structure = tree.flatten(like)
+    # Dynamo is given a flat list, for reading trees takes it seconds; and the first tensors are
+    # not to be kept.
+    constants = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+    arguments = tree.builder(structure)
+    closed_over: list[Tensor] = []
     failures: list[Exception] = []
     builders: list[Callable[[Sequence[Tensor]], Tree]] = []
 
     @torch._dynamo.nonstrict_trace
-    def traced(args: Tree, kwargs: Tree) -> list[Tensor]:
+    def traced(tensors: list[Tensor]) -> list[Tensor]:
         failures.clear()
+        values = list(constants)
+        for place, tensor in zip(places, tensors, strict=False):
+            values[place] = tensor
+        args, kwargs = arguments(values)
+        closure = ClosedOver(closed_over, tensors[len(places) :])
         token = _TRACING.set(True)
         try:
-            results = fn(*tree.unmark_none(args), **tree.unmark_none(kwargs))
+            with closure:
+                results = fn(*args, **kwargs)
+            leaves, structure = tree.flatten(results)
+            leaves = closure.instead_of(leaves)
+            if len(tensors) < len(places) + len(closed_over):
+                raise RuntimeError("some tensors closed over are not arguments of the graph")
         except Exception as error:
             failures.append(error)
             raise
         finally:
             _TRACING.reset(token)
-        leaves, structure = tree.flatten(results)
         builders.append(tree.builder(structure))
         return leaves
 
@@ -56,9 +89,8 @@ def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
     def newest() -> int:
         return len(builders) - 1
 
-    def graph(*args: Tree, **kwargs: Tree) -> tuple[list[Tensor], int]:
-        # torch 2.11 traces no function of None.
-        return traced(tree.mark_none(args), tree.mark_none(kwargs)), newest()
+    def graph(tensors: list[Tensor]) -> tuple[list[Tensor], int]:
+        return traced(tensors), newest()
 
     # Otherwise Dynamo takes each 0-d tensor of float64 for a number that it might make a variable
     # of, and has everything traced twice to find that it is none.
@@ -69,10 +101,13 @@ def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
     options: dict[str, Any] = {"guard_filter_fn": _of_arguments}
     compiled = torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
-    def call(*args: Tree, **kwargs: Tree) -> Tree:
+    def call(tensors: list[Tensor], again: bool = False) -> Tree:
+        known = len(closed_over)
         try:
-            leaves, which = compiled(*args, **kwargs)
+            leaves, which = compiled([*tensors, *closed_over])
         except Exception:
+            if len(closed_over) > known and not again:
+                return call(tensors, again=True)
             if failures:
                 # Dynamo's own error would say that `traced` cannot be traced.
                 raise failures.pop() from None

@@ -15,8 +15,15 @@ def traced(fn, backend="aot_eager"):
     What is traced before is forgotten.
     """
     torch.compiler.reset()
-    with mock.patch.object(torch, "compile", functools.partial(torch.compile, backend=backend)):
-        return jit(fn)
+    compile = functools.partial(torch.compile, backend=backend)
+    compiled = jit(fn)
+
+    @functools.wraps(fn)
+    def call(*args, **kwargs):
+        with mock.patch.object(torch, "compile", compile):
+            return compiled(*args, **kwargs)
+
+    return call
 
 
 def recorded(fn):

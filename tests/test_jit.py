@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from graphs import traced
+from torch.func import grad
 
 from fnet import tree
 from fnet.jit import is_compiling
@@ -53,6 +55,45 @@ def test_what_is_handed_on_is_not_copied():
     whole, part = compiled(X)
     assert whole.data_ptr() == X.data_ptr()
     assert part.data_ptr() == X[1:].data_ptr()
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_tensors_that_it_closes_over_are_arguments(backend):
+    weights, shift = torch.randn(3, 3), torch.randn(3)
+    tables = {3: torch.randn(3), 5: torch.randn(5)}
+
+    def fn(x):
+        def of(v):
+            return (v @ weights.T + shift).square().sum()
+
+        rows = torch.vmap(lambda row: row * shift)(weights)
+        return {"grad": grad(of)(x[:3]), "rows": rows, "x": x + tables[len(x)], "shift": shift}
+
+    compiled = traced(fn, backend)
+    for x in (X, X + 1, torch.ones(5), X):
+        tree.assert_close(compiled(x), fn(x))
+    weights.mul_(2)
+    tree.assert_close(compiled(X), fn(X))
+    assert compiled(X)["shift"].data_ptr() == shift.data_ptr()
+
+
+def test_without_arguments_it_is_a_function_of_what_it_closes_over():
+    compiled = traced(lambda: 2 * X)
+    assert torch.equal(compiled(), 2 * X)
+
+
+def test_what_is_no_tensor_is_taken_for_constant():
+    compiled = traced(lambda x, n, name: {name: n * x})
+    for n, name in ((2, "a"), (3, "a"), (2, "b"), (2.0, "a")):
+        tree.assert_equal(compiled(X, n, name=name), {name: n * X})
+
+
+def test_tensors_made_of_numbers_are_constants():
+    table = np.ones(3, np.float32)
+    compiled = traced(
+        lambda x: x + torch.from_numpy(table) + torch.tensor([1.0, 2.0, 3.0]) + torch.tensor(table)
+    )
+    assert torch.equal(compiled(X), torch.tensor([3.0, 5.0, 7.0]))
 
 
 def test_one_function_has_results_of_several_structures():

@@ -11,6 +11,7 @@ LAYERS = [
         "tree",
         "allocator",
         "checked_json",
+        "closure",
         "figures",
         "operation",
         "signals",

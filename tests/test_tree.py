@@ -1,3 +1,5 @@
+from collections import OrderedDict
+
 import pytest
 import torch
 from graphs import traced
@@ -23,6 +25,7 @@ tensors = st.builds(
 names = st.sampled_from(["conv1.weight", "fc.bias", "a", "b", "0"])
 trees = nested(names, tensors)
 
+X = torch.ones(2)
 PARAMS = Pair(
     {"conv1.weight": torch.ones(2, 3), "fc.bias": torch.zeros(2)},
     [torch.tensor(3), None, (torch.ones(1),)],
@@ -74,7 +77,28 @@ def test_unflatten_inverts_flatten(t):
     built = tree.builder(structure)(leaves)
     assert type(built) is type(t)
     tree.assert_equal(built, t)
-    tree.assert_equal(tree.unmark_none(tree.mark_none(t)), t)
+
+
+@few
+@given(trees, trees)
+def test_tensors_are_the_leaves_and_the_rest_is_the_structure(a, b):
+    found, rest = tree.tensors(a)
+    assert [id(leaf) for leaf in found] == [id(leaf) for leaf in tree.leaves(a)]
+    assert rest == tree.tensors(tree.map(torch.zeros_like, a))[1]
+    same = str(tree.flatten(a)[1]) == str(tree.flatten(b)[1])
+    assert (rest == tree.tensors(b)[1]) == same
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [1, True, 1.0, "1", None, torch.ones(2)],
+        [kind(x=X, y=X) for kind in (dict, OrderedDict)]
+        + [{"y": X, "x": X}, (X, X), [X, X], (X, (X,)), (X, X, X), (X, X, None)],
+    ],
+)
+def test_the_rest_tells_trees_apart(others):
+    assert len({tree.tensors(other)[1] for other in others}) == len(others)
 
 
 @few

@@ -21,11 +21,10 @@ from fnet.tree.walk import (
     leaves,
     map,
     map_with_path,
-    mark_none,
     partition,
     size,
+    tensors,
     unflatten,
-    unmark_none,
 )
 
 __all__ = [
@@ -43,10 +42,9 @@ __all__ = [
     "leaves",
     "map",
     "map_with_path",
-    "mark_none",
     "partition",
     "ravel",
     "size",
+    "tensors",
     "unflatten",
-    "unmark_none",
 ]

@@ -4,9 +4,10 @@ The only module that knows torch's pytrees, which take None for a leaf and prefi
 """
 
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeAlias
 
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 Tree: TypeAlias = Any
@@ -143,24 +144,23 @@ def combine(*trees: Tree) -> Tree:
     return _traverse(pytree.tree_map, first, trees)
 
 
-def mark_none(tree: Tree) -> Tree:
-    """Return the tree with an empty NamedTuple for each None, for what knows trees without None.
+def tensors(tree: Tree) -> tuple[list[Tensor], Hashable]:
+    """Return the tensors, in order, and all else that the tree is: equal for trees alike.
 
-    >>> unmark_none(mark_none({"a": 1, "b": None}))
-    {'a': 1, 'b': None}
+    A quick look at the arguments of a function that is called often. Leaves that are no tensors
+    must be hashable.
+
+    >>> import torch
+    >>> x = torch.ones(2)
+    >>> tensors({"x": x, "n": 3})
+    ([tensor([1., 1.])], ((<class 'dict'>, ('x', 'n')), <class 'torch.Tensor'>, (<class 'int'>, 3)))
+    >>> tensors((x, {"y": x}))[1] == tensors((0 * x, {"y": x + 1}))[1]
+    True
     """
-    return pytree.tree_map(lambda leaf: _Nothing() if leaf is None else leaf, tree)
-
-
-def unmark_none(tree: Tree) -> Tree:
-    """Return the tree that `mark_none` was given."""
-
-    def is_nothing(node: Any) -> bool:
-        return isinstance(node, _Nothing)
-
-    return pytree.tree_map(
-        lambda leaf: None if is_nothing(leaf) else leaf, tree, is_leaf=is_nothing
-    )
+    found: list[Tensor] = []
+    rest: list[Hashable] = []
+    _gather(tree, found, rest)
+    return found, tuple(rest)
 
 
 def size(tree: Tree) -> int:
@@ -173,8 +173,26 @@ def size(tree: Tree) -> int:
     return sum(leaf.numel() for leaf in leaves(tree))
 
 
-class _Nothing(NamedTuple):
-    """Stands for None."""
+def _gather(node: Tree, found: list[Tensor], rest: list[Hashable]) -> None:
+    kind = type(node)
+    if isinstance(node, Tensor):
+        found.append(node)
+        rest.append(Tensor)
+    elif kind is dict:
+        rest.append((kind, tuple(node)))
+        for child in node.values():
+            _gather(child, found, rest)
+    elif kind is tuple or kind is list or hasattr(kind, "_fields"):
+        rest.append((kind, len(node)))
+        for child in node:
+            _gather(child, found, rest)
+    elif pytree.tree_is_leaf(node):
+        rest.append((kind, node))
+    else:
+        children, spec = pytree.tree_flatten(node, is_leaf=lambda child: child is not node)
+        rest.append(spec)
+        for child in children:
+            _gather(child, found, rest)
 
 
 def _path(keys: Sequence[Any]) -> str:
