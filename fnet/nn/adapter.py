@@ -71,7 +71,7 @@ def from_module(
         if not train:
             return functional_call(evaluating, {**weights, **params.stats}, (images,)), params.stats
         # Batch norm writes into its statistics: into copies, which are handed back.
-        stats = {name: _copy(leaf) for name, leaf in params.stats.items()}
+        stats = {name: leaf.clone() for name, leaf in params.stats.items()}
         keys = _layer_keys(key, layers)
         return functional_call(training, {**weights, **stats, **keys}, (images,)), stats
 
@@ -79,12 +79,6 @@ def from_module(
     if input_shape is not None:
         check(model, input_shape)
     return model
-
-
-def _copy(leaf: Tensor) -> Tensor:
-    # In a compiled function the clone of a tensor that it closes over is a constant as well, which
-    # nothing may be written into.
-    return torch.where(torch.ones((), dtype=torch.bool, device=leaf.device), leaf, leaf)
 
 
 def _layer_keys(key: Tensor | None, layers: list[str]) -> dict[str, Tensor]:
