@@ -40,6 +40,8 @@ class Config:
     """Compile the steps, where there is a C++ compiler."""
     deterministic: bool = False
     """On a GPU: the same bits every time, at the cost of speed. A CPU needs no telling."""
+    cpp_wrapper: bool = False
+    """On a CPU: have C++ call a step's kernels, not Python: small steps are quicker to run."""
     cuda_graph: bool = False
     """On a GPU: launch each compiled training step as one CUDA graph."""
     checkpoint_minutes: float = 5.0

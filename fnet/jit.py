@@ -27,13 +27,13 @@ def is_compiling() -> bool:
     return torch.compiler.is_compiling() or _TRACING.get()
 
 
-def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
+def jit(fn: Callable[..., Tree], *, cpp_wrapper: bool = False) -> Callable[..., Tree]:
     """Return `fn` as one compiled graph for each structure, shapes and dtypes of its arguments.
 
     Arguments and results are trees of tensors; what else is in the arguments must be hashable, and
     there is a graph for each value of it. Tensors that `fn` closes over are arguments as well, all
     else that it closes over is taken for constant. What `fn` raises while it is traced is raised as
-    it is.
+    it is. With `cpp_wrapper` C++ calls the kernels instead of Python.
     """
     graphs: dict[Hashable, Callable[[list[Tensor]], Tree]] = {}
 
@@ -41,14 +41,16 @@ def jit(fn: Callable[..., Tree]) -> Callable[..., Tree]:
         tensors, rest = tree.tensors((args, kwargs))
         graph = graphs.get(rest)
         if graph is None:
-            graph = graphs[rest] = _graph(fn, args, kwargs)
+            graph = graphs[rest] = _graph(fn, (args, kwargs), cpp_wrapper)
         return graph(tensors)
 
     return call
 
 
-def _graph(fn: Callable[..., Tree], *like: Tree) -> Callable[[list[Tensor]], Tree]:
-    """Return `fn` of arguments that are `like` these but for the values of the tensors, its own."""
+def _graph(
+    fn: Callable[..., Tree], like: Tree, cpp_wrapper: bool
+) -> Callable[[list[Tensor]], Tree]:
+    """Return `fn` of the tensors in arguments that else are `like` these, as a compiled graph."""
     leaves, structure = tree.flatten(like)
     # Dynamo is given a flat list, for reading trees takes it seconds; and the first tensors are
     # not to be kept.
@@ -98,7 +100,7 @@ def _graph(fn: Callable[..., Tree], *like: Tree) -> Callable[[list[Tensor]], Tre
     os.environ.setdefault("TENSORIFY_PYTHON_SCALARS", "0")
     # Dynamo keeps graphs by code, and all graphs have that of one function: this gets its own.
     own = types.FunctionType(graph.__code__.replace(), graph.__globals__, closure=graph.__closure__)
-    options: dict[str, Any] = {"guard_filter_fn": _of_arguments}
+    options: dict[str, Any] = {"guard_filter_fn": _of_arguments, "cpp_wrapper": cpp_wrapper}
     compiled = torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
     def call(tensors: list[Tensor], again: bool = False) -> Tree:

@@ -158,7 +158,7 @@ def make_eval(
     return eval_step
 
 
-def compile(fn: F, *, donate: bool = False) -> F:
+def compile(fn: F, *, donate: bool = False, cpp_wrapper: bool = False) -> F:
     """Return `fn` (a step, an evaluation step, any pure function of tensors) as one compiled graph.
 
     The signature stays. As `jax.jit`: `fn` is run on tensors without data, at the first call and
@@ -173,9 +173,11 @@ def compile(fn: F, *, donate: bool = False) -> F:
         donate: of a step only: the caller gives up `params` and `opt_state`, and gets the same
             tensors back with the new values in them. There is then one copy of the state in
             memory instead of two. As `jax.jit(donate_argnums=(0, 1))`.
+        cpp_wrapper: have C++ call the kernels, not Python. Steps of a few milliseconds get quicker,
+            compiling takes longer. As Inductor's option of this name.
     """
     if not donate:
-        return jit(fn)  # type: ignore[return-value]
+        return jit(fn, cpp_wrapper=cpp_wrapper)  # type: ignore[return-value]
 
     def update(params: Params, opt_state: Tree, batch: Batch) -> Metrics:
         new_params, new_state, sums = fn(params, opt_state, batch)
@@ -183,7 +185,7 @@ def compile(fn: F, *, donate: bool = False) -> F:
         tree.map(torch.Tensor.copy_, opt_state, new_state)
         return sums
 
-    compiled = jit(update)
+    compiled = jit(update, cpp_wrapper=cpp_wrapper)
 
     def step(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:
         return params, opt_state, compiled(params, opt_state, batch)

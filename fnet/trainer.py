@@ -8,10 +8,8 @@ from dataclasses import asdict
 from torch import Tensor
 
 from fnet import data, metrics
-from fnet.allocator import first_call_apart
 from fnet.checkpoint import Restored
 from fnet.config import Config
-from fnet.cuda_graph import cuda_graph
 from fnet.debug import NonFiniteError, check_finite
 from fnet.display import Display
 from fnet.divergence import Watch, find_divergence
@@ -22,10 +20,11 @@ from fnet.logging import RunLog, Start
 from fnet.loop import Record, fit
 from fnet.nn import to_module
 from fnet.progress import Progress
+from fnet.ready import ready
 from fnet.rundir import RunDirectory
 from fnet.signals import StopRequest
 from fnet.splits import Splits
-from fnet.step import Step, compile, skip_nonfinite
+from fnet.step import Step
 from fnet.throughput import Throughput
 from fnet.training_state import State, initial_state
 
@@ -216,14 +215,3 @@ class Trainer:
         scale, plateau_state = plateau.update(line["train_loss"], state.plateau)
         opt_state = self._experiment.with_lr_scale(state.opt_state, scale)
         return state._replace(opt_state=opt_state, plateau=plateau_state)
-
-
-def ready(step: Step, config: Config, runtime: Runtime) -> Step:
-    """Return the step as a run of this config takes it on this runtime."""
-    if config.on_nonfinite == "skip":
-        step = skip_nonfinite(step)
-    if runtime.compiled:
-        step = compile(step)
-        if config.cuda_graph and runtime.device != "cpu":
-            step = cuda_graph(step)
-    return first_call_apart(step)

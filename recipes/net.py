@@ -26,6 +26,8 @@ class Config(CommonConfig):
     """How many times to go through the training images."""
     batch_size: int = 4
     """Images in a training batch."""
+    cpp_wrapper: bool = True
+    """On a CPU: have C++ call a step's kernels, not Python: small steps are quicker to run."""
     optimizer: choices.OptimizerName = "momentum"
     """momentum is SGD with a momentum of 0.9."""
     lr: float = 1e-3

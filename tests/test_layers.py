@@ -25,7 +25,7 @@ LAYERS = [
     ["loop", "environment", "evaluation", "debug"],
     ["checkpoint", "config", "display", "tables", "divergence"],
     ["rundir", "best_weights", "splits", "plots", "logging", "stored_config"],
-    ["experiment"],
+    ["experiment", "ready"],
     ["held_out", "training_state"],
     ["progress"],
     ["trainer"],

@@ -68,6 +68,8 @@ def test_a_compiled_step_is_the_step_and_compiles_once():
             *compiled_state, compiled_sums = compiled(*compiled_state, batch(seed))
         tree.assert_close(compiled_sums, sums, rtol=1e-4, atol=1e-4)
     tree.assert_close(tuple(compiled_state), tuple(eager_state), rtol=1e-3, atol=1e-4)
+    inputs = (*start(model, tx), batch(0))
+    tree.assert_equal(compile(step, cpp_wrapper=True)(*inputs), compiled(*inputs))
 
 
 def test_steps_of_one_shape_are_compiled_apart():

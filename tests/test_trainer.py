@@ -9,9 +9,8 @@ from kills import options
 from records import read, read_lines
 from safetensors.torch import load_file
 
-from fnet import cli, data, held_out, optim, random, trainer, tree
+from fnet import cli, data, held_out, optim, random, tree
 from fnet.checkpoint import weights_epoch
-from fnet.config import Config
 from fnet.environment import Runtime
 from fnet.splits import Splits
 from recipes import net
@@ -77,25 +76,6 @@ def test_the_best_epoch_is_the_first_of_the_highest_accuracy(
     (directory,) = tmp_path.iterdir()
     assert weights_epoch(directory / "best.safetensors") == 2
     assert read(directory / "result.json")["best"]["epoch"] == 2
-
-
-@pytest.mark.parametrize(
-    ("device", "compiled", "options", "expected"),
-    [
-        ("cpu", False, {}, "step"),
-        ("cpu", True, {"cuda_graph": True}, "compile(step)"),
-        ("cuda:0", True, {}, "compile(step)"),
-        ("cuda:0", True, {"cuda_graph": True}, "cuda_graph(compile(step))"),
-        ("cuda:0", False, {"cuda_graph": True}, "step"),
-        ("cuda:0", True, {"on_nonfinite": "skip"}, "compile(skip_nonfinite(step))"),
-    ],
-)
-def test_what_is_made_of_a_step(device, compiled, options, expected, monkeypatch):
-    for name in ("compile", "cuda_graph", "skip_nonfinite", "first_call_apart"):
-        monkeypatch.setattr(trainer, name, lambda step, name=name: f"{name}({step})")
-    runtime = Runtime(device, "fp32", compiled, threads=1)
-    made = trainer.ready("step", Config(**options), runtime)
-    assert made == f"first_call_apart({expected})"
 
 
 @pytest.mark.usefixtures("no_reports")

@@ -8,8 +8,8 @@ from fnet.startup import leave_out_triton
 
 leave_out_triton()
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -19,10 +19,12 @@ from fnet.bench.arrays import open_work
 from fnet.bench.contender import Stream, Streams
 from fnet.bench.devices import waiting
 from fnet.bench.work import Work
-from fnet.cuda_graph import cuda_graph as as_cuda_graph
+from fnet.environment import Runtime
 from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
+from fnet.ready import ready
+from fnet.run import load_recipe
 from fnet.step import compile
 
 _FOREVER = 10**9
@@ -37,12 +39,12 @@ def training(work: Work, cuda_graph: bool = False) -> Streams:
     torch.set_num_threads(work.threads)
     experiment, splits = open_work(work)
     train, test = splits.train.to(work.device), splits.test.to(work.device)
-    dtype = torch.bfloat16 if work.bf16 else torch.float32
-    compiled: Callable[..., Any] = compile if work.compiled else lambda fn: fn
-    step, train = experiment.train_step(train, dtype)
-    eval_step, (test,) = experiment.eval_step(test, dtype=dtype)
-    step, eval_step = compiled(step), first_call_apart(compiled(eval_step))
-    step = first_call_apart(as_cuda_graph(step) if cuda_graph else step)
+    runtime = Runtime(work.device, "bf16" if work.bf16 else "fp32", work.compiled, work.threads)
+    config = replace(load_recipe(work.recipe).variants[work.variant], cuda_graph=cuda_graph)
+    step, train = experiment.train_step(train, runtime.dtype)
+    step = ready(step, config, runtime)
+    eval_step, (test,) = experiment.eval_step(test, dtype=runtime.dtype)
+    eval_step = first_call_apart(compile(eval_step) if work.compiled else eval_step)
 
     init_key, data_key = random.split(random.key(0, work.device))
     params = experiment.model.init(init_key)

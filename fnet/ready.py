@@ -1,0 +1,19 @@
+"""A step as a run takes it: compiled, and whatever else the run's options ask for."""
+
+from fnet.allocator import first_call_apart
+from fnet.config import Config
+from fnet.cuda_graph import cuda_graph
+from fnet.environment import Runtime
+from fnet.step import Step, compile, skip_nonfinite
+
+
+def ready(step: Step, config: Config, runtime: Runtime) -> Step:
+    """Return the step as a run of this config takes it on this runtime."""
+    if config.on_nonfinite == "skip":
+        step = skip_nonfinite(step)
+    if runtime.compiled:
+        on_cpu = runtime.device == "cpu"
+        step = compile(step, cpp_wrapper=config.cpp_wrapper and on_cpu)
+        if config.cuda_graph and not on_cpu:
+            step = cuda_graph(step)
+    return first_call_apart(step)
