@@ -39,7 +39,12 @@ def jit(fn: Callable[..., Tree], *, cpp_wrapper: bool = False) -> Callable[..., 
 
     def call(*args: Tree, **kwargs: Tree) -> Tree:
         tensors, rest = tree.tensors((args, kwargs))
-        graph = graphs.get(rest)
+        try:
+            graph = graphs.get(rest)
+        except TypeError as error:
+            raise TypeError(
+                f"a compiled function takes trees of tensors and of hashable constants: {error}"
+            ) from None
         if graph is None:
             graph = graphs[rest] = _graph(fn, (args, kwargs), cpp_wrapper)
         return graph(tensors)

@@ -96,6 +96,11 @@ def test_tensors_made_of_numbers_are_constants():
     assert torch.equal(compiled(X), torch.tensor([3.0, 5.0, 7.0]))
 
 
+def test_what_is_neither_a_tensor_nor_hashable_is_refused():
+    with pytest.raises(TypeError, match=r"tensors and of hashable constants: .*ndarray"):
+        traced(lambda x, y: x + y)(X, np.ones(3))
+
+
 def test_one_function_has_results_of_several_structures():
     def sums(t):
         return tree.map(torch.sum, t)
