@@ -9,6 +9,7 @@ import os
 import re
 import types
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -20,6 +21,11 @@ from fnet.closure import ClosedOver
 from fnet.tree import Tree
 
 _TRACING = ContextVar("tracing", default=False)
+
+_NOT_AN_ARGUMENT = (
+    "a compiled function makes a tensor of foreign data each time it runs (torch.frombuffer, "
+    "torch.from_dlpack): make it outside, and let the function close over it"
+)
 
 
 def is_compiling() -> bool:
@@ -65,9 +71,11 @@ def _graph(
     closed_over: list[Tensor] = []
     failures: list[Exception] = []
     builders: list[Callable[[Sequence[Tensor]], Tree]] = []
+    searched = False
 
     @torch._dynamo.nonstrict_trace
     def traced(tensors: list[Tensor]) -> list[Tensor]:
+        nonlocal searched
         failures.clear()
         values = list(constants)
         for place, tensor in zip(places, tensors, strict=False):
@@ -76,18 +84,20 @@ def _graph(
         closure = ClosedOver(closed_over, tensors[len(places) :])
         token = _TRACING.set(True)
         try:
-            with closure:
+            # What has none is left alone, once that is known: `torch.cond` bears no such mode.
+            with nullcontext() if searched and not closed_over else closure:
                 results = fn(*args, **kwargs)
             leaves, structure = tree.flatten(results)
             leaves = closure.instead_of(leaves)
             if len(tensors) < len(places) + len(closed_over):
-                raise RuntimeError("some tensors closed over are not arguments of the graph")
+                raise RuntimeError(_NOT_AN_ARGUMENT)
         except Exception as error:
             failures.append(error)
             raise
         finally:
             _TRACING.reset(token)
         builders.append(tree.builder(structure))
+        searched = True
         return leaves
 
     # Called right after `traced` while a graph is made, and never again: part of the graph is
@@ -109,7 +119,8 @@ def _graph(
     compiled = torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
     def call(tensors: list[Tensor], again: bool = False) -> Tree:
-        known = len(closed_over)
+        nonlocal searched
+        known, searched = len(closed_over), False
         try:
             leaves, which = compiled([*tensors, *closed_over])
         except Exception:

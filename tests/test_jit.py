@@ -96,6 +96,18 @@ def test_tensors_made_of_numbers_are_constants():
     assert torch.equal(compiled(X), torch.tensor([3.0, 5.0, 7.0]))
 
 
+def test_tensors_of_foreign_data_are_made_outside():
+    data = bytearray(12)
+    with pytest.raises(RuntimeError, match="make it outside"):
+        traced(lambda x: x + torch.frombuffer(data, dtype=torch.float32))(X)
+
+
+def test_a_branch_on_a_value_is_torch_cond():
+    compiled = traced(lambda x: torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,)), "inductor")
+    for x in (X, -X):
+        tree.assert_close(compiled(x), torch.sin(x) if x.sum() > 0 else torch.cos(x))
+
+
 def test_what_is_neither_a_tensor_nor_hashable_is_refused():
     with pytest.raises(TypeError, match=r"tensors and of hashable constants: .*ndarray"):
         traced(lambda x, y: x + y)(X, np.ones(3))
