@@ -1,15 +1,14 @@
 """The images that a run is not trained on: evaluated after each epoch, they tell which is best."""
 
 from fnet import metrics
-from fnet.allocator import first_call_apart
 from fnet.data import Dataset
 from fnet.environment import Runtime
 from fnet.evaluation import EVAL_BATCH
 from fnet.experiment import Experiment
 from fnet.loop import evaluate
 from fnet.nn import Params
+from fnet.ready import ready_eval
 from fnet.splits import Splits
-from fnet.step import compile
 
 
 class HeldOut:
@@ -27,7 +26,7 @@ class HeldOut:
         self.chosen_by = f"{'validation' if splits.validation is not None else 'test'}_accuracy"
         step, prepared = experiment.eval_step(*datasets.values(), dtype=runtime.dtype)
         self._datasets = dict(zip(datasets, prepared, strict=True))
-        self._step = first_call_apart(compile(step) if runtime.compiled else step)
+        self._step = ready_eval(step, runtime)
 
     def evaluate(self, params: Params) -> dict[str, float]:
         """Return the means over each set of images: "test_loss", "test_accuracy", ..."""

@@ -136,6 +136,5 @@ def _graph(
 
 
 def _of_arguments(guards: Sequence[Any]) -> list[bool]:
-    """Choose what is checked at each call: the arguments and torch's modes, not code."""
-    code = re.compile(r"(traced|newest)\b|.*\b__(import|dict)__\b")
-    return [not guard.is_global and not code.match(guard.name) for guard in guards]
+    """Choose what is checked at each call: the tensors and torch's modes, not code."""
+    return [not guard.name or re.search(r"\btensors\b", guard.name) is not None for guard in guards]

@@ -1,10 +1,10 @@
-"""A step as a run takes it: compiled, and whatever else the run's options ask for."""
+"""Steps as a run takes them: compiled, and whatever else the run's options ask for."""
 
 from fnet.allocator import first_call_apart
 from fnet.config import Config
 from fnet.cuda_graph import cuda_graph
 from fnet.environment import Runtime
-from fnet.step import Step, compile, skip_nonfinite
+from fnet.step import EvalStep, Step, compile, skip_nonfinite
 
 
 def ready(step: Step, config: Config, runtime: Runtime) -> Step:
@@ -17,3 +17,8 @@ def ready(step: Step, config: Config, runtime: Runtime) -> Step:
         if config.cuda_graph and not on_cpu:
             step = cuda_graph(step)
     return first_call_apart(step)
+
+
+def ready_eval(step: EvalStep, runtime: Runtime) -> EvalStep:
+    """Return the evaluation step as a run takes it on this runtime."""
+    return first_call_apart(compile(step) if runtime.compiled else step)

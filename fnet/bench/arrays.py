@@ -1,6 +1,7 @@
 """The data of a row on disk: written once, read by each contender."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,8 +35,12 @@ def open_work(work: Work) -> tuple[Experiment, Splits]:
     splits = Splits(
         _dataset(work, "train_images", "train_labels"), _dataset(work, "test_images", "test_labels")
     )
-    recipe = load_recipe(work.recipe)
-    return recipe.build(recipe.variants[work.variant], splits), splits
+    return load_recipe(work.recipe).build(open_config(work), splits), splits
+
+
+def open_config(work: Work) -> Any:
+    """Return the recipe's config that the row is of."""
+    return load_recipe(work.recipe).variants[work.variant]
 
 
 def _channels_last(images: Tensor) -> Tensor:

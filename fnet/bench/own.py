@@ -14,8 +14,8 @@ from dataclasses import replace
 import torch
 
 from fnet import random
-from fnet.allocator import first_call_apart, map_large_blocks
-from fnet.bench.arrays import open_work
+from fnet.allocator import map_large_blocks
+from fnet.bench.arrays import open_config, open_work
 from fnet.bench.contender import Stream, Streams
 from fnet.bench.devices import waiting
 from fnet.bench.work import Work
@@ -23,9 +23,7 @@ from fnet.environment import Runtime
 from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
-from fnet.ready import ready
-from fnet.run import load_recipe
-from fnet.step import compile
+from fnet.ready import ready, ready_eval
 
 _FOREVER = 10**9
 
@@ -40,11 +38,11 @@ def training(work: Work, cuda_graph: bool = False) -> Streams:
     experiment, splits = open_work(work)
     train, test = splits.train.to(work.device), splits.test.to(work.device)
     runtime = Runtime(work.device, "bf16" if work.bf16 else "fp32", work.compiled, work.threads)
-    config = replace(load_recipe(work.recipe).variants[work.variant], cuda_graph=cuda_graph)
+    config = replace(open_config(work), cuda_graph=cuda_graph)
     step, train = experiment.train_step(train, runtime.dtype)
     step = ready(step, config, runtime)
     eval_step, (test,) = experiment.eval_step(test, dtype=runtime.dtype)
-    eval_step = first_call_apart(compile(eval_step) if work.compiled else eval_step)
+    eval_step = ready_eval(eval_step, runtime)
 
     init_key, data_key = random.split(random.key(0, work.device))
     params = experiment.model.init(init_key)
