@@ -1,140 +1,115 @@
-"""A function of trees of tensors as one compiled graph, traced as `jax.jit` traces.
+"""A function of trees of tensors as compiled graphs, in the manner of `jax.jit`.
 
-The function runs on tensors without data, and every operation on tensors is written down. Its
-Python is not looked at: it may be any, and tracing it takes seconds less than reading its bytecode
-would. What it does besides computing tensors is done while it is traced, and not again.
+The function runs once on tensors without data (`fnet.trace`), and Inductor compiles what it
+computed. PyTorch's own reader of bytecode, Dynamo, takes no part in it: the Python of the function
+may be any, its errors are its own, and both the first call and each later one take less time.
 """
 
-import os
-import re
-import types
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import nullcontext
-from contextvars import ContextVar
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
+from torch._guards import TracingContext, tracing
 
 from fnet import tree
-from fnet.closure import ClosedOver
+from fnet.trace import Traced, is_compiling, trace
 from fnet.tree import Tree
-
-_TRACING = ContextVar("tracing", default=False)
-
-_NOT_AN_ARGUMENT = (
-    "a compiled function makes a tensor of foreign data each time it runs (torch.frombuffer, "
-    "torch.from_dlpack): make it outside, and let the function close over it"
-)
-
-
-def is_compiling() -> bool:
-    """Say whether what runs is being compiled: by `jit`, or by `torch.compile` itself."""
-    return torch.compiler.is_compiling() or _TRACING.get()
 
 
 def jit(fn: Callable[..., Tree], *, cpp_wrapper: bool = False) -> Callable[..., Tree]:
-    """Return `fn` as one compiled graph for each structure, shapes and dtypes of its arguments.
+    """Return `fn` as one compiled graph for each structure and layout of its arguments.
 
     Arguments and results are trees of tensors; what else is in the arguments must be hashable, and
     there is a graph for each value of it. Tensors that `fn` closes over are arguments as well, all
     else that it closes over is taken for constant. What `fn` raises while it is traced is raised as
-    it is. With `cpp_wrapper` C++ calls the kernels instead of Python.
+    it is. Called by a function that is being compiled, the result is `fn`. With `cpp_wrapper` C++
+    calls the kernels instead of Python.
+
+    Results take no part in autograd: derivatives are taken inside of `fn` (`torch.func.grad`).
+
+    Raises:
+        RuntimeError: by the result, called within `grad` or `vmap`.
+        TypeError: by the result, for an argument that is neither a tensor nor hashable.
     """
     graphs: dict[Hashable, Callable[[list[Tensor]], Tree]] = {}
 
     def call(*args: Tree, **kwargs: Tree) -> Tree:
+        if is_compiling():
+            return fn(*args, **kwargs)
+        if peek_interpreter_stack() is not None:
+            raise RuntimeError(
+                "a compiled function is called within grad or vmap: compile what takes them, "
+                "compile(vmap(step)) instead of vmap(compile(step))"
+            )
         tensors, rest = tree.tensors((args, kwargs))
+        key = (rest, _modes(), tuple([(t.shape, t.stride(), t.dtype, t.device) for t in tensors]))
         try:
-            graph = graphs.get(rest)
+            graph = graphs.get(key)
         except TypeError as error:
             raise TypeError(
                 f"a compiled function takes trees of tensors and of hashable constants: {error}"
             ) from None
         if graph is None:
-            graph = graphs[rest] = _graph(fn, (args, kwargs), cpp_wrapper)
+            graph = graphs[key] = _graph(fn, (args, kwargs), cpp_wrapper)
         return graph(tensors)
 
     return call
+
+
+def _modes() -> Hashable:
+    """Return what else a graph depends on: what PyTorch was told for the whole process."""
+    return (
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.get_num_threads(),
+        torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
+        torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
+        torch.are_deterministic_algorithms_enabled(),
+    )
 
 
 def _graph(
     fn: Callable[..., Tree], like: Tree, cpp_wrapper: bool
 ) -> Callable[[list[Tensor]], Tree]:
     """Return `fn` of the tensors in arguments that else are `like` these, as a compiled graph."""
-    leaves, structure = tree.flatten(like)
-    # Dynamo is given a flat list, for reading trees takes it seconds; and the first tensors are
-    # not to be kept.
-    constants = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    tensors, arguments = _split(like)
+    # What stands for arguments and results must not keep them.
+    joined: list[Callable[[Sequence[Tensor]], Tree]] = []
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        args, kwargs = arguments(tensors)
+        results, join = _split(fn(*args, **kwargs))
+        joined.append(join)
+        return results
+
+    traced = trace(flat, tensors)
+    (join,) = joined
+    compiled = _inductor(traced, cpp_wrapper)
+    closed_over = traced.closed_over
+    return lambda tensors: join(compiled(*tensors, *closed_over))
+
+
+def _split(whole: Tree) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tree]]:
+    """Return the tensors of a tree, and what puts others in their places."""
+    leaves, structure = tree.flatten(whole)
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-    arguments = tree.builder(structure)
-    closed_over: list[Tensor] = []
-    failures: list[Exception] = []
-    builders: list[Callable[[Sequence[Tensor]], Tree]] = []
-    searched = False
+    constants = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    build = tree.builder(structure)
 
-    @torch._dynamo.nonstrict_trace
-    def traced(tensors: list[Tensor]) -> list[Tensor]:
-        nonlocal searched
-        failures.clear()
+    def join(tensors: Sequence[Tensor]) -> Tree:
         values = list(constants)
-        for place, tensor in zip(places, tensors, strict=False):
+        for place, tensor in zip(places, tensors, strict=True):
             values[place] = tensor
-        args, kwargs = arguments(values)
-        closure = ClosedOver(closed_over, tensors[len(places) :])
-        token = _TRACING.set(True)
-        try:
-            # What has none is left alone, once that is known: `torch.cond` bears no such mode.
-            with nullcontext() if searched and not closed_over else closure:
-                results = fn(*args, **kwargs)
-            leaves, structure = tree.flatten(results)
-            leaves = closure.instead_of(leaves)
-            if len(tensors) < len(places) + len(closed_over):
-                raise RuntimeError(_NOT_AN_ARGUMENT)
-        except Exception as error:
-            failures.append(error)
-            raise
-        finally:
-            _TRACING.reset(token)
-        builders.append(tree.builder(structure))
-        searched = True
-        return leaves
+        return build(values)
 
-    # Called right after `traced` while a graph is made, and never again: part of the graph is
-    # which structure its results have.
-    @torch.compiler.assume_constant_result
-    def newest() -> int:
-        return len(builders) - 1
-
-    def graph(tensors: list[Tensor]) -> tuple[list[Tensor], int]:
-        return traced(tensors), newest()
-
-    # Otherwise Dynamo takes each 0-d tensor of float64 for a number that it might make a variable
-    # of, and has everything traced twice to find that it is none.
-    torch._dynamo.config.specialize_float = True
-    os.environ.setdefault("TENSORIFY_PYTHON_SCALARS", "0")
-    # Dynamo keeps graphs by code, and all graphs have that of one function: this gets its own.
-    own = types.FunctionType(graph.__code__.replace(), graph.__globals__, closure=graph.__closure__)
-    options: dict[str, Any] = {"guard_filter_fn": _of_arguments, "cpp_wrapper": cpp_wrapper}
-    compiled = torch.compile(own, fullgraph=True, dynamic=False, options=options)
-
-    def call(tensors: list[Tensor], again: bool = False) -> Tree:
-        nonlocal searched
-        known, searched = len(closed_over), False
-        try:
-            leaves, which = compiled([*tensors, *closed_over])
-        except Exception:
-            if len(closed_over) > known and not again:
-                return call(tensors, again=True)
-            if failures:
-                # Dynamo's own error would say that `traced` cannot be traced.
-                raise failures.pop() from None
-            raise
-        return builders[which](leaves)
-
-    return call
+    return [leaves[place] for place in places], join
 
 
-def _of_arguments(guards: Sequence[Any]) -> list[bool]:
-    """Choose what is checked at each call: the tensors and torch's modes, not code."""
-    return [not guard.name or re.search(r"\btensors\b", guard.name) is not None for guard in guards]
+def _inductor(traced: Traced, cpp_wrapper: bool) -> Callable[..., Sequence[Tensor]]:
+    """Return the graph compiled by Inductor, or as it was compiled before, from its cache."""
+    from torch._inductor import compile
+
+    # The cache is left alone where no context says what the inputs' shapes belong to.
+    with tracing(TracingContext(traced.mode)):
+        return compile(traced.graph, [*traced.inputs], options={"cpp_wrapper": cpp_wrapper})

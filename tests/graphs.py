@@ -1,37 +1,51 @@
 """Compiled functions for tests: with a compiler that is quick to start, and what they call."""
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from unittest import mock
 
-import torch
-from torch._dynamo.backends.common import aot_autograd
-
+from fnet import jit as module
 from fnet.jit import jit
 
 
-def traced(fn, backend="aot_eager"):
+def operations(traced, _):
+    """Return the graph, which calls one operation after the other: the quickest compiler."""
+    return traced.graph
+
+
+def traced(fn, compiler=None):
     """Return the function traced as `fnet.step.compile` traces it, and run operation by operation.
 
-    What is traced before is forgotten.
+    Args:
+        fn: the function.
+        compiler: what is made of a `fnet.trace.Traced` instead; "inductor" for the usual.
     """
-    torch.compiler.reset()
-    compile = functools.partial(torch.compile, backend=backend)
     compiled = jit(fn)
+    if compiler == "inductor":
+        return compiled
 
     @functools.wraps(fn)
     def call(*args, **kwargs):
-        with mock.patch.object(torch, "compile", compile):
+        with mock.patch.object(module, "_inductor", compiler or operations):
             return compiled(*args, **kwargs)
 
     return call
+
+
+@contextmanager
+def nothing_compiled() -> Iterator[None]:
+    """Have it be an error where a function is traced and compiled."""
+    with mock.patch.object(module, "_graph", side_effect=AssertionError("compiled again")):
+        yield
 
 
 def recorded(fn):
     """Return the function traced, and the list that the names of its operations will be in."""
     names = []
 
-    def look(graph, example_inputs):
-        names.extend(str(node.target) for node in graph.graph.nodes)
-        return graph
+    def look(traced, _):
+        names.extend(str(node.target) for node in traced.graph.graph.nodes)
+        return traced.graph
 
-    return traced(fn, aot_autograd(fw_compiler=look)), names
+    return traced(fn, look), names

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fnet.jit import is_compiling
 from fnet.operation import is_plain, operation
+from fnet.trace import is_compiling
 
 # Multiply-adds up to which the product was the quicker one, with windows of 5 x 5.
 _SMALL = 4_000_000

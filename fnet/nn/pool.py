@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fnet.jit import is_compiling
 from fnet.operation import as_laid_out, is_plain, is_worth_a_call, operation
+from fnet.trace import is_compiling
 
 
 class MaxPool2d(nn.MaxPool2d):
