@@ -39,9 +39,7 @@ def cuda_graph(fn: F) -> F:
     graphs: dict[Hashable, _Graph] = {}
 
     def call(*args: Tree) -> Tree:
-        tensors, rest = tree.tensors(args)
-        layouts = [(t.shape, t.dtype, t.stride(), t.device) for t in tensors]
-        signature = (rest, tuple(layouts))
+        tensors, signature = tree.signature(args)
         graph = graphs.get(signature)
         if graph is None:
             graph = graphs[signature] = _capture_call(fn, args)
@@ -56,7 +54,7 @@ def cuda_graph(fn: F) -> F:
 
 def _capture_call(fn: Callable[..., Tree], args: tuple[Tree, ...]) -> _Graph:
     args = tree.map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, args)
-    inputs, _ = tree.tensors(args)
+    inputs, _ = tree.signature(args)
     outputs: list[Tensor] = []
     builders: list[Callable[[Sequence[Tensor]], Tree]] = []
 

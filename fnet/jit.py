@@ -42,8 +42,8 @@ def jit(fn: Callable[..., Tree], *, cpp_wrapper: bool = False) -> Callable[..., 
                 "a compiled function is called within grad or vmap: compile what takes them, "
                 "compile(vmap(step)) instead of vmap(compile(step))"
             )
-        tensors, rest = tree.tensors((args, kwargs))
-        key = (rest, _modes(), tuple([(t.shape, t.stride(), t.dtype, t.device) for t in tensors]))
+        tensors, signature = tree.signature((args, kwargs))
+        key = signature, _modes()
         try:
             graph = graphs.get(key)
         except TypeError as error:

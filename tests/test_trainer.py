@@ -9,7 +9,7 @@ from kills import options
 from records import read, read_lines
 from safetensors.torch import load_file
 
-from fnet import cli, data, held_out, optim, random, tree
+from fnet import cli, data, held_out, optim, random, ready, tree
 from fnet.checkpoint import weights_epoch
 from fnet.environment import Runtime
 from fnet.splits import Splits
@@ -47,7 +47,7 @@ def scripted(figures):
 
 
 def test_fewer_images_than_a_batch_of_an_evaluation_are_evaluated_compiled(monkeypatch):
-    monkeypatch.setattr(held_out, "compile", lambda step: step)
+    monkeypatch.setattr(ready, "compile", lambda step: step)
     drawn = data.shapes(random.key(0), 20)
     splits = Splits(drawn, drawn)
     experiment = net.build(net.VARIANTS["default"], splits)

@@ -81,24 +81,27 @@ def test_unflatten_inverts_flatten(t):
 
 @few
 @given(trees, trees)
-def test_tensors_are_the_leaves_and_the_rest_is_the_structure(a, b):
-    found, rest = tree.tensors(a)
-    assert [id(leaf) for leaf in found] == [id(leaf) for leaf in tree.leaves(a)]
-    assert rest == tree.tensors(tree.map(torch.zeros_like, a))[1]
+def test_a_signature_is_all_but_the_values(a, b):
+    tensors, signature = tree.signature(a)
+    assert [id(leaf) for leaf in tensors] == [id(leaf) for leaf in tree.leaves(a)]
+    assert signature == tree.signature(tree.map(torch.clone, a))[1]
     same = str(tree.flatten(a)[1]) == str(tree.flatten(b)[1])
-    assert (rest == tree.tensors(b)[1]) == same
+    same = same and tree.first_layout_difference(a, b) is None
+    assert (signature == tree.signature(b)[1]) == same
 
 
 @pytest.mark.parametrize(
     "others",
     [
         [1, True, 1.0, "1", None, torch.ones(2)],
+        [torch.ones(2), torch.ones(3), torch.ones(2).double(), torch.ones(4)[::2]],
+        [torch.ones(2, 2), torch.ones(2, 2).T, torch.ones(2, 2, device="meta")],
         [kind(x=X, y=X) for kind in (dict, OrderedDict)]
         + [{"y": X, "x": X}, (X, X), [X, X], (X, (X,)), (X, X, X), (X, X, None)],
     ],
 )
-def test_the_rest_tells_trees_apart(others):
-    assert len({tree.tensors(other)[1] for other in others}) == len(others)
+def test_signatures_tell_trees_apart(others):
+    assert len({tree.signature(other)[1] for other in others}) == len(others)
 
 
 @few

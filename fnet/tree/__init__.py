@@ -22,8 +22,8 @@ from fnet.tree.walk import (
     map,
     map_with_path,
     partition,
+    signature,
     size,
-    tensors,
     unflatten,
 )
 
@@ -44,7 +44,7 @@ __all__ = [
     "map_with_path",
     "partition",
     "ravel",
+    "signature",
     "size",
-    "tensors",
     "unflatten",
 ]

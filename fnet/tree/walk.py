@@ -144,23 +144,26 @@ def combine(*trees: Tree) -> Tree:
     return _traverse(pytree.tree_map, first, trees)
 
 
-def tensors(tree: Tree) -> tuple[list[Tensor], Hashable]:
-    """Return the tensors, in order, and all else that the tree is: equal for trees alike.
+def signature(tree: Tree) -> tuple[list[Tensor], Hashable]:
+    """Return the tensors, in order, and all that the tree is but their values: equal if alike.
 
-    A quick look at the arguments of a function that is called often. Leaves that are no tensors
-    must be hashable.
+    That is its structure, the shape, strides, dtype and device of each tensor, and the other
+    leaves, which must be hashable. A quick look at the arguments of a function that is called
+    often.
 
     >>> import torch
     >>> x = torch.ones(2)
-    >>> tensors({"x": x, "n": 3})
-    ([tensor([1., 1.])], ((<class 'dict'>, ('x', 'n')), <class 'torch.Tensor'>, (<class 'int'>, 3)))
-    >>> tensors((x, {"y": x}))[1] == tensors((0 * x, {"y": x + 1}))[1]
+    >>> signature({"x": x, "n": 3})[0]
+    [tensor([1., 1.])]
+    >>> signature((x, {"n": 3}))[1] == signature((x + 1, {"n": 3}))[1]
     True
+    >>> signature((x, {"n": 3}))[1] == signature((x, {"n": 4}))[1]
+    False
     """
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     rest: list[Hashable] = []
-    _gather(tree, found, rest)
-    return found, tuple(rest)
+    _gather(tree, tensors, rest)
+    return tensors, tuple(rest)
 
 
 def size(tree: Tree) -> int:
@@ -173,26 +176,26 @@ def size(tree: Tree) -> int:
     return sum(leaf.numel() for leaf in leaves(tree))
 
 
-def _gather(node: Tree, found: list[Tensor], rest: list[Hashable]) -> None:
+def _gather(node: Tree, tensors: list[Tensor], rest: list[Hashable]) -> None:
     kind = type(node)
     if isinstance(node, Tensor):
-        found.append(node)
-        rest.append(Tensor)
+        tensors.append(node)
+        rest.append((node.shape, node.stride(), node.dtype, node.device))
     elif kind is dict:
         rest.append((kind, tuple(node)))
         for child in node.values():
-            _gather(child, found, rest)
+            _gather(child, tensors, rest)
     elif kind is tuple or kind is list or hasattr(kind, "_fields"):
         rest.append((kind, len(node)))
         for child in node:
-            _gather(child, found, rest)
+            _gather(child, tensors, rest)
     elif pytree.tree_is_leaf(node):
         rest.append((kind, node))
     else:
         children, spec = pytree.tree_flatten(node, is_leaf=lambda child: child is not node)
         rest.append(spec)
         for child in children:
-            _gather(child, found, rest)
+            _gather(child, tensors, rest)
 
 
 def _path(keys: Sequence[Any]) -> str:
