@@ -35,8 +35,8 @@ class Traced(NamedTuple):
 
 
 def is_compiling() -> bool:
-    """Say whether what runs is being compiled: traced here, or by `torch.compile`."""
-    return _TRACING.get() or torch.compiler.is_compiling()
+    """Say whether what runs is being compiled: by `torch.compile`, or traced here."""
+    return torch.compiler.is_compiling() or _TRACING.get()
 
 
 def trace(fn: Callable[..., Sequence[Tensor]], tensors: Sequence[Tensor]) -> Traced:

@@ -189,7 +189,7 @@ def test_what_torch_is_told_for_all_is_part_of_a_graph():
     assert compiled_inside(x).dtype == torch.float32
     with default_dtype(torch.float64):
         assert compiled(x).dtype == torch.float64
-    with torch.device("meta"), pytest.raises(RuntimeError, match="same device"):
+    with torch.device("meta"), pytest.raises(RuntimeError, match="device"):
         compiled(x)
     assert compiled(x).dtype == torch.float32
 
