@@ -110,6 +110,8 @@ def _inductor(traced: Traced, cpp_wrapper: bool) -> Callable[..., Sequence[Tenso
     """Return the graph compiled by Inductor, or as it was compiled before, from its cache."""
     from torch._inductor import compile
 
+    # Said because torch 2.11 knows what it compiled by all options, but not by how many threads.
+    options = {"cpp_wrapper": cpp_wrapper, "cpp.threads": torch.get_num_threads()}
     # The cache is left alone where no context says what the inputs' shapes belong to.
     with tracing(TracingContext(traced.mode)):
-        return compile(traced.graph, [*traced.inputs], options={"cpp_wrapper": cpp_wrapper})
+        return compile(traced.graph, [*traced.inputs], options=options)

@@ -161,11 +161,12 @@ def make_eval(
 def compile(fn: F, *, donate: bool = False, cpp_wrapper: bool = False) -> F:
     """Return `fn` (a step, an evaluation step, any pure function of tensors) as one compiled graph.
 
-    The signature stays. As `jax.jit`: `fn` is run on tensors without data, at the first call and
-    for each new structure, shape or dtype of its arguments, and what it computes of them is the
-    graph; a new value never compiles again. The values of tensors that `fn` closes over are read
-    at each call; what else it closes over is taken to stay what it is.
-    Compile outermost: `compile(vmap(step))`, not the other way round. Needs a C++ compiler on the
+    The signature stays. As `jax.jit`: `fn` is run on tensors without data, once at the first call
+    and once for each new structure, shape or dtype of its arguments, and what it computes of them
+    is the graph; a new value never compiles again. The values of tensors that `fn` closes over are
+    read at each call; what else it closes over is taken to stay what it is.
+    Compile outermost: `compile(vmap(step))`, not the other way round, which is an error; gradients
+    are taken inside of `fn`, autograd does not go through the result. Needs a C++ compiler on the
     CPU (`fnet.environment.missing_compiler` tells).
 
     Args:

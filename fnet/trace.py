@@ -59,8 +59,10 @@ def trace(fn: Callable[..., Sequence[Tensor]], tensors: Sequence[Tensor]) -> Tra
     return Traced(graph, inputs, mode, closed_over)
 
 
-def _without_data(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
-    return mode.from_tensor(tensor.detach(), static_shapes=True)
+def _without_data(mode: FakeTensorMode, like: Tensor) -> Tensor:
+    # With memory of its own: that two arguments share theirs now must be no part of the graph.
+    with mode:
+        return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=like.device)
 
 
 def _as_inputs(graph: GraphModule) -> list[Tensor]:

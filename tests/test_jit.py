@@ -1,6 +1,7 @@
 """A compiled function is the function: its trees, its errors, and how often it is traced."""
 
 import gc
+import random
 import weakref
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -223,6 +224,19 @@ def test_results_take_no_part_in_autograd(compiler):
     assert torch.equal(slope.detach(), 2 * X**2)
 
 
+def test_that_arguments_share_memory_is_no_part_of_a_graph():
+    def swap(a, b):
+        a.copy_(2 * b)
+        b.copy_(a + 1)
+
+    compiled = traced(swap, "inductor")
+    shared = torch.arange(6.0)
+    for a, b in (shared.split(3), (X.clone(), torch.ones(3))):
+        expected = [2 * b, 2 * b + 1]
+        compiled(a, b)
+        tree.assert_equal([a, b], expected)
+
+
 def test_arguments_and_results_are_not_kept():
     x = torch.ones(3)
     compiled = traced(lambda x: (x, 2 * x), "inductor")
@@ -232,17 +246,29 @@ def test_arguments_and_results_are_not_kept():
     assert [one() for one in kept] == [None] * 3
 
 
+def is_in_cache(fn, *args):
+    """Compile and call a function; say whether it was compiled before, by any process."""
+    hits = torch._dynamo.utils.counters["aot_autograd"]
+    before = hits["autograd_cache_hit"]
+    jit(fn)(*args)
+    return hits["autograd_cache_hit"] > before
+
+
 def test_what_is_compiled_once_is_found_in_the_cache():
-    shift = torch.rand(3)
+    number = random.random()
 
-    def hits():
-        return torch._dynamo.utils.counters["aot_autograd"]["autograd_cache_hit"]
+    def fn_of(tensor):
+        return lambda x: (x - number).cos() @ tensor
 
-    # The name and the place of a tensor that is closed over are not what a graph is known by.
-    for tensor in (shift, shift.clone()):
-        before = hits()
-        jit(lambda x, tensor=tensor: (x - 0.7125).cos() @ tensor)(X)
-    assert hits() == before + 1
+    # Neither which tensor is closed over nor its values are what a graph is known by.
+    assert [is_in_cache(fn_of(tensor), X) for tensor in (X, X + 1)] == [False, True]
+
+
+def test_what_is_compiled_is_for_a_number_of_threads(monkeypatch):
+    number = random.random()
+    for threads, known in ((1, False), (2, False), (1, True)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert is_in_cache(lambda x: x.cos() + number, X) == known
 
 
 def test_it_knows_that_it_is_compiled():
