@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
+from torch._C import _DisableAutocast, _is_any_autocast_enabled
 from torch._C._functorch import peek_interpreter_stack
 from torch._guards import TracingContext, tracing
 
@@ -113,5 +114,15 @@ def _inductor(traced: Traced, cpp_wrapper: bool) -> Callable[..., Sequence[Tenso
     # Said because torch 2.11 knows what it compiled by all options, but not by how many threads.
     options = {"cpp_wrapper": cpp_wrapper, "cpp.threads": torch.get_num_threads()}
     # The cache is left alone where no context says what the inputs' shapes belong to.
-    with tracing(TracingContext(traced.mode)):
-        return compile(traced.graph, [*traced.inputs], options=options)
+    with tracing(TracingContext(traced.mode)), _DisableAutocast():
+        compiled = compile(traced.graph, [*traced.inputs], options=options)
+    return _without_autocast(compiled) if _is_any_autocast_enabled() else compiled
+
+
+def _without_autocast(compiled: Callable[..., Sequence[Tensor]]) -> Callable[..., Sequence[Tensor]]:
+    # What is cast stands in the graph: where the function itself turned it off, nothing is.
+    def call(*tensors: Tensor) -> Sequence[Tensor]:
+        with _DisableAutocast():
+            return compiled(*tensors)
+
+    return call

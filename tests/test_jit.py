@@ -195,6 +195,23 @@ def test_what_torch_is_told_for_all_is_part_of_a_graph():
     assert compiled(x).dtype == torch.float32
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_autocast_is_that_of_the_function(inside):
+    layer, x = torch.nn.Conv2d(2, 3, 3), torch.randn(1, 2, 8, 8)
+
+    def fn(x):
+        with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+            return x[0, 0] @ x[0, 1], layer(x)
+
+    compiled = jit(fn)
+    for outside in (not inside, inside, not inside):
+        with torch.autocast("cpu", torch.bfloat16, enabled=outside):
+            got, expected = compiled(x), fn(x)
+        for one, other in zip(got, expected, strict=True):
+            assert one.dtype == other.dtype == (torch.bfloat16 if inside else torch.float32)
+            tree.assert_close(one, other.detach(), rtol=2e-2, atol=2e-2)
+
+
 def test_it_is_traced_with_what_is_compiled_around_it():
     runs = []
 
