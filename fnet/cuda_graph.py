@@ -21,7 +21,7 @@ class _Graph(NamedTuple):
     inputs: list[Tensor]
     replay: Callable[[], None]
     outputs: list[Tensor]
-    build: Callable[[Sequence[Tensor]], Tree]
+    join: Callable[[Sequence[Tensor]], Tree]
 
 
 def cuda_graph(fn: F) -> F:
@@ -47,23 +47,23 @@ def cuda_graph(fn: F) -> F:
         graph.replay()
         results = [torch.empty_like(output) for output in graph.outputs]
         _copy(results, graph.outputs)
-        return graph.build(results)
+        return graph.join(results)
 
     return call  # type: ignore[return-value]
 
 
 def _capture_call(fn: Callable[..., Tree], args: tuple[Tree, ...]) -> _Graph:
     args = tree.map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, args)
-    inputs, _ = tree.signature(args)
+    inputs, _ = tree.split(args)
     outputs: list[Tensor] = []
-    builders: list[Callable[[Sequence[Tensor]], Tree]] = []
+    joins: list[Callable[[Sequence[Tensor]], Tree]] = []
 
     def run() -> None:
-        outputs[:], of_results = tree.flatten(fn(*args))
-        builders[:] = [tree.builder(of_results)]
+        outputs[:], join = tree.split(fn(*args))
+        joins[:] = [join]
 
     replay = _capture(run, {tensor.device for tensor in inputs})
-    return _Graph(inputs, replay, outputs, builders[0])
+    return _Graph(inputs, replay, outputs, joins[0])
 
 
 def _capture(run: Callable[[], None], devices: set[torch.device]) -> Callable[[], None]:

@@ -74,13 +74,13 @@ def _graph(
     fn: Callable[..., Tree], like: Tree, cpp_wrapper: bool
 ) -> Callable[[list[Tensor]], Tree]:
     """Return `fn` of the tensors in arguments that else are `like` these, as a compiled graph."""
-    tensors, arguments = _split(like)
+    tensors, arguments = tree.split(like)
     # What stands for arguments and results must not keep them.
     joined: list[Callable[[Sequence[Tensor]], Tree]] = []
 
     def flat(*tensors: Tensor) -> list[Tensor]:
         args, kwargs = arguments(tensors)
-        results, join = _split(fn(*args, **kwargs))
+        results, join = tree.split(fn(*args, **kwargs))
         joined.append(join)
         return results
 
@@ -89,22 +89,6 @@ def _graph(
     compiled = _inductor(traced, cpp_wrapper)
     closed_over = traced.closed_over
     return lambda tensors: join(compiled(*tensors, *closed_over))
-
-
-def _split(whole: Tree) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tree]]:
-    """Return the tensors of a tree, and what puts others in their places."""
-    leaves, structure = tree.flatten(whole)
-    places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-    constants = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-    build = tree.builder(structure)
-
-    def join(tensors: Sequence[Tensor]) -> Tree:
-        values = list(constants)
-        for place, tensor in zip(places, tensors, strict=True):
-            values[place] = tensor
-        return build(values)
-
-    return [leaves[place] for place in places], join
 
 
 def _inductor(traced: Traced, cpp_wrapper: bool) -> Callable[..., Sequence[Tensor]]:

@@ -120,9 +120,15 @@ def test_tensors_of_foreign_data_are_read_at_each_call():
 
 
 def test_a_branch_on_a_value_is_torch_cond():
-    compiled = traced(lambda x: torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,)), "inductor")
-    for x in (X, -X):
-        tree.assert_close(compiled(x), torch.sin(x) if x.sum() > 0 else torch.cos(x))
+    weight = torch.ones(3)
+
+    def fn(x):
+        return torch.cond(x.sum() > 0, lambda x: x.sin() * weight, torch.cos, (x,))
+
+    compiled = traced(fn, "inductor")
+    for x in (X, -X, X + 1):
+        tree.assert_close(compiled(x), x.sin() * weight if x.sum() > 0 else x.cos())
+        weight += 1
 
 
 def test_what_is_neither_a_tensor_nor_hashable_is_refused():

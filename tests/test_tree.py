@@ -80,6 +80,17 @@ def test_unflatten_inverts_flatten(t):
 
 
 @few
+@given(trees)
+def test_what_split_takes_apart_join_puts_together(t):
+    tensors, join = tree.split({"n": 3, "none": None, "t": t})
+    assert [id(leaf) for leaf in tensors] == [id(leaf) for leaf in tree.leaves(t)]
+    joined = join([leaf + 1 for leaf in tensors])
+    assert joined["n"] == 3
+    assert joined["none"] is None
+    tree.assert_equal(joined["t"], tree.map(lambda leaf: leaf + 1, t))
+
+
+@few
 @given(trees, trees)
 def test_a_signature_is_all_but_the_values(a, b):
     tensors, signature = tree.signature(a)

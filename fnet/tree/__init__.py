@@ -24,6 +24,7 @@ from fnet.tree.walk import (
     partition,
     signature,
     size,
+    split,
     unflatten,
 )
 
@@ -46,5 +47,6 @@ __all__ = [
     "ravel",
     "signature",
     "size",
+    "split",
     "unflatten",
 ]

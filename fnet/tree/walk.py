@@ -144,6 +144,28 @@ def combine(*trees: Tree) -> Tree:
     return _traverse(pytree.tree_map, first, trees)
 
 
+def split(tree: Tree) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tree]]:
+    """Return the tensors, in order, and what puts others in their places; it keeps none of them.
+
+    >>> import torch
+    >>> found, join = split({"x": torch.ones(2), "n": 3})
+    >>> join([2 * x for x in found])
+    {'x': tensor([2., 2.]), 'n': 3}
+    """
+    every, structure = flatten(tree)
+    places = [place for place, leaf in enumerate(every) if isinstance(leaf, Tensor)]
+    constants = [None if isinstance(leaf, Tensor) else leaf for leaf in every]
+    build = builder(structure)
+
+    def join(tensors: Sequence[Tensor]) -> Tree:
+        values = list(constants)
+        for place, tensor in zip(places, tensors, strict=True):
+            values[place] = tensor
+        return build(values)
+
+    return [every[place] for place in places], join
+
+
 def signature(tree: Tree) -> tuple[list[Tensor], Hashable]:
     """Return the tensors, in order, and all that the tree is but their values: equal if alike.
 
