@@ -1,4 +1,8 @@
-"""Small convolutions as matrix products: a library call takes longer to start than to compute."""
+"""Convolutions that a compiled step on the CPU computes in another way than the library.
+
+Small ones are matrix products: a library call takes longer to start than to compute. Of large ones
+with many channels the gradient of the weights is computed by `fnet.nn.winograd`.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fnet.nn import winograd
 from fnet.operation import is_plain, operation
 from fnet.trace import is_compiling
 
@@ -15,12 +20,24 @@ _SMALL = 4_000_000
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d`; a small one is a matrix product while it trains, compiled for the CPU."""
+    """`nn.Conv2d` of stride 1, computed as is quickest while it trains, compiled for the CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `x` `[N, C, H, W]`."""
-        if not self._is_product(x):
+        if not self._is_ours(x):
             return super().forward(x)
+        if x.shape[0] * x.shape[2] * x.shape[3] * self.weight.numel() <= _SMALL:
+            return self._product(x)
+        padding = [*map(int, self.padding)]
+        if winograd.is_worth_it(x, self.weight, padding):
+            return winograd.convolution(x, self.weight, self.bias, padding)
+        return super().forward(x)
+
+    def _is_ours(self, x: Tensor) -> bool:
+        on_cpu = x.device.type == "cpu" and x.ndim == 4
+        return self.training and is_compiling() and on_cpu and is_plain(x)
+
+    def _product(self, x: Tensor) -> Tensor:
         down, right = map(int, self.padding)
         x = functional.pad(x, (right, right, down, down)).contiguous()
         places = [size - k + 1 for size, k in zip(x.shape[2:], self.kernel_size, strict=True)]
@@ -28,18 +45,8 @@ class Conv2d(nn.Conv2d):
         y = y.unflatten(1, (len(x), *places)).transpose(0, 1)
         return (y if self.bias is None else y + self.bias[:, None, None]).contiguous()
 
-    def _is_product(self, x: Tensor) -> bool:
-        return (
-            self.training
-            and is_compiling()
-            and x.device.type == "cpu"
-            and x.ndim == 4
-            and is_plain(x)
-            and x.shape[0] * x.shape[2] * x.shape[3] * self.weight.numel() <= _SMALL
-        )
 
-
-def small_conv(layer: nn.Module) -> nn.Module | None:
+def own_conv(layer: nn.Module) -> nn.Module | None:
     """Return what takes the place of an `nn.Conv2d` of stride 1 that pads with zeros, else None."""
     if type(layer) is not nn.Conv2d or isinstance(layer.padding, str):
         return None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from fnet.nn.conv import small_conv
+from fnet.nn.conv import own_conv
 from fnet.nn.dropout import KeyedDropout, keyed
 from fnet.nn.norm import opaque_norm
 from fnet.nn.pool import opaque_pool
@@ -52,7 +52,7 @@ def _twin(layer: nn.Module) -> nn.Module:
     # A hook may be what makes the weight of the layer, as in weight_norm.
     if mask is not None or layer._forward_pre_hooks or layer._forward_hooks:
         return mask or layer
-    return opaque_norm(layer) or opaque_pool(layer) or small_conv(layer) or layer
+    return opaque_norm(layer) or opaque_pool(layer) or own_conv(layer) or layer
 
 
 def dropout_layers(module: nn.Module) -> list[str]:

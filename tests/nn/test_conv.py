@@ -8,7 +8,7 @@ from torch.func import functional_call, grad, vmap
 
 from fnet import tree
 from fnet.nn import conv
-from fnet.nn.conv import small_conv
+from fnet.nn.conv import own_conv
 
 LAYERS = {
     "5 x 5": lambda: nn.Conv2d(3, 4, 5),
@@ -33,7 +33,7 @@ def case(name, dtype=torch.float32, layout=torch.contiguous_format, seed=0):
         for name, leaf in layer.named_parameters()
     }
     x = torch.randn(2, 3, 8, 7, generator=generator).to(dtype).contiguous(memory_format=layout)
-    return layer, small_conv(layer), weights, x
+    return layer, own_conv(layer), weights, x
 
 
 def run(layer, weights, x):
@@ -138,4 +138,4 @@ def test_large_images_evaluation_and_other_shapes_are_left_to_the_library(monkey
     ids=str,
 )
 def test_what_has_no_twin_stays(layer):
-    assert small_conv(layer) is None
+    assert own_conv(layer) is None

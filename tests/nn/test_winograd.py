@@ -1,0 +1,158 @@
+"""The gradient of the weights by Winograd's transforms: the numbers of the library's."""
+
+import pytest
+import torch
+from graphs import recorded, traced
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional
+
+from fnet import tree
+from fnet.nn.conv import own_conv
+from fnet.nn.winograd import convolution, is_worth_it
+
+LAYERS = {
+    "padded": lambda: nn.Conv2d(64, 64, 3, padding=1),
+    "not padded": lambda: nn.Conv2d(64, 64, 3),
+    "padded unevenly, no bias": lambda: nn.Conv2d(64, 72, 3, padding=(2, 1), bias=False),
+}
+each_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+def case(name, layout=torch.channels_last, seed=0):
+    """Return PyTorch's layer, the one in its place, weights, and images `[3, 64, 12, 20]`."""
+    layer = LAYERS[name]()
+    generator = torch.Generator().manual_seed(seed)
+    weights = {
+        name: torch.randn(leaf.shape, generator=generator)
+        for name, leaf in layer.named_parameters()
+    }
+    x = torch.randn(3, 64, 12, 20, generator=generator).contiguous(memory_format=layout)
+    return layer, own_conv(layer), weights, x
+
+
+def run(convolve, weights, x):
+    """Return the gradients with respect to weights and images, and the result."""
+
+    def loss(weights, x):
+        y = convolve(weights, x)
+        scale = 1.5 + torch.sin(torch.arange(y.numel(), dtype=torch.float64)).view(y.shape)
+        return (y * scale.to(y.dtype)).sum(), y
+
+    return grad(loss, argnums=(0, 1), has_aux=True)(weights, x)
+
+
+def called(layer):
+    return lambda weights, x: functional_call(layer, weights, (x,))
+
+
+def assert_close(got, exact):
+    """Assert that no number is off by more than a hundred-thousandth of the largest beside it."""
+
+    def error(ours, theirs):
+        assert ours.shape == theirs.shape
+        return (ours - theirs).abs().max().item() / theirs.abs().max().item()
+
+    errors = tree.map(error, got, exact)
+    assert max(tree.leaves(errors)) < 1e-5, errors
+
+
+def exactly(convolve, weights, x):
+    return run(convolve, *tree.map(torch.Tensor.double, (weights, x)))
+
+
+@each_layer
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_compiled_it_is_the_layer_it_replaces(name, layout):
+    theirs, ours, weights, x = case(name, layout)
+    got = traced(lambda w, x: run(called(ours), w, x))(weights, x)
+    assert_close(got, exactly(called(theirs), weights, x))
+
+
+def test_inductor_makes_of_it_what_it_is():
+    theirs, ours, weights, x = case("padded")
+
+    def after_another(weights, x):
+        return run(lambda w, x: called(ours)(w, 2 * x.relu()).relu(), weights, x)
+
+    def exact(weights, x):
+        return called(theirs)(weights, 2 * x.relu()).relu()
+
+    got = traced(after_another, "inductor")(weights, x)
+    assert_close(got, exactly(exact, weights, x))
+
+
+@given(
+    n=st.integers(1, 3),
+    size=st.tuples(st.integers(1, 13), st.integers(1, 13)),
+    padding=st.lists(st.integers(1, 2), min_size=2, max_size=2),
+)
+def test_any_size_has_whole_tiles(n, size, padding):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 3, *size, generator=generator)
+    weights = {
+        "weight": torch.randn(5, 3, 3, 3, generator=generator),
+        "bias": torch.randn(5, generator=generator),
+    }
+    got = run(lambda w, x: convolution(x, w["weight"], w["bias"], padding), weights, x)
+    expected = exactly(
+        lambda w, x: functional.conv2d(x, w["weight"], w["bias"], padding=padding), weights, x
+    )
+    assert_close(got, expected)
+
+
+def test_eager_it_is_the_layer_itself():
+    theirs, ours, weights, x = case("padded")
+    tree.assert_equal(run(called(ours), weights, x), run(called(theirs), weights, x))
+
+
+def test_second_derivatives_are_right():
+    theirs, ours, weights, x = case("padded")
+
+    def energy(layer):
+        def steepness(weight):
+            def loss(weight):
+                return called(layer)({**weights, "weight": weight}, x).pow(2).mean()
+
+            return grad(loss)(weight).pow(2).mean()
+
+        return grad(steepness)
+
+    got = traced(energy(ours))(weights["weight"])
+    torch.testing.assert_close(got, energy(theirs)(weights["weight"]), rtol=1e-3, atol=1e-6)
+
+
+def is_used(layer, weights, x, wrap=lambda fn: fn):
+    """Say whether the gradient of the compiled layer's weights is made of tiles."""
+    compiled, seen = recorded(wrap(lambda w, x: run(called(layer), w, x)))
+    compiled(weights, x)
+    return any("bmm" in target for target in seen)
+
+
+def test_it_is_for_training_in_fp32_without_vmap():
+    _, ours, weights, x = case("padded")
+    assert is_used(ours, weights, x)
+    assert not is_used(ours, tree.map(lambda leaf: leaf[None], weights), x[None], vmap)
+    assert not is_used(ours, *tree.map(torch.Tensor.bfloat16, (weights, x)))
+    assert not is_used(ours.eval(), weights, x)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "window", "padding", "expected"),
+    [
+        ((32, 32), (64, 64), 3, 1, True),
+        ((17, 17), (64, 128), 3, 1, True),
+        ((32, 32), (63, 64), 3, 1, False),
+        ((32, 32), (64, 32), 3, 1, False),
+        ((32, 32), (64, 64), 5, 2, False),
+        # One tile for 2 x 2, and for 3 x 3 results.
+        ((2, 2), (64, 64), 3, 1, False),
+        ((3, 3), (64, 64), 3, 1, True),
+    ],
+)
+def test_it_is_for_many_channels_and_tiles_that_are_full(size, channels, window, padding, expected):
+    x = torch.empty(8, channels[0], *size)
+    weight = torch.empty(*channels[::-1], window, window)
+    assert is_worth_it(x, weight, [padding, padding]) is expected
