@@ -6,6 +6,7 @@ products of matrices; transformed back, these are the gradient. Source: Lavin an
 Algorithms for Convolutional Neural Networks (2016), of whose F(4 x 4, 3 x 3) this is the transpose.
 """
 
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -60,8 +61,8 @@ def is_worth_it(x: Tensor, weight: Tensor, padding: list[int]) -> bool:
     if x.dtype != torch.float32 or weight.shape[2:] != (3, 3) or min(weight.shape[:2]) < _MANY:
         return False
     results = [side + 2 * p - 2 for side, p in zip(x.shape[2:], padding, strict=True)]
-    # Half of what is saved at most may be lost at the borders.
-    return 8 * prod(_tiles_along(side) for side in results) <= prod(results)
+    # What is saved may be lost where tiles are a quarter empty.
+    return 12 * prod(map(_tiles_along, results)) <= prod(results)
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: list[int]) -> Tensor:
@@ -93,49 +94,68 @@ class _Convolution(torch.autograd.Function):
         plain = [1, 1], ctx.padding, [1, 1], False, [0, 0], 1
         only_x = [True, False, False]
         grad_x = torch.ops.aten.convolution_backward(grad, x, weight, None, *plain, only_x)[0]
-        tiles = _tiles(_PIXELS, x, ctx.padding, grad)
-        shares = _tiles(_RESULTS, grad, [0, 0], grad)
-        products = torch.bmm(tiles.permute(1, 2, 0), shares.transpose(0, 1))
-        windows = (_BACK @ products.flatten(1)).view(3, 3, *products.shape[1:])
-        grad_bias = shares[:, _SUM].sum(0) if ctx.has_bias else None
-        return grad_x, windows.permute(3, 2, 0, 1), grad_bias, None
+        grad_weight, grad_bias = _backward(grad, x, ctx.padding)
+        return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None
 
 
-def _tiles(matrix: Tensor, x: Tensor, padding: list[int], results: Tensor) -> Tensor:
-    """Return the transforms `[tiles, 36, C]` of the tiles of `x` `[N, C, H, W]`, in any order.
+def _compute(grad: Tensor, x: Tensor, padding: Sequence[int]) -> tuple[Tensor, Tensor]:
+    products = x.new_zeros(36, x.shape[1], grad.shape[1])
+    grad_bias = x.new_zeros(grad.shape[1])
+    size = grad.shape[2:]
+    for pixels, results in zip(
+        _tiles(_PIXELS, x, padding, size), _tiles(_RESULTS, grad, (0, 0), size), strict=True
+    ):
+        products.baddbmm_(pixels.mT, results)
+        grad_bias += results[_SUM].sum(0)
+    windows = (_BACK @ products.flatten(1)).view(3, 3, *products.shape[1:])
+    # Along the second side first: so are the tiles.
+    return windows.permute(3, 2, 1, 0), grad_bias
 
-    Zeros are put before `x`, and after it, until all the results have a tile.
+
+def _tiles(
+    matrix: Tensor, x: Tensor, padding: Sequence[int], size: Sequence[int]
+) -> Iterator[Tensor]:
+    """Yield the transforms `[36, N, C]` of the tiles of `x` `[N, C, H, W]`, place by place.
+
+    A few at a time, which the caches hold: in all they are more than twice as many numbers as `x`.
     """
-    size = matrix.shape[1]
-    down, across = map(_tiles_along, results.shape[2:])
-    before, beside = padding
-    below = down * _TILE + size - _TILE - before - x.shape[2]
-    after = across * _TILE + size - _TILE - beside - x.shape[3]
-    edges = [0, 0, beside, after, before, below]
-    x = x.permute(0, 2, 3, 1)
-    x = _pad(x, edges) if any(edges) else x.contiguous()
-    n, height, width, channels = x.shape
-    row = width * channels
-    # Laid out by hand: what is cut like this has been computed before, whatever a compiler thinks.
-    windows = x.as_strided((n, down, 1, row, size), (height * row, _TILE * row, 0, 1, row))
-    rows = _times(matrix, windows)
-    places = (n * down, across, 6, 1, channels, size)
-    windows = rows.as_strided(places, (6 * row, _TILE * channels, row, 0, 1, channels))
-    return _times(matrix, windows).view(-1, 36, channels)
+    n, channels = x.shape[:2]
+    above, before = padding
+    down, across = map(_tiles_along, size)
+    side = matrix.shape[1]
+    overlap = side - _TILE
+    for left in range(-before, _TILE * across - before, _TILE):
+        strip = _strip(x, range(-above, _TILE * down + overlap - above), range(left, left + side))
+        rows = torch.bmm(matrix.expand(len(strip), 6, side), strip.flatten(2)).transpose(0, 1)
+        for top in range(0, _TILE * down, _TILE):
+            tile = rows[:, top : top + side]
+            yield torch.bmm(matrix.expand(6, 6, side), tile).view(36, n, channels)
+
+
+def _strip(x: Tensor, rows: range, columns: range) -> Tensor:
+    """Return a part of `x` `[N, C, H, W]` as `[rows, columns, N, C]`, with zeros around images."""
+    n, channels, height, width = x.shape
+    strip = x.new_empty(len(rows), len(columns), n, channels)
+    start = max(columns.start, 0)
+    stop = max(start, min(columns.stop, width))
+    top, bottom = -rows.start, height - rows.start
+    left, right = start - columns.start, stop - columns.start
+    for border in (strip[:top], strip[bottom:], strip[:, :left], strip[:, right:]):
+        border.zero_()
+    strip[top:bottom, left:right] = x[..., start:stop].permute(2, 3, 0, 1)
+    return strip
 
 
 def _tiles_along(side: int) -> int:
     return -(-side // _TILE)
 
 
-def _times(matrix: Tensor, windows: Tensor) -> Tensor:
-    # Sums of so few are part of a compiler's loops, as a product of matrices would not be.
-    return (matrix[:, None] * windows).sum(-1)
-
-
-def _compute_pad(x: Tensor, edges: list[int]) -> Tensor:
-    return functional.pad(x, edges).contiguous()
-
-
-# Opaque: a compiler would look for each pixel of each tile whether it is one of the image.
-_pad = operation("pad", "(Tensor x, int[] edges) -> Tensor", kernel=_compute_pad, fake=_compute_pad)
+_backward = operation(
+    "winograd_backward",
+    "(Tensor grad, Tensor x, int[] padding) -> (Tensor, Tensor)",
+    kernel=_compute,
+    fake=lambda grad, x, padding: (
+        x.new_empty(3, 3, x.shape[1], grad.shape[1]).permute(3, 2, 1, 0),
+        x.new_empty(grad.shape[1]),
+    ),
+)
