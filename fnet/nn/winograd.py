@@ -99,15 +99,17 @@ class _Convolution(torch.autograd.Function):
 
 
 def _compute(grad: Tensor, x: Tensor, padding: Sequence[int]) -> tuple[Tensor, Tensor]:
-    products = x.new_zeros(36, x.shape[1], grad.shape[1])
-    grad_bias = x.new_zeros(grad.shape[1])
+    inputs, outputs = x.shape[1], grad.shape[1]
+    # What stays is allocated first, not among the large blocks that go.
+    windows, grad_bias = x.new_empty(3, 3, inputs, outputs), x.new_zeros(outputs)
+    products = x.new_zeros(36, inputs, outputs)
     size = grad.shape[2:]
     for pixels, results in zip(
         _tiles(_PIXELS, x, padding, size), _tiles(_RESULTS, grad, (0, 0), size), strict=True
     ):
         products.baddbmm_(pixels.mT, results)
         grad_bias += results[_SUM].sum(0)
-    windows = (_BACK @ products.flatten(1)).view(3, 3, *products.shape[1:])
+    torch.mm(_BACK, products.flatten(1), out=windows.view(9, -1))
     # Along the second side first: so are the tiles.
     return windows.permute(3, 2, 1, 0), grad_bias
 
@@ -117,33 +119,26 @@ def _tiles(
 ) -> Iterator[Tensor]:
     """Yield the transforms `[36, N, C]` of the tiles of `x` `[N, C, H, W]`, place by place.
 
-    A few at a time, which the caches hold: in all they are more than twice as many numbers as `x`.
+    In the same memory each time, which the caches hold: all of them would be more than twice `x`.
     """
-    n, channels = x.shape[:2]
+    n, channels, height, width = x.shape
     above, before = padding
     down, across = map(_tiles_along, size)
     side = matrix.shape[1]
-    overlap = side - _TILE
+    strip = x.new_zeros(_TILE * down + side - _TILE, side, n, channels)
+    rows = x.new_empty(len(strip), 6, n * channels)
+    tile = x.new_empty(6, 6, n * channels)
     for left in range(-before, _TILE * across - before, _TILE):
-        strip = _strip(x, range(-above, _TILE * down + overlap - above), range(left, left + side))
-        rows = torch.bmm(matrix.expand(len(strip), 6, side), strip.flatten(2)).transpose(0, 1)
+        start = max(left, 0)
+        stop = max(start, min(left + side, width))
+        strip[:, : start - left].zero_()
+        strip[:, stop - left :].zero_()
+        pixels = x[..., start:stop].permute(2, 3, 0, 1)
+        strip[above : above + height, start - left : stop - left] = pixels
+        torch.bmm(matrix.expand(len(strip), 6, side), strip.flatten(2), out=rows)
         for top in range(0, _TILE * down, _TILE):
-            tile = rows[:, top : top + side]
-            yield torch.bmm(matrix.expand(6, 6, side), tile).view(36, n, channels)
-
-
-def _strip(x: Tensor, rows: range, columns: range) -> Tensor:
-    """Return a part of `x` `[N, C, H, W]` as `[rows, columns, N, C]`, with zeros around images."""
-    n, channels, height, width = x.shape
-    strip = x.new_empty(len(rows), len(columns), n, channels)
-    start = max(columns.start, 0)
-    stop = max(start, min(columns.stop, width))
-    top, bottom = -rows.start, height - rows.start
-    left, right = start - columns.start, stop - columns.start
-    for border in (strip[:top], strip[bottom:], strip[:, :left], strip[:, right:]):
-        border.zero_()
-    strip[top:bottom, left:right] = x[..., start:stop].permute(2, 3, 0, 1)
-    return strip
+            torch.bmm(matrix.expand(6, 6, side), rows[top : top + side].transpose(0, 1), out=tile)
+            yield tile.view(36, n, channels)
 
 
 def _tiles_along(side: int) -> int:
