@@ -125,9 +125,8 @@ def _tiles(
     above, before = padding
     down, across = map(_tiles_along, size)
     side = matrix.shape[1]
-    strip = x.new_zeros(_TILE * down + side - _TILE, side, n, channels)
-    rows = x.new_empty(len(strip), 6, n * channels)
-    tile = x.new_empty(6, 6, n * channels)
+    high, block = _TILE * down + side - _TILE, n * channels
+    strip, rows, tile = _zeros(x, (high, side, n, channels), (high, 6, block), (6, 6, block))
     for left in range(-before, _TILE * across - before, _TILE):
         start = max(left, 0)
         stop = max(start, min(left + side, width))
@@ -135,10 +134,17 @@ def _tiles(
         strip[:, stop - left :].zero_()
         pixels = x[..., start:stop].permute(2, 3, 0, 1)
         strip[above : above + height, start - left : stop - left] = pixels
-        torch.bmm(matrix.expand(len(strip), 6, side), strip.flatten(2), out=rows)
+        torch.bmm(matrix.expand(high, 6, side), strip.flatten(2), out=rows)
         for top in range(0, _TILE * down, _TILE):
             torch.bmm(matrix.expand(6, 6, side), rows[top : top + side].transpose(0, 1), out=tile)
             yield tile.view(36, n, channels)
+
+
+def _zeros(like: Tensor, *shapes: tuple[int, ...]) -> Iterator[Tensor]:
+    """Return zeros in one block: several, between those of a step, leave gaps in the memory."""
+    sizes = [prod(shape) for shape in shapes]
+    parts = like.new_zeros(sum(sizes)).split(sizes)
+    return (part.view(shape) for part, shape in zip(parts, shapes, strict=True))
 
 
 def _tiles_along(side: int) -> int:
