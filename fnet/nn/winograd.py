@@ -99,15 +99,17 @@ class _Convolution(torch.autograd.Function):
 
 
 def _compute(grad: Tensor, x: Tensor, padding: Sequence[int]) -> tuple[Tensor, Tensor]:
-    products = x.new_zeros(36, x.shape[1], grad.shape[1])
-    grad_bias = x.new_zeros(grad.shape[1])
+    inputs, outputs = x.shape[1], grad.shape[1]
+    # What stays is allocated first, not among the large blocks that go.
+    windows, grad_bias = x.new_empty(3, 3, inputs, outputs), x.new_zeros(outputs)
+    products = x.new_zeros(36, inputs, outputs)
     size = grad.shape[2:]
     for pixels, results in zip(
         _tiles(_PIXELS, x, padding, size), _tiles(_RESULTS, grad, (0, 0), size), strict=True
     ):
         products.baddbmm_(pixels.mT, results)
         grad_bias += results[_SUM].sum(0)
-    windows = (_BACK @ products.flatten(1)).view(3, 3, *products.shape[1:])
+    torch.mm(_BACK, products.flatten(1), out=windows.view(9, -1))
     # Along the second side first: so are the tiles.
     return windows.permute(3, 2, 1, 0), grad_bias
 
@@ -124,8 +126,7 @@ def _tiles(
     down, across = map(_tiles_along, size)
     side = matrix.shape[1]
     high, block = _TILE * down + side - _TILE, n * channels
-    strip = x.new_zeros(high, side, n, channels)
-    rows, tile = x.new_empty(high, 6, block), x.new_empty(6, 6, block)
+    strip, rows, tile = _zeros(x, (high, side, n, channels), (high, 6, block), (6, 6, block))
     for left in range(-before, _TILE * across - before, _TILE):
         start = max(left, 0)
         stop = max(start, min(left + side, width))
@@ -137,6 +138,13 @@ def _tiles(
         for top in range(0, _TILE * down, _TILE):
             torch.bmm(matrix.expand(6, 6, side), rows[top : top + side].transpose(0, 1), out=tile)
             yield tile.view(36, n, channels)
+
+
+def _zeros(like: Tensor, *shapes: tuple[int, ...]) -> Iterator[Tensor]:
+    """Return zeros in one block: several, between those of a step, leave gaps in the memory."""
+    sizes = [prod(shape) for shape in shapes]
+    parts = like.new_zeros(sum(sizes)).split(sizes)
+    return (part.view(shape) for part, shape in zip(parts, shapes, strict=True))
 
 
 def _tiles_along(side: int) -> int:
