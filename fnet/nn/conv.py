@@ -26,9 +26,9 @@ class Conv2d(nn.Conv2d):
         """Return the convolution of `x` `[N, C, H, W]`."""
         if not self._is_ours(x):
             return super().forward(x)
-        if x.shape[0] * x.shape[2] * x.shape[3] * self.weight.numel() <= _SMALL:
-            return self._product(x)
         padding = [*map(int, self.padding)]
+        if x.shape[0] * x.shape[2] * x.shape[3] * self.weight.numel() <= _SMALL:
+            return self._product(x, padding)
         if winograd.is_worth_it(x, self.weight, padding):
             return winograd.convolution(x, self.weight, self.bias, padding)
         return super().forward(x)
@@ -37,8 +37,8 @@ class Conv2d(nn.Conv2d):
         on_cpu = x.device.type == "cpu" and x.ndim == 4
         return self.training and is_compiling() and on_cpu and is_plain(x)
 
-    def _product(self, x: Tensor) -> Tensor:
-        down, right = map(int, self.padding)
+    def _product(self, x: Tensor, padding: list[int]) -> Tensor:
+        down, right = padding
         x = functional.pad(x, (right, right, down, down)).contiguous()
         places = [size - k + 1 for size, k in zip(x.shape[2:], self.kernel_size, strict=True)]
         y = self.weight.flatten(1) @ _Columns.apply(x, self.kernel_size)

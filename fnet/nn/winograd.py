@@ -29,7 +29,8 @@ _PIXELS = torch.tensor(
         [0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
         [0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
         [0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
-    ]
+    ],
+    dtype=torch.float64,
 )
 _RESULTS = torch.tensor(
     [
@@ -39,7 +40,8 @@ _RESULTS = torch.tensor(
         [1.0, 2.0, 4.0, 8.0],
         [1.0, -2.0, 4.0, -8.0],
         [0.0, 0.0, 0.0, 1.0],
-    ]
+    ],
+    dtype=torch.float64,
 )
 _WEIGHTS = torch.tensor(
     [
@@ -49,7 +51,8 @@ _WEIGHTS = torch.tensor(
         [1 / 24, 1 / 12, 1 / 6],
         [1 / 24, -1 / 12, 1 / 6],
         [0.0, 0.0, 1.0],
-    ]
+    ],
+    dtype=torch.float64,
 )
 _BACK = torch.kron(_WEIGHTS, _WEIGHTS).T.contiguous()
 # The place that adds up a tile: the second row of `_RESULTS`, along both sides.
@@ -109,7 +112,7 @@ def _compute(grad: Tensor, x: Tensor, padding: Sequence[int]) -> tuple[Tensor, T
     ):
         products.baddbmm_(pixels.mT, results)
         grad_bias += results[_SUM].sum(0)
-    torch.mm(_BACK, products.flatten(1), out=windows.view(9, -1))
+    torch.mm(_BACK.to(x.dtype), products.flatten(1), out=windows.view(9, -1))
     # Along the second side first: so are the tiles.
     return windows.permute(3, 2, 1, 0), grad_bias
 
@@ -124,7 +127,7 @@ def _tiles(
     n, channels, height, width = x.shape
     above, before = padding
     down, across = map(_tiles_along, size)
-    side = matrix.shape[1]
+    matrix, side = matrix.to(x.dtype), matrix.shape[1]
     high, block = _TILE * down + side - _TILE, n * channels
     strip, rows, tile = _zeros(x, (high, side, n, channels), (high, 6, block), (6, 6, block))
     for left in range(-before, _TILE * across - before, _TILE):

@@ -48,15 +48,15 @@ def called(layer):
     return lambda weights, x: functional_call(layer, weights, (x,))
 
 
-def assert_close(got, exact):
-    """Assert that no number is off by more than 3e-5 of the largest beside it."""
+def assert_close(got, exact, tolerance=1e-5):
+    """Assert that no number is off by more than this part of the largest beside it."""
 
     def error(ours, theirs):
         assert ours.shape == theirs.shape
         return (ours - theirs).abs().max().item() / theirs.abs().max().item()
 
     errors = tree.map(error, got, exact)
-    assert max(tree.leaves(errors)) < 3e-5, errors
+    assert max(tree.leaves(errors)) < tolerance, errors
 
 
 def exactly(convolve, weights, x):
@@ -91,16 +91,17 @@ def test_inductor_makes_of_it_what_it_is():
 )
 def test_any_size_has_whole_tiles(n, size, padding):
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(n, 3, *size, generator=generator)
+    x = torch.randn(n, 3, *size, generator=generator, dtype=torch.float64)
     weights = {
-        "weight": torch.randn(5, 3, 3, 3, generator=generator),
-        "bias": torch.randn(5, generator=generator),
+        "weight": torch.randn(5, 3, 3, 3, generator=generator, dtype=torch.float64),
+        "bias": torch.randn(5, generator=generator, dtype=torch.float64),
     }
     got = run(lambda w, x: convolution(x, w["weight"], w["bias"], padding), weights, x)
-    expected = exactly(
+    expected = run(
         lambda w, x: functional.conv2d(x, w["weight"], w["bias"], padding=padding), weights, x
     )
-    assert_close(got, expected)
+    # In fp64, where it is never used, nothing but the arithmetic itself can be wrong.
+    assert_close(got, expected, tolerance=1e-12)
 
 
 def test_eager_it_is_the_layer_itself():
