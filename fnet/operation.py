@@ -1,8 +1,7 @@
 """Operations that are one library call in a compiled step: the compiler does not look inside.
 
-Some things it makes worse: batch norms and max poolings of many pixels in training mode on the CPU,
-random keys, matrix iterations, windows of convolutions and copies of many leaves become slower, or
-take seconds each to compile.
+Some things it makes worse: random keys, matrix iterations, windows of convolutions, large max
+poolings and copies of many leaves become slower, or take seconds each to compile.
 """
 
 from collections.abc import Callable
@@ -12,9 +11,6 @@ import torch
 from torch import Tensor
 
 Operation = Callable[..., Any]
-
-# Numbers up to which a compiler's own loops, joined to those of the layers around, do no worse.
-_FEW = 2_000_000
 
 
 def operation(
@@ -39,11 +35,6 @@ def operation(
     if vmap is not None:
         torch.library.register_vmap(f"fnet::{name}", vmap)
     return getattr(torch.ops.fnet, name).default
-
-
-def is_worth_a_call(x: Tensor) -> bool:
-    """Say whether the library's own loops over `x` are worth what is lost at their borders."""
-    return x.device.type == "cpu" and x.numel() > _FEW and is_plain(x)
 
 
 def is_plain(x: Tensor) -> bool:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fnet.nn import winograd
-from fnet.operation import is_plain, operation
-from fnet.trace import is_compiling
+from fnet.nn.loops import has_own_way
+from fnet.operation import operation
 
 # Multiply-adds up to which the product was the quicker one, with windows of 5 x 5.
 _SMALL = 4_000_000
@@ -24,7 +24,7 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `x` `[N, C, H, W]`."""
-        if not self._is_ours(x):
+        if not has_own_way(self, x):
             return super().forward(x)
         padding = [*map(int, self.padding)]
         if x.shape[0] * x.shape[2] * x.shape[3] * self.weight.numel() <= _SMALL:
@@ -32,10 +32,6 @@ class Conv2d(nn.Conv2d):
         if winograd.is_worth_it(x, self.weight, padding):
             return winograd.convolution(x, self.weight, self.bias, padding)
         return super().forward(x)
-
-    def _is_ours(self, x: Tensor) -> bool:
-        on_cpu = x.device.type == "cpu" and x.ndim == 4
-        return self.training and is_compiling() and on_cpu and is_plain(x)
 
     def _product(self, x: Tensor, padding: list[int]) -> Tensor:
         down, right = padding

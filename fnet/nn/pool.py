@@ -1,30 +1,36 @@
-"""Max pooling in training mode with library calls; see `fnet.operation`."""
+"""Max pooling in training mode, compiled for the CPU: of tiles as loops, else a library call."""
 
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fnet.operation import as_laid_out, is_plain, is_worth_a_call, operation
-from fnet.trace import is_compiling
+from fnet.nn.loops import has_own_way, in_memory
+from fnet.operation import as_laid_out, operation
+
+# Places in a tile up to which a loop looks at them one after the other.
+_SMALL = 16
+# Numbers from which on a library call takes less time than what a compiler makes of one.
+_MANY = 100_000
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """`nn.MaxPool2d`; opaque to the compiler while it trains on the CPU.
-
-    It is left to the compiler where that is quicker: on few images that are not channels-last, or
-    whose windows overlap.
-    """
+    """`nn.MaxPool2d`, computed as is quickest while it trains, compiled for the CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the maxima of the windows of `x` `[N, C, H, W]`."""
-        window = [_pair(w) for w in (self.kernel_size, self.stride, self.padding, self.dilation)]
-        if not self.training or x.ndim != 4 or not (is_worth_a_call(x) or _is_tiled(x, *window)):
+        if not has_own_way(self, x):
             return super().forward(x)
-        return _MaxPool.apply(x, *window, self.ceil_mode)[0]
+        window = [_pair(w) for w in (self.kernel_size, self.stride, self.padding, self.dilation)]
+        if _is_tiled(x, *window):
+            return _Tiles.apply(x, window[0])[0]
+        if x.numel() > _MANY:
+            return _MaxPool.apply(x, *window, self.ceil_mode)[0]
+        return super().forward(x)
 
 
-def opaque_pool(layer: nn.Module) -> nn.Module | None:
+def own_pool(layer: nn.Module) -> nn.Module | None:
     """Return what takes the place of an `nn.MaxPool2d`, else None."""
     if type(layer) is not nn.MaxPool2d or layer.return_indices:
         return None
@@ -39,16 +45,49 @@ def _pair(value: int | tuple[int, ...]) -> list[int]:
 def _is_tiled(
     x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int]
 ) -> bool:
-    """Say whether the windows cut channels-last images into tiles, in a compiled step."""
+    """Say whether the windows cut channels-last images into small tiles."""
     return (
-        is_compiling()
-        and x.device.type == "cpu"
-        and is_plain(x)
-        and x.is_contiguous(memory_format=torch.channels_last)
+        x.is_contiguous(memory_format=torch.channels_last)
         and not x.is_contiguous()
         and (stride, padding, dilation) == (kernel, [0, 0], [1, 1])
         and all(size % k == 0 for size, k in zip(x.shape[2:], kernel, strict=True))
+        and prod(kernel) <= _SMALL
     )
+
+
+class _Tiles(torch.autograd.Function):
+    """`(x, tile) -> (maxima, their places in the tiles)`, as loops that join the layers' around.
+
+    Places are numbers of the dtype of `x`: others would be converted in the loops.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, tile: list[int]) -> tuple[Tensor, Tensor]:
+        high, wide = tile
+        maxima = x[:, :, ::high, ::wide]
+        places = torch.zeros_like(maxima)
+        for place in range(1, high * wide):
+            row, column = divmod(place, wide)
+            other = x[:, :, row::high, column::wide]
+            places = torch.where(other > maxima, float(place), places)
+            maxima = torch.maximum(maxima, other)
+        return in_memory(maxima), in_memory(places)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.tile = inputs[1]
+        ctx.save_for_backward(output[1])
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        (places,), (high, wide) = ctx.saved_tensors, ctx.tile
+        # In the order of the loop: a linear layer's gradient is not.
+        grad = in_memory(grad.contiguous(memory_format=torch.channels_last))
+        tile = torch.arange(high * wide, dtype=places.dtype).view(high, 1, wide)
+        is_place = places[:, :, :, None, :, None] == tile
+        spread = torch.where(is_place, grad[:, :, :, None, :, None], 0.0)
+        return spread.flatten(4, 5).flatten(2, 3), None
 
 
 class _MaxPool(torch.autograd.Function):
@@ -66,20 +105,7 @@ class _MaxPool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        x, places = ctx.saved_tensors
-        if is_worth_a_call(x):
-            grad_x = _backward(grad, x, places, *ctx.window)
-        else:
-            grad_x = _tiles(grad, places, *x.shape[2:])
-        return grad_x, None, None, None, None, None
-
-
-def _tiles(grad: Tensor, places: Tensor, height: int, width: int) -> Tensor:
-    """Return the gradient of the maxima of tiles, in loops that join those of the layers around."""
-    down, across = grad.shape[2:]
-    tiles = torch.arange(height * width).view(down, height // down, across, width // across)
-    is_place = places[:, :, :, None, :, None] == tiles
-    return torch.where(is_place, grad[:, :, :, None, :, None], 0.0).flatten(4, 5).flatten(2, 3)
+        return _backward(grad, *ctx.saved_tensors, *ctx.window), None, None, None, None, None
 
 
 def _compute_backward(grad: Tensor, x: Tensor, places: Tensor, *window: Any) -> Tensor:

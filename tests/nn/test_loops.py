@@ -1,0 +1,22 @@
+"""What a compiler's loops are told: what is computed once, and kept."""
+
+import pytest
+import torch
+from graphs import traced
+from torch._inductor import config, metrics
+
+from fnet.nn.loops import in_memory
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_is_in_memory_is_a_result_of_its_own(keep):
+    def normalised(x, scale):
+        root = scale.rsqrt()
+        return x * (in_memory(root) if keep else root)
+
+    x, scale = torch.rand(64, 16), torch.rand(16) + 1
+    metrics.reset()
+    with config.patch(force_disable_caches=True):
+        result = traced(normalised, "inductor")(x, scale)
+    torch.testing.assert_close(result, x * scale.rsqrt())
+    assert metrics.ir_nodes_pre_fusion == (2 if keep else 1)
