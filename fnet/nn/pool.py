@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fnet.nn.loops import has_own_way, in_memory
 from fnet.operation import as_laid_out, operation
@@ -24,7 +25,7 @@ class MaxPool2d(nn.MaxPool2d):
             return super().forward(x)
         window = [_pair(w) for w in (self.kernel_size, self.stride, self.padding, self.dilation)]
         if _is_tiled(x, *window):
-            return _Tiles.apply(x, window[0])[0]
+            return _Tiles.apply(x, window[0], window[2])[0]
         if x.numel() > _MANY:
             return _MaxPool.apply(x, *window, self.ceil_mode)[0]
         return super().forward(x)
@@ -45,25 +46,27 @@ def _pair(value: int | tuple[int, ...]) -> list[int]:
 def _is_tiled(
     x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int]
 ) -> bool:
-    """Say whether the windows cut channels-last images into small tiles."""
+    """Say whether the windows cut channels-last images, once padded, into small tiles."""
+    padded = [size + 2 * p for size, p in zip(x.shape[2:], padding, strict=True)]
     return (
         x.is_contiguous(memory_format=torch.channels_last)
         and not x.is_contiguous()
-        and (stride, padding, dilation) == (kernel, [0, 0], [1, 1])
-        and all(size % k == 0 for size, k in zip(x.shape[2:], kernel, strict=True))
+        and (stride, dilation) == (kernel, [1, 1])
+        and all(size % k == 0 for size, k in zip(padded, kernel, strict=True))
         and prod(kernel) <= _SMALL
     )
 
 
 class _Tiles(torch.autograd.Function):
-    """`(x, tile) -> (maxima, their places in the tiles)`, as loops that join the layers' around.
+    """`(x, tile, padding) -> (maxima, their places in the tiles)`, as loops that join others.
 
     Places are numbers of the dtype of `x`: others would be converted in the loops.
     """
 
     @staticmethod
-    def forward(x: Tensor, tile: list[int]) -> tuple[Tensor, Tensor]:
-        high, wide = tile
+    def forward(x: Tensor, tile: list[int], padding: list[int]) -> tuple[Tensor, Tensor]:
+        (high, wide), (down, across) = tile, padding
+        x = functional.pad(x, (across, across, down, down), value=-torch.inf)
         maxima = x[:, :, ::high, ::wide]
         places = torch.zeros_like(maxima)
         for place in range(1, high * wide):
@@ -75,19 +78,20 @@ class _Tiles(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.tile = inputs[1]
+        _, ctx.tile, ctx.padding = inputs
         ctx.save_for_backward(output[1])
         ctx.mark_non_differentiable(output[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        (places,), (high, wide) = ctx.saved_tensors, ctx.tile
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+        (places,), (high, wide), (down, across) = ctx.saved_tensors, ctx.tile, ctx.padding
         # In the order of the loop: a linear layer's gradient is not.
         grad = in_memory(grad.contiguous(memory_format=torch.channels_last))
         tile = torch.arange(high * wide, dtype=places.dtype).view(high, 1, wide)
         is_place = places[:, :, :, None, :, None] == tile
         spread = torch.where(is_place, grad[:, :, :, None, :, None], 0.0)
-        return spread.flatten(4, 5).flatten(2, 3), None
+        padded = spread.flatten(4, 5).flatten(2, 3)
+        return functional.pad(padded, (-across, -across, -down, -down)), None, None
 
 
 class _MaxPool(torch.autograd.Function):

@@ -16,12 +16,13 @@ LAYERS = {
     "max pool": lambda: nn.MaxPool2d(2),
     "max pool, not square": lambda: nn.MaxPool2d((4, 3)),
     "max pool, one row": lambda: nn.MaxPool2d((1, 6)),
+    "max pool, padded tiles": lambda: nn.MaxPool2d((2, 5), padding=(1, 2)),
     "max pool, ragged": lambda: nn.MaxPool2d((3, 2)),
     "max pool, padded": lambda: nn.MaxPool2d(3, stride=(2, 1), padding=1, ceil_mode=True),
     "max pool, dilated": lambda: nn.MaxPool2d((2, 3), dilation=(2, 1)),
     "max pool, large tiles": lambda: nn.MaxPool2d((8, 3)),
 }
-TILED = {"max pool", "max pool, not square", "max pool, one row"}
+TILED = {"max pool", "max pool, not square", "max pool, one row", "max pool, padded tiles"}
 each_layer = pytest.mark.parametrize("name", LAYERS)
 each_layout = pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 
@@ -81,8 +82,8 @@ def compiled(layer, weights, x, compiler=None):
 @pytest.mark.parametrize("training", [True, False])
 def test_compiled_it_is_the_layer_it_replaces(name, layout, dtype, training):
     theirs, ours = pair(name)
-    # With ties, as after an activation.
-    x, weights = images(layout, dtype).relu(), state(theirs)
+    # With ties, as after an activation, and below zero.
+    x, weights = images(layout, dtype).relu() - 1, state(theirs)
     expected = run(theirs.train(training), weights, x)
     got = compiled(ours.train(training), weights, x)
     tolerance = {torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
@@ -97,7 +98,7 @@ def test_eager_it_is_the_layer_itself(name):
     tree.assert_equal(run(ours, weights, x), run(theirs, weights, x))
 
 
-@pytest.mark.parametrize("name", ["batch norm", "max pool"])
+@pytest.mark.parametrize("name", ["batch norm", "max pool", "max pool, padded tiles"])
 def test_the_compilers_loops_compute_the_same(name):
     theirs, ours = pair(name)
     x, weights = images(), state(theirs)
