@@ -5,12 +5,12 @@ import platform
 import shutil
 import sysconfig
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy
 import torch
-import torchvision
 
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -97,7 +97,7 @@ def describe(runtime: Runtime) -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": metadata.version("torchvision"),
         "numpy": numpy.__version__,
     }
 

@@ -46,9 +46,13 @@ def is_plain(x: Tensor) -> bool:
     return _transforms() < 2 and not torch._C._functorch.is_batchedtensor(x)
 
 
-@torch.compiler.assume_constant_result
 def _transforms() -> int:
     return torch._C._functorch.maybe_current_level() or 0
+
+
+# What torch.compiler.assume_constant_result does, after seconds of importing Dynamo: a step is
+# compiled without it, but a user's own torch.compile cannot look into this function.
+_transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def as_laid_out(value: Tensor, like: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ def leave_out_triton() -> None:
 
     Triton compiles for GPUs. Where it is installed, a program that only uses the CPU spends time
     and memory on it at each start: to load it, and to hash its library for the keys of the compile
-    cache. For programs (the recipes do it), before `torch._dynamo` is imported, which torchvision
-    does: in this process `import triton` fails from then on.
+    cache. For programs (the recipes do it), before `torch._dynamo` is imported, as torchvision and
+    the compiler do: in this process `import triton` fails from then on.
     """
     import torch
 

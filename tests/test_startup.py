@@ -33,3 +33,11 @@ def test_it_stays_where_it_is_in_use_or_a_gpu_is(before):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "triton\n", done.stderr
+
+
+def test_a_recipe_starts_without_what_takes_seconds_to_import():
+    modules = "recipes.dainet7, recipes.resnet50, recipes.predict, recipes.evaluate"
+    slow = "{'torchvision', 'torch._dynamo', 'torch._inductor', 'matplotlib'}"
+    script = f"import {modules}, sys\nprint({slow} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stdout + done.stderr

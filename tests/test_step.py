@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import batch, full, plain, take
 
-from fnet import jit, metrics, operation, optim, random, tree
+from fnet import jit, metrics, optim, random, tree
 from fnet.data import compose, random_crop, random_flip
 from fnet.losses import cross_entropy
-from fnet.nn import Params
+from fnet.nn import Params, pool
 from fnet.step import accumulate, compile, make_eval, make_grad, make_step, skip_nonfinite
 
 OPTIMIZERS = {
@@ -151,7 +151,7 @@ def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_mapped_step_is_each_single_step(name, compiled, monkeypatch):
-    monkeypatch.setattr(operation, "_FEW", 0)  # as if the images were large
+    monkeypatch.setattr(pool, "_MANY", 0)  # as if the images were large
     # Adam turns the rounding of a gradient that is 0 (a bias before batch norm) into whole steps.
     model, tx = plain() if name == "adamw" else full(), OPTIMIZERS[name]()
     step = step_of(model, tx)

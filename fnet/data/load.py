@@ -13,9 +13,11 @@ from fnet.data.dataset import DataError, Dataset, printable
 from fnet.data.decode import Progress
 from fnet.data.folder import load_folder
 from fnet.data.shapes import shapes
-from fnet.data.sources import SOURCES, find_files, load_source
 
 Split = Literal["train", "test"]
+
+PUBLISHED = ("cifar10", "cifar100", "mnist", "fashion_mnist", "fer2013")
+"""The data sets that torchvision knows."""
 
 SHAPES = {"train": (0, 10_000), "test": (1, 2_000)}
 """For each split the key's seed and the number of images of the data set "shapes"."""
@@ -80,7 +82,10 @@ def load(
     if name_or_path == "shapes":
         seed, n = SHAPES[split]
         return shapes(random.key(seed), n)
-    if name_or_path in SOURCES:
+    if name_or_path in PUBLISHED:
+        # Here, because torchvision takes seconds to import.
+        from fnet.data.sources import load_source
+
         name = str(name_or_path)
         return _dataset(load_source(name, data_dir(root), split), name)
     folder = expanded(name_or_path)
@@ -88,7 +93,8 @@ def load(
         raise DataError(
             f"There is no data set {str(name_or_path)!r}, and no folder of that name "
             "(or none that you may look into). "
-            f"Give one of {', '.join([*SOURCES, 'shapes'])}, or a folder with train and test in it."
+            f"Give one of {', '.join([*PUBLISHED, 'shapes'])}, or a folder with train and test in "
+            "it."
         )
     arrays = load_folder(folder, split, on_progress, skip_broken)
     return _dataset(arrays, printable(folder.resolve().name))
@@ -105,7 +111,9 @@ def at_hand(
     >>> at_hand("shapes"), at_hand("/no/such/folder")
     (True, False)
     """
-    if name_or_path in SOURCES:
+    if name_or_path in PUBLISHED:
+        from fnet.data.sources import find_files
+
         return find_files(str(name_or_path), data_dir(root), split) is not None
     return name_or_path == "shapes" or os.path.exists(expanded(name_or_path))
 

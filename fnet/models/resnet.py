@@ -1,7 +1,6 @@
 """ResNet in its CIFAR form: torchvision's, with a stem that keeps the resolution."""
 
 from torch import nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from fnet.nn import Model, from_module
 
@@ -11,7 +10,7 @@ def resnet18(classes: int = 10, channels: int = 3) -> Model:
 
     Basic blocks, otherwise as `resnet50`.
     """
-    return from_module(lambda: _module(BasicBlock, [2, 2, 2, 2], classes, channels))
+    return from_module(lambda: _module([2, 2, 2, 2], False, classes, channels))
 
 
 def resnet50(classes: int = 10, channels: int = 3) -> Model:
@@ -22,12 +21,14 @@ def resnet50(classes: int = 10, channels: int = 3) -> Model:
     the last maps (4x4 for images of 32x32). Weights begin as torchvision's do: convolutions
     Kaiming-normal by fan-out. Every size of images goes in.
     """
-    return from_module(lambda: _module(Bottleneck, [3, 4, 6, 3], classes, channels))
+    return from_module(lambda: _module([3, 4, 6, 3], True, classes, channels))
 
 
-def _module(
-    block: type[BasicBlock] | type[Bottleneck], blocks: list[int], classes: int, channels: int
-) -> nn.Module:
+def _module(blocks: list[int], are_bottlenecks: bool, classes: int, channels: int) -> nn.Module:
+    # Here, because torchvision takes seconds to import: only these networks need it.
+    from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+    block = Bottleneck if are_bottlenecks else BasicBlock
     network = ResNet(block, blocks, num_classes=classes)
     network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")

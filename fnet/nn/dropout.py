@@ -4,9 +4,10 @@ A layer gets its key and its rate as buffers, the same way a weight gets its val
 the dict given to `functional_call`. In evaluation mode every layer here is the identity.
 """
 
+import sys
+
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from fnet import random
 
@@ -72,7 +73,7 @@ def keyed(module: nn.Module) -> nn.Module | None:
 
     That is a `KeyedDropout`, or where the rate is 0 the identity.
     """
-    if isinstance(module, StochasticDepth):
+    if _is_stochastic_depth(module):
         dims: int | None = 1 if module.mode == "row" else 0
     elif type(module) in _DIMS:
         dims = _DIMS[type(module)]
@@ -80,6 +81,12 @@ def keyed(module: nn.Module) -> nn.Module | None:
         return None
     rate = float(module.p)  # type: ignore[arg-type]
     return KeyedDropout(rate, dims) if rate > 0 else nn.Identity()
+
+
+def _is_stochastic_depth(module: nn.Module) -> bool:
+    # A network that has the layer has imported it; others need not wait for torchvision.
+    its_own = sys.modules.get("torchvision.ops.stochastic_depth")
+    return its_own is not None and isinstance(module, its_own.StochasticDepth)
 
 
 def is_dropout_rate(name: str) -> bool:
