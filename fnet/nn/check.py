@@ -57,6 +57,11 @@ def _run(module: nn.Module, images: Tensor) -> Any:
 
 
 class _RefuseGlobalRandomness(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Else PyTorch imports Dynamo, for seconds, to keep it out of here: nothing is compiled.
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
