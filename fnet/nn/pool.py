@@ -53,6 +53,7 @@ def _is_tiled(
         and not x.is_contiguous()
         and (stride, dilation) == (kernel, [1, 1])
         and all(size % k == 0 for size, k in zip(padded, kernel, strict=True))
+        and all(2 * p <= k for p, k in zip(padding, kernel, strict=True))
         and prod(kernel) <= _SMALL
     )
 

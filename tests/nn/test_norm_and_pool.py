@@ -196,6 +196,12 @@ def test_one_number_for_each_channel_is_refused_as_pytorch_does():
         compiled(ours, state(ours), images()[:1, :, :1, :1])
 
 
+def test_more_padding_than_half_a_window_is_refused_as_pytorch_does():
+    ours = own_pool(nn.MaxPool2d(2, padding=(2, 1)))
+    with pytest.raises(RuntimeError, match="at most half of"):
+        compiled(ours, {}, images())
+
+
 def test_other_channels_are_refused_as_pytorch_does():
     _, ours = pair("batch norm")
     with pytest.raises(RuntimeError, match="3"):
