@@ -103,7 +103,6 @@ class _Convolution(torch.autograd.Function):
 
 def _compute(grad: Tensor, x: Tensor, padding: Sequence[int]) -> tuple[Tensor, Tensor]:
     inputs, outputs = x.shape[1], grad.shape[1]
-    # What stays is allocated first, not among the large blocks that go.
     windows, grad_bias = x.new_empty(3, 3, inputs, outputs), x.new_zeros(outputs)
     products = x.new_zeros(36, inputs, outputs)
     size = grad.shape[2:]

@@ -91,6 +91,14 @@ def test_compiled_it_is_the_layer_it_replaces(name, layout, dtype, training):
     assert got[1][0].stride() == expected[1][0].stride()
 
 
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "batch norm"])
+@each_layout
+def test_compiled_pooling_is_pytorchs_bit_for_bit(name, layout):
+    theirs, ours = pair(name)
+    x = images(layout).relu() - 1
+    tree.assert_equal(compiled(ours, {}, x), run(theirs, {}, x))
+
+
 @each_layer
 def test_eager_it_is_the_layer_itself(name):
     theirs, ours = pair(name)
