@@ -1,7 +1,7 @@
-"""Convolutions that a compiled step on the CPU computes in another way than the library.
+"""Convolutions that a step compiled for the CPU computes in another way than the library.
 
-Small ones are matrix products: a library call takes longer to start than to compute. Of large ones
-with many channels the gradient of the weights is computed by `fnet.nn.winograd`.
+While it trains, small ones are matrix products: a library call takes longer to start than to
+compute. Large ones of 3 x 3 windows are computed by `fnet.nn.winograd`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fnet.nn import winograd
-from fnet.nn.loops import has_own_way
+from fnet.nn.loops import is_for_cpu
 from fnet.operation import operation
 
 # Multiply-adds up to which the product was the quicker one, with windows of 5 x 5.
@@ -20,14 +20,14 @@ _SMALL = 4_000_000
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d` of stride 1, computed as is quickest while it trains, compiled for the CPU."""
+    """`nn.Conv2d` of stride 1, computed as is quickest where it is compiled for the CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `x` `[N, C, H, W]`."""
-        if not has_own_way(self, x):
+        if not is_for_cpu(x):
             return super().forward(x)
         padding = [*map(int, self.padding)]
-        if x.shape[0] * x.shape[2] * x.shape[3] * self.weight.numel() <= _SMALL:
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] * self.weight.numel() <= _SMALL:
             return self._product(x, padding)
         if winograd.is_worth_it(x, self.weight, padding):
             return winograd.convolution(x, self.weight, self.bias, padding)

@@ -12,8 +12,12 @@ from fnet.trace import is_compiling
 
 def has_own_way(layer: nn.Module, x: Tensor) -> bool:
     """Say whether a layer, given images `x`, trains in a step that is compiled for the CPU."""
-    on_cpu = x.device.type == "cpu" and x.ndim == 4
-    return layer.training and is_compiling() and on_cpu and is_plain(x)
+    return layer.training and is_for_cpu(x)
+
+
+def is_for_cpu(x: Tensor) -> bool:
+    """Say whether what is done with images `x` is being compiled for the CPU, for one model."""
+    return x.device.type == "cpu" and x.ndim == 4 and is_compiling() and is_plain(x)
 
 
 def in_memory(x: Tensor) -> Tensor:

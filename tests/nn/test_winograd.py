@@ -1,4 +1,4 @@
-"""The gradient of the weights by Winograd's transforms: the numbers of the library's."""
+"""Convolutions by Winograd's transforms: the numbers of the library's."""
 
 import pytest
 import torch
@@ -9,27 +9,32 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from fnet import tree
+from fnet import native, tree
 from fnet.nn.conv import own_conv
 from fnet.nn.winograd import convolution, is_worth_it
 
 LAYERS = {
     "padded": lambda: nn.Conv2d(64, 64, 3, padding=1),
     "not padded": lambda: nn.Conv2d(64, 64, 3),
-    "padded unevenly, no bias": lambda: nn.Conv2d(64, 72, 3, padding=(2, 1), bias=False),
+    "padded unevenly, no bias": lambda: nn.Conv2d(64, 80, 3, padding=(2, 1), bias=False),
 }
 each_layer = pytest.mark.parametrize("name", LAYERS)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled():
+    native.library("fnet.nn", "winograd.cpp")
+
+
 def case(name, layout=torch.channels_last, seed=0):
-    """Return PyTorch's layer, the one in its place, weights, and images `[3, 64, 12, 20]`."""
+    """Return PyTorch's layer, the one in its place, weights, and images `[5, 64, 12, 20]`."""
     layer = LAYERS[name]()
     generator = torch.Generator().manual_seed(seed)
     weights = {
         name: torch.randn(leaf.shape, generator=generator)
         for name, leaf in layer.named_parameters()
     }
-    x = torch.randn(3, 64, 12, 20, generator=generator).contiguous(memory_format=layout)
+    x = torch.randn(5, 64, 12, 20, generator=generator).contiguous(memory_format=layout)
     return layer, own_conv(layer), weights, x
 
 
@@ -91,10 +96,10 @@ def test_inductor_makes_of_it_what_it_is():
 )
 def test_any_size_has_whole_tiles(n, size, padding):
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(n, 3, *size, generator=generator, dtype=torch.float64)
+    x = torch.randn(n, 16, *size, generator=generator, dtype=torch.float64)
     weights = {
-        "weight": torch.randn(5, 3, 3, 3, generator=generator, dtype=torch.float64),
-        "bias": torch.randn(5, generator=generator, dtype=torch.float64),
+        "weight": torch.randn(32, 16, 3, 3, generator=generator, dtype=torch.float64),
+        "bias": torch.randn(32, generator=generator, dtype=torch.float64),
     }
     got = run(lambda w, x: convolution(x, w["weight"], w["bias"], padding), weights, x)
     expected = run(
@@ -126,35 +131,92 @@ def test_second_derivatives_are_right():
 
 
 def is_used(layer, weights, x, wrap=lambda fn: fn):
-    """Say whether the gradient of the compiled layer's weights is made of tiles."""
+    """Say whether the compiled layer is made of tiles."""
     compiled, seen = recorded(wrap(lambda w, x: run(called(layer), w, x)))
     compiled(weights, x)
     return any("winograd" in target for target in seen)
 
 
-def test_it_is_for_training_in_fp32_without_vmap():
+def test_it_is_for_fp32_without_vmap():
     _, ours, weights, x = case("padded")
     assert is_used(ours, weights, x)
     assert not is_used(ours, tree.map(lambda leaf: leaf[None], weights), x[None], vmap)
     assert not is_used(ours, *tree.map(torch.Tensor.bfloat16, (weights, x)))
-    assert not is_used(ours.eval(), weights, x)
 
 
 @pytest.mark.parametrize(
-    ("size", "channels", "window", "padding", "expected"),
+    ("n", "size", "channels", "window", "padding", "expected"),
     [
-        ((32, 32), (64, 64), 3, 1, True),
-        ((14, 14), (64, 128), 3, 1, True),
-        ((17, 17), (64, 128), 3, 1, False),
-        ((32, 32), (63, 64), 3, 1, False),
-        ((32, 32), (64, 32), 3, 1, False),
-        ((32, 32), (64, 64), 5, 2, False),
-        # One tile for 4 x 4, and for 4 x 2 results.
-        ((4, 4), (64, 64), 3, 1, True),
-        ((4, 2), (64, 64), 3, 1, False),
+        (8, (32, 32), (64, 64), 3, 1, True),
+        (8, (32, 32), (16, 80), 3, 1, True),
+        (8, (32, 32), (72, 64), 3, 1, False),
+        (8, (32, 32), (3, 64), 3, 1, False),
+        (8, (32, 32), (64, 64), 5, 2, False),
+        (8, (32, 32), (64, 64), 3, 3, False),
+        # Tiles of 4 x 4 results: 64 of them, and 63.
+        (64, (4, 4), (64, 64), 3, 1, True),
+        (63, (4, 4), (64, 64), 3, 1, False),
+        # 0.72 of the tiles full, and 0.56.
+        (8, (17, 17), (64, 64), 3, 1, True),
+        (8, (9, 9), (64, 64), 3, 1, False),
+        (8, (1, 1), (64, 64), 3, 0, False),
     ],
 )
-def test_it_is_for_many_channels_and_tiles_that_are_full(size, channels, window, padding, expected):
-    x = torch.empty(8, channels[0], *size)
+def test_it_is_for_panels_of_channels_and_many_full_tiles(
+    n, size, channels, window, padding, expected
+):
+    x = torch.empty(n, channels[0], *size)
     weight = torch.empty(*channels[::-1], window, window)
     assert is_worth_it(x, weight, [padding, padding]) is expected
+
+
+def test_it_is_not_where_the_compiler_may_not_know_registers(monkeypatch):
+    _, ours, weights, x = case("padded")
+    monkeypatch.setattr("sys.platform", "win32")
+    assert not is_used(ours, weights, x)
+
+
+def test_evaluation_is_made_of_tiles_too():
+    theirs, ours, weights, x = case("padded")
+    compiled, seen = recorded(called(ours.eval()))
+    assert_close(compiled(weights, x), exactly(called(theirs), weights, x)[1])
+    assert any("winograd" in target for target in seen)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("channels", [16, 32, 48])
+def test_weights_lie_as_they_will(layout, channels):
+    generator = torch.Generator().manual_seed(channels)
+    x, w = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in [(2, channels, 7, 7), (80, channels, 3, 3)]
+    )
+    laid_out = {"weight": w.contiguous(memory_format=layout), "bias": torch.arange(160.0)[::2]}
+    laid_out["bias"] = laid_out["bias"].double()
+    got = run(lambda w, x: convolution(x, w["weight"], w["bias"], [1, 1]), laid_out, x)
+    expected = run(
+        lambda w, x: functional.conv2d(x, w["weight"], w["bias"], padding=1), laid_out, x
+    )
+    assert_close(got, expected, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_threads_share_the_tiles(threads):
+    _, ours, weights, x = case("padded")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        got = traced(lambda w, x: run(called(ours), w, x))(weights, x)
+        again = traced(lambda w, x: run(called(ours), w, x))(weights, x)
+    finally:
+        torch.set_num_threads(before)
+    tree.assert_equal(got, again)
+    assert_close(got, exactly(called(nn.Conv2d(64, 64, 3, padding=1)), weights, x))
+
+
+def test_numbers_that_are_not_finite_stay_so():
+    _, ours, weights, x = case("padded")
+    x[1, 5, 6, 7] = torch.nan
+    y = traced(called(ours))(weights, x)
+    assert y[1, :, 5:8, 6:9].isnan().all()
+    assert y[[0, 2, 3, 4]].isfinite().all()

@@ -1,0 +1,36 @@
+"""C++ of this package, compiled where it is first needed, by the compiler that Inductor has."""
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+import torch
+from torch import Tensor
+
+_NUMBERS = {torch.float32: "float", torch.float64: "double"}
+
+
+def is_possible() -> bool:
+    """Say whether the compiler knows what the C++ is written with: registers as types."""
+    return sys.platform != "win32"
+
+
+@cache
+def library(package: str, name: str) -> ctypes.CDLL:
+    """Return the functions of a source file of a package, compiled or from Inductor's cache."""
+    from torch._inductor import config
+    from torch._inductor.codecache import CppCodeCache
+
+    source = files(package).joinpath(name).read_text(encoding="utf-8")
+    # Products that are added up are one instruction, which rounds once.
+    with config.patch({"cpp.enable_floating_point_contract_flag": "fast"}):
+        return CppCodeCache.load(source)
+
+
+def call(library: ctypes.CDLL, name: str, sizes: Sequence[int], *tensors: Tensor) -> None:
+    """Call `name_float` or `name_double`, by the dtype of the tensors, with sizes and these."""
+    function = getattr(library, f"{name}_{_NUMBERS[tensors[0].dtype]}")
+    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
+    function((ctypes.c_int64 * len(sizes))(*sizes), *pointers)

@@ -1,0 +1,321 @@
+// The convolutions of fnet/nn/winograd.py: tiles of images are transformed, multiplied by windows or
+// by each other, and transformed back.
+//
+// Images are channels last: [images, height, width, channels]. Each thread takes a few tiles at a
+// time, which its cache has room for: 36 matrices of them, one for each place in a tile, in panels
+// of 16 channels, [channels / 16, 36 tiles, 16].
+
+#include <algorithm>
+#include <cstdint>
+
+namespace {
+
+#ifdef __AVX512F__
+constexpr int register_bytes = 64, rows = 12;
+#else
+constexpr int register_bytes = 32, rows = 6;
+#endif
+constexpr int panel = 16, at_once = 36;
+static_assert(at_once % rows == 0);
+
+template <class Number>
+struct Register {
+  typedef Number type
+      __attribute__((vector_size(register_bytes), aligned(sizeof(Number)), may_alias));
+  static constexpr int lanes = register_bytes / sizeof(Number);
+};
+
+template <class Number>
+using Lanes = typename Register<Number>::type;
+
+template <class Number>
+Lanes<Number> load(const Number* x) {
+  return *reinterpret_cast<const Lanes<Number>*>(x);
+}
+
+template <class Number>
+void store(Number* x, Lanes<Number> value) {
+  *reinterpret_cast<Lanes<Number>*>(x) = value;
+}
+
+// The paper's transforms of a line of pixels, of gradients, and back to results: of numbers that
+// are `step` apart.
+
+struct Pixels {
+  static constexpr int from = 6, to = 6;
+
+  template <int step, class T>
+  static void line(const T* x, T* y) {
+    const T a = x[4 * step] - 4 * x[2 * step], b = x[3 * step] - 4 * x[step];
+    const T c = x[4 * step] - x[2 * step], d = 2 * (x[3 * step] - x[step]);
+    y[0] = 4 * x[0] - 5 * x[2 * step] + x[4 * step];
+    y[step] = a + b;
+    y[2 * step] = a - b;
+    y[3 * step] = c + d;
+    y[4 * step] = c - d;
+    y[5 * step] = 4 * x[step] - 5 * x[3 * step] + x[5 * step];
+  }
+};
+
+struct Gradients {
+  static constexpr int from = 4, to = 6;
+
+  template <int step, class T>
+  static void line(const T* x, T* y) {
+    const T a = x[0] + x[2 * step], b = x[step] + x[3 * step];
+    const T c = x[0] + 4 * x[2 * step], d = 2 * x[step] + 8 * x[3 * step];
+    y[0] = x[0];
+    y[step] = a + b;
+    y[2 * step] = a - b;
+    y[3 * step] = c + d;
+    y[4 * step] = c - d;
+    y[5 * step] = x[3 * step];
+  }
+};
+
+struct Results {
+  static constexpr int from = 6, to = 4;
+
+  template <int step, class T>
+  static void line(const T* x, T* y) {
+    const T a = x[step] + x[2 * step], b = x[step] - x[2 * step];
+    const T c = x[3 * step] + x[4 * step], d = x[3 * step] - x[4 * step];
+    y[0] = x[0] + a + c;
+    y[step] = b + 2 * d;
+    y[2 * step] = a + 4 * c;
+    y[3 * step] = b + 8 * d + x[5 * step];
+  }
+};
+
+// Of the first numbers in 6 rows of 6.
+template <class Transform, class T>
+void transform(T (&tile)[36]) {
+  T half[36];
+#pragma GCC unroll 6
+  for (int column = 0; column < Transform::from; ++column) {
+    Transform::template line<6>(tile + column, half + column);
+  }
+#pragma GCC unroll 6
+  for (int row = 0; row < Transform::to; ++row) {
+    Transform::template line<1>(half + 6 * row, tile + 6 * row);
+  }
+}
+
+struct Images {
+  int64_t height, width, channels;
+  int64_t above, before;  // Rows and columns by which the first tile begins outside.
+};
+
+struct Sizes {
+  Images x, y;
+  int64_t down, across;  // Rows and columns of the tiles of an image.
+  int64_t tiles, threads;
+};
+
+// Numbers from one of the 36 matrices to the next: not a power of two, of which a cache would keep
+// only some.
+int64_t pitch(int64_t channels) { return at_once * channels + panel; }
+
+// Numbers of scratch that a thread needs: for the tiles of x, then those of y.
+int64_t scratch_size(int64_t inputs, int64_t outputs) { return 36 * (pitch(inputs) + pitch(outputs)); }
+
+// Where a tile begins: the numbers before its image, and its row and column in it.
+struct Place {
+  int64_t image, top, left;
+  bool exists;  // The last few tiles may be fewer.
+
+  Place(const Sizes& s, const Images& images, int64_t tile) {
+    const int64_t row = tile / s.across;
+    image = row / s.down * images.height * images.width * images.channels;
+    top = 4 * (row % s.down) - images.above;
+    left = 4 * (tile % s.across) - images.before;
+    exists = tile < s.tiles;
+  }
+};
+
+// Transforms tiles from `start` on; outside of the images is `zeros`, a pixel.
+template <class Transform, class Number>
+void cut(const Sizes& s, const Images& images, const Number* pixels, const Number* zeros,
+         int64_t start, Number* tiles) {
+  const int64_t to_next = pitch(images.channels);
+  for (int n = 0; n < at_once; ++n) {
+    const Place at(s, images, start + n);
+    const Number* pixel[36];
+    for (int i = 0; i < 36; ++i) {
+      const int64_t y = at.top + i / 6, x = at.left + i % 6;
+      const bool inside = 0 <= y && y < images.height && 0 <= x && x < images.width && at.exists;
+      pixel[i] = inside ? pixels + at.image + (y * images.width + x) * images.channels : zeros;
+    }
+    for (int64_t channel = 0; channel < images.channels; channel += Register<Number>::lanes) {
+      Lanes<Number> tile[36];
+#pragma GCC unroll 36
+      for (int i = 0; i < 36; ++i) tile[i] = load(pixel[i] + channel);
+      transform<Transform>(tile);
+      Number* place = tiles + (channel / panel * at_once + n) * panel + channel % panel;
+#pragma GCC unroll 36
+      for (int i = 0; i < 36; ++i) store(place + i * to_next, tile[i]);
+    }
+  }
+}
+
+// Transforms tiles from `start` on back to 4 x 4 pixels each, to which it adds the pixel `added`.
+template <class Number>
+void join(const Sizes& s, const Images& images, const Number* tiles, const Number* added,
+          int64_t start, Number* pixels) {
+  const int64_t to_next = pitch(images.channels);
+  for (int n = 0; n < at_once && start + n < s.tiles; ++n) {
+    const Place at(s, images, start + n);
+    Number* pixel = pixels + at.image + (at.top * images.width + at.left) * images.channels;
+    for (int64_t channel = 0; channel < images.channels; channel += Register<Number>::lanes) {
+      Lanes<Number> tile[36];
+      const Number* place = tiles + (channel / panel * at_once + n) * panel + channel % panel;
+#pragma GCC unroll 36
+      for (int i = 0; i < 36; ++i) tile[i] = load(place + i * to_next);
+      transform<Results>(tile);
+      const Lanes<Number> bias = load(added + channel);
+      for (int i = 0; i < 4 && at.top + i < images.height; ++i) {
+        for (int j = 0; j < 4 && at.left + j < images.width; ++j) {
+          const int64_t other = (i * images.width + j) * images.channels;
+          store(pixel + other + channel, tile[6 * i + j] + bias);
+        }
+      }
+    }
+  }
+}
+
+// Some rows of 16 sums of products, in registers.
+template <class Number>
+struct Sums {
+  static constexpr int lanes = Register<Number>::lanes;
+  Lanes<Number> of_row[rows][panel / lanes] = {};
+
+  // Adds, `steps` times, the factor of each row times 16 numbers.
+  template <class Factor>
+  void add(int steps, const Factor& factor, const Number* y) {
+    for (int step = 0; step < steps; ++step, y += panel) {
+      Lanes<Number> numbers[panel / lanes];
+#pragma GCC unroll 4
+      for (int i = 0; i < panel / lanes; ++i) numbers[i] = load(y + i * lanes);
+#pragma GCC unroll 12
+      for (int row = 0; row < rows; ++row) {
+        const Number x = factor(row, step);
+#pragma GCC unroll 4
+        for (int i = 0; i < panel / lanes; ++i) of_row[row][i] += x * numbers[i];
+      }
+    }
+  }
+};
+
+// Multiplies tiles of x by windows [36, channels of y / 16, channels of x, 16].
+template <class Number>
+void multiply(const Sizes& s, const Number* x, const Number* windows, Number* y) {
+  constexpr int lanes = Register<Number>::lanes;
+  const int64_t inputs = s.x.channels, outputs = s.y.channels;
+  for (int i = 0; i < 36; ++i, x += pitch(inputs), y += pitch(outputs)) {
+    for (int64_t output = 0; output < outputs; output += panel, windows += inputs * panel) {
+      for (int tile = 0; tile < at_once; tile += rows) {
+        Sums<Number> sums;
+        for (int64_t input = 0; input < inputs; input += panel) {
+          const Number* some = x + input * at_once + tile * panel;
+          const auto factor = [=](int row, int step) { return some[row * panel + step]; };
+          sums.add(panel, factor, windows + input * panel);
+        }
+        Number* place = y + output * at_once + tile * panel;
+        for (int row = 0; row < rows; ++row, place += panel) {
+          for (int k = 0; k < panel / lanes; ++k) store(place + k * lanes, sums.of_row[row][k]);
+        }
+      }
+    }
+  }
+}
+
+// Adds the products of tiles of x and of y to products [36, channels of x, channels of y].
+template <class Number>
+void add_products(const Sizes& s, const Number* x, const Number* y, Number* products) {
+  constexpr int lanes = Register<Number>::lanes;
+  const int64_t inputs = s.x.channels, outputs = s.y.channels;
+  for (int i = 0; i < 36; ++i, x += pitch(inputs), y += pitch(outputs)) {
+    for (int64_t input = 0; input < inputs; input += rows) {
+      const Number* row_of[rows];
+      for (int row = 0; row < rows; ++row) {
+        const int64_t channel = std::min(input + row, inputs - 1);
+        row_of[row] = x + channel / panel * panel * at_once + channel % panel;
+      }
+      for (int64_t output = 0; output < outputs; output += panel) {
+        Sums<Number> sums;
+        const auto factor = [&](int row, int step) { return row_of[row][step * panel]; };
+        sums.add(at_once, factor, y + output * at_once);
+        Number* place = products + (i * inputs + input) * outputs + output;
+        for (int row = 0; row < rows && input + row < inputs; ++row, place += outputs) {
+          for (int k = 0; k < panel / lanes; ++k) {
+            store(place + k * lanes, load(place + k * lanes) + sums.of_row[row][k]);
+          }
+        }
+      }
+    }
+  }
+}
+
+// Calls `each` with a thread and the first of its next few tiles.
+template <class Each>
+void in_threads(const Sizes& s, const Each& each) {
+  const int64_t blocks = (s.tiles + at_once - 1) / at_once;
+#pragma omp parallel for num_threads(s.threads)
+  for (int64_t thread = 0; thread < s.threads; ++thread) {
+    const int64_t stop = blocks * (thread + 1) / s.threads;
+    for (int64_t block = blocks * thread / s.threads; block < stop; ++block) {
+      each(thread, block * at_once);
+    }
+  }
+}
+
+template <class Number>
+void convolve(const Sizes& s, const Number* x, Number* y, const Number* zeros,
+              const Number* windows, const Number* bias, Number* scratch) {
+  in_threads(s, [&](int64_t thread, int64_t start) {
+    Number* tiles_x = scratch + thread * scratch_size(s.x.channels, s.y.channels);
+    Number* tiles_y = tiles_x + 36 * pitch(s.x.channels);
+    cut<Pixels>(s, s.x, x, zeros, start, tiles_x);
+    multiply(s, tiles_x, windows, tiles_y);
+    join(s, s.y, tiles_y, bias, start, y);
+  });
+}
+
+// Adds to products and sums of each thread: [threads, 36, channels of x, channels of y], and
+// [threads, channels of y], the sums of what y has.
+template <class Number>
+void differentiate(const Sizes& s, const Number* x, const Number* y, const Number* zeros,
+                   Number* products, Number* sums, Number* scratch) {
+  const int64_t inputs = s.x.channels, outputs = s.y.channels;
+  in_threads(s, [&](int64_t thread, int64_t start) {
+    Number* tiles_x = scratch + thread * scratch_size(inputs, outputs);
+    Number* tiles_y = tiles_x + 36 * pitch(inputs);
+    cut<Pixels>(s, s.x, x, zeros, start, tiles_x);
+    cut<Gradients>(s, s.y, y, zeros, start, tiles_y);
+    add_products(s, tiles_x, tiles_y, products + thread * 36 * inputs * outputs);
+    // The second number of a transformed line is its sum.
+    const Number* sums_y = tiles_y + 7 * pitch(outputs);
+    for (int64_t i = 0; i < outputs * at_once; ++i) {
+      sums[thread * outputs + i / (panel * at_once) * panel + i % panel] += sums_y[i];
+    }
+  });
+}
+
+}  // namespace
+
+extern "C" int scratch(int inputs, int outputs) { return scratch_size(inputs, outputs); }
+
+#define FOR_NUMBERS(Number)                                                                       \
+  extern "C" void convolve_##Number(const Sizes& s, const Number* x, Number* y,                   \
+                                    const Number* zeros, const Number* windows,                   \
+                                    const Number* bias, Number* scratch) {                        \
+    convolve(s, x, y, zeros, windows, bias, scratch);                                             \
+  }                                                                                               \
+  extern "C" void differentiate_##Number(const Sizes& s, const Number* x, const Number* y,        \
+                                         const Number* zeros, Number* products, Number* sums,     \
+                                         Number* scratch) {                                       \
+    differentiate(s, x, y, zeros, products, sums, scratch);                                       \
+  }
+
+FOR_NUMBERS(float)
+FOR_NUMBERS(double)
