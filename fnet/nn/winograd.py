@@ -6,7 +6,9 @@ these are 36 products of matrices. Transformed back they are the results, and of
 gradients of their results, the gradient of the windows. Source: Lavin and Gray, Fast Algorithms for
 Convolutional Neural Networks (2016), F(4 x 4, 3 x 3), and its transpose.
 
-`winograd.cpp` cuts, transforms and joins tiles, few enough at a time for a cache to hold them.
+`winograd.cpp` does this for a few tiles at a time, which a cache has room for. No number is off by
+more than 2e-5 of the largest beside it, of the library's by 1e-5: `python -m pytest
+tests/nn/test_winograd.py -k rounding` holds it.
 """
 
 from collections.abc import Sequence

@@ -220,3 +220,19 @@ def test_numbers_that_are_not_finite_stay_so():
     y = traced(called(ours))(weights, x)
     assert y[1, :, 5:8, 6:9].isnan().all()
     assert y[[0, 2, 3, 4]].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "size"),
+    [(16, 16, 32), (64, 64, 32), (64, 128, 16), (128, 256, 8), (256, 256, 8), (512, 512, 4)],
+)
+def test_rounding_is_close_to_that_of_the_library(inputs, outputs, size):
+    generator = torch.Generator().manual_seed(outputs)
+    x = torch.randn(16, inputs, size, size, generator=generator).relu()
+    weights = {
+        "weight": torch.randn(outputs, inputs, 3, 3, generator=generator) / 30,
+        "bias": torch.randn(outputs, generator=generator),
+    }
+    got = run(lambda w, x: convolution(x, w["weight"], w["bias"], [1, 1]), weights, x)
+    library = nn.Conv2d(inputs, outputs, 3, padding=1)
+    assert_close(got, exactly(called(library), weights, x), tolerance=2e-5)
