@@ -1,7 +1,7 @@
 """Convolutions that a step compiled for the CPU computes in another way than the library.
 
 While it trains, small ones are matrix products: a library call takes longer to start than to
-compute. Large ones of 3 x 3 windows are computed by `fnet.nn.winograd`.
+compute. Large ones of 3 x 3 or 5 x 5 windows are computed by `fnet.nn.winograd`.
 """
 
 from collections.abc import Sequence

@@ -38,8 +38,8 @@ void store(Number* x, Lanes<Number> value) {
   *reinterpret_cast<Lanes<Number>*>(x) = value;
 }
 
-// The paper's transforms of a line of pixels, of gradients, and back to results: of numbers that
-// are `step` apart.
+// The paper's transforms of a line of a tile, of numbers that are `step` apart: of 6 pixels, of the
+// gradients of results, and back to results.
 
 struct Pixels {
   static constexpr int from = 6, to = 6;
@@ -57,7 +57,16 @@ struct Pixels {
   }
 };
 
-struct Gradients {
+template <int results>
+struct Gradients;
+
+template <int results>
+struct Results;
+
+// Windows of 3 x 3 pixels find 4 x 4 places in a tile.
+
+template <>
+struct Gradients<4> {
   static constexpr int from = 4, to = 6;
 
   template <int step, class T>
@@ -73,7 +82,8 @@ struct Gradients {
   }
 };
 
-struct Results {
+template <>
+struct Results<4> {
   static constexpr int from = 6, to = 4;
 
   template <int step, class T>
@@ -84,6 +94,35 @@ struct Results {
     y[step] = b + 2 * d;
     y[2 * step] = a + 4 * c;
     y[3 * step] = b + 8 * d + x[5 * step];
+  }
+};
+
+// Windows of 5 x 5 pixels find 2 x 2 places.
+
+template <>
+struct Gradients<2> {
+  static constexpr int from = 2, to = 6;
+
+  template <int step, class T>
+  static void line(const T* x, T* y) {
+    const T a = x[0], b = x[step];
+    y[0] = a;
+    y[step] = a + b;
+    y[2 * step] = a - b;
+    y[3 * step] = a + 2 * b;
+    y[4 * step] = a - 2 * b;
+    y[5 * step] = b;
+  }
+};
+
+template <>
+struct Results<2> {
+  static constexpr int from = 6, to = 2;
+
+  template <int step, class T>
+  static void line(const T* x, T* y) {
+    y[0] = x[0] + x[step] + x[2 * step] + x[3 * step] + x[4 * step];
+    y[step] = x[step] - x[2 * step] + 2 * (x[3 * step] - x[4 * step]) + x[5 * step];
   }
 };
 
@@ -124,22 +163,22 @@ struct Place {
   int64_t image, top, left;
   bool exists;  // The last few tiles may be fewer.
 
-  Place(const Sizes& s, const Images& images, int64_t tile) {
+  Place(const Sizes& s, const Images& images, int64_t tile, int results) {
     const int64_t row = tile / s.across;
     image = row / s.down * images.height * images.width * images.channels;
-    top = 4 * (row % s.down) - images.above;
-    left = 4 * (tile % s.across) - images.before;
+    top = results * (row % s.down) - images.above;
+    left = results * (tile % s.across) - images.before;
     exists = tile < s.tiles;
   }
 };
 
 // Transforms tiles from `start` on; outside of the images is `zeros`, a pixel.
-template <class Transform, class Number>
+template <class Transform, int results, class Number>
 void cut(const Sizes& s, const Images& images, const Number* pixels, const Number* zeros,
          int64_t start, Number* tiles) {
   const int64_t to_next = pitch(images.channels);
   for (int n = 0; n < at_once; ++n) {
-    const Place at(s, images, start + n);
+    const Place at(s, images, start + n, results);
     const Number* pixel[36];
     for (int i = 0; i < 36; ++i) {
       const int64_t y = at.top + i / 6, x = at.left + i % 6;
@@ -158,23 +197,23 @@ void cut(const Sizes& s, const Images& images, const Number* pixels, const Numbe
   }
 }
 
-// Transforms tiles from `start` on back to 4 x 4 pixels each, to which it adds the pixel `added`.
-template <class Number>
+// Transforms tiles from `start` on back to their results, to which it adds the pixel `added`.
+template <int results, class Number>
 void join(const Sizes& s, const Images& images, const Number* tiles, const Number* added,
           int64_t start, Number* pixels) {
   const int64_t to_next = pitch(images.channels);
   for (int n = 0; n < at_once && start + n < s.tiles; ++n) {
-    const Place at(s, images, start + n);
+    const Place at(s, images, start + n, results);
     Number* pixel = pixels + at.image + (at.top * images.width + at.left) * images.channels;
     for (int64_t channel = 0; channel < images.channels; channel += Register<Number>::lanes) {
       Lanes<Number> tile[36];
       const Number* place = tiles + (channel / panel * at_once + n) * panel + channel % panel;
 #pragma GCC unroll 36
       for (int i = 0; i < 36; ++i) tile[i] = load(place + i * to_next);
-      transform<Results>(tile);
+      transform<Results<results>>(tile);
       const Lanes<Number> bias = load(added + channel);
-      for (int i = 0; i < 4 && at.top + i < images.height; ++i) {
-        for (int j = 0; j < 4 && at.left + j < images.width; ++j) {
+      for (int i = 0; i < results && at.top + i < images.height; ++i) {
+        for (int j = 0; j < results && at.left + j < images.width; ++j) {
           const int64_t other = (i * images.width + j) * images.channels;
           store(pixel + other + channel, tile[6 * i + j] + bias);
         }
@@ -269,29 +308,29 @@ void in_threads(const Sizes& s, const Each& each) {
   }
 }
 
-template <class Number>
+template <int results, class Number>
 void convolve(const Sizes& s, const Number* x, Number* y, const Number* zeros,
               const Number* windows, const Number* bias, Number* scratch) {
   in_threads(s, [&](int64_t thread, int64_t start) {
     Number* tiles_x = scratch + thread * scratch_size(s.x.channels, s.y.channels);
     Number* tiles_y = tiles_x + 36 * pitch(s.x.channels);
-    cut<Pixels>(s, s.x, x, zeros, start, tiles_x);
+    cut<Pixels, results>(s, s.x, x, zeros, start, tiles_x);
     multiply(s, tiles_x, windows, tiles_y);
-    join(s, s.y, tiles_y, bias, start, y);
+    join<results>(s, s.y, tiles_y, bias, start, y);
   });
 }
 
 // Adds to products and sums of each thread: [threads, 36, channels of x, channels of y], and
 // [threads, channels of y], the sums of what y has.
-template <class Number>
+template <int results, class Number>
 void differentiate(const Sizes& s, const Number* x, const Number* y, const Number* zeros,
                    Number* products, Number* sums, Number* scratch) {
   const int64_t inputs = s.x.channels, outputs = s.y.channels;
   in_threads(s, [&](int64_t thread, int64_t start) {
     Number* tiles_x = scratch + thread * scratch_size(inputs, outputs);
     Number* tiles_y = tiles_x + 36 * pitch(inputs);
-    cut<Pixels>(s, s.x, x, zeros, start, tiles_x);
-    cut<Gradients>(s, s.y, y, zeros, start, tiles_y);
+    cut<Pixels, results>(s, s.x, x, zeros, start, tiles_x);
+    cut<Gradients<results>, results>(s, s.y, y, zeros, start, tiles_y);
     add_products(s, tiles_x, tiles_y, products + thread * 36 * inputs * outputs);
     // The second number of a transformed line is its sum.
     const Number* sums_y = tiles_y + 7 * pitch(outputs);
@@ -305,17 +344,19 @@ void differentiate(const Sizes& s, const Number* x, const Number* y, const Numbe
 
 extern "C" int scratch(int inputs, int outputs) { return scratch_size(inputs, outputs); }
 
-#define FOR_NUMBERS(Number)                                                                       \
-  extern "C" void convolve_##Number(const Sizes& s, const Number* x, Number* y,                   \
-                                    const Number* zeros, const Number* windows,                   \
-                                    const Number* bias, Number* scratch) {                        \
-    convolve(s, x, y, zeros, windows, bias, scratch);                                             \
+#define EXPORT(results, Number)                                                                   \
+  extern "C" void convolve_##results##_##Number(                                                  \
+      const Sizes& s, const Number* x, Number* y, const Number* zeros, const Number* windows,     \
+      const Number* bias, Number* scratch) {                                                      \
+    convolve<results>(s, x, y, zeros, windows, bias, scratch);                                    \
   }                                                                                               \
-  extern "C" void differentiate_##Number(const Sizes& s, const Number* x, const Number* y,        \
-                                         const Number* zeros, Number* products, Number* sums,     \
-                                         Number* scratch) {                                       \
-    differentiate(s, x, y, zeros, products, sums, scratch);                                       \
+  extern "C" void differentiate_##results##_##Number(                                             \
+      const Sizes& s, const Number* x, const Number* y, const Number* zeros, Number* products,    \
+      Number* sums, Number* scratch) {                                                            \
+    differentiate<results>(s, x, y, zeros, products, sums, scratch);                              \
   }
 
-FOR_NUMBERS(float)
-FOR_NUMBERS(double)
+EXPORT(4, float)
+EXPORT(2, float)
+EXPORT(4, double)
+EXPORT(2, double)

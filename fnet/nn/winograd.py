@@ -1,10 +1,11 @@
-"""Convolutions of 3 x 3 windows, and their gradients, in a quarter of the multiplications.
+"""Convolutions of 3 x 3 and of 5 x 5 windows, and their gradients, in fewer multiplications.
 
-Images are cut into tiles of 6 x 6 pixels, each for 4 x 4 of the results. Tiles and windows are
-transformed to 36 numbers each, which are multiplied number by number: for all tiles and channels
-these are 36 products of matrices. Transformed back they are the results, and of tiles and the
-gradients of their results, the gradient of the windows. Source: Lavin and Gray, Fast Algorithms for
-Convolutional Neural Networks (2016), F(4 x 4, 3 x 3), and its transpose.
+Images are cut into tiles of 6 x 6 pixels, each for 4 x 4 of the results of 3 x 3 windows, or 2 x 2
+of those of 5 x 5. Tiles and windows are transformed to 36 numbers each, which are multiplied number
+by number: 36 multiplications instead of 144, or 100, and for all tiles and channels 36 products of
+matrices. Transformed back they are the results, and of tiles and the gradients of their results,
+the gradient of the windows. Source: Lavin and Gray, Fast Algorithms for Convolutional Neural
+Networks (2016), F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5), and their transposes.
 
 `winograd.cpp` does this for a few tiles at a time, which a cache has room for. No number is off by
 more than 2e-5 of the largest beside it, of the library's by 1e-5: `python -m pytest
@@ -12,6 +13,7 @@ tests/nn/test_winograd.py -k rounding` holds it.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -21,37 +23,30 @@ from torch import Tensor
 from fnet import native
 from fnet.operation import operation
 
-_TILE = 4
+# For the side of a window, the results of a tile along its own.
+_RESULTS = {3: 4, 5: 2}
 # Channels that `winograd.cpp` takes at once.
 _PANEL = 16
-# Tiles from which on it pays to transform the windows.
-_MANY = 64
-
-# The paper's G, along both sides: of 9 weights it makes 36.
-_LINE = torch.tensor(
-    [
-        [1 / 4, 0.0, 0.0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0.0, 0.0, 1.0],
-    ],
-    dtype=torch.float64,
-)
-_WINDOW = torch.kron(_LINE, _LINE)
+# Tiles from which on it pays to transform the windows, and multiplications to start at all.
+_MANY, _MUCH = 64, 2**18
+# The points at which the paper's polynomials are evaluated, besides infinity, and their scales.
+_POINTS = {0: 1 / 4, 1: -1 / 6, -1: -1 / 6, 2: 1 / 24, -2: 1 / 24}
 
 
 def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
     """Say whether `convolution` takes less time than the library does."""
-    if x.dtype != torch.float32 or weight.shape[2:] != (3, 3) or not native.is_possible():
+    high, window = weight.shape[2:]
+    if x.dtype != torch.float32 or high != window or window not in _RESULTS:
         return False
-    if any(channels % _PANEL for channels in weight.shape[:2]) or max(padding) > 2:
+    if any(channels % _PANEL for channels in weight.shape[:2]) or max(padding) >= window:
         return False
-    results = _results(x.shape[2:], padding)
-    tiles = prod(map(_tiles_along, results))
+    results = _results(x.shape[2:], window, padding)
+    each = prod(_tiles(results, window))
+    tiles = len(x) * each
     # What is saved may be lost where tiles are nearly a third empty.
-    return len(x) * tiles >= _MANY and prod(results) >= 0.7 * tiles * _TILE**2
+    full = prod(results) >= 0.7 * each * _RESULTS[window] ** 2
+    enough = tiles >= _MANY and tiles * prod(weight.shape[:2]) >= _MUCH
+    return full and enough and native.is_possible()
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
@@ -59,9 +54,9 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequenc
 
     Args:
         x: images `[N, C, H, W]`.
-        weight: `[K, C, 3, 3]`.
+        weight: `[K, C, 3, 3]` or `[K, C, 5, 5]`.
         bias: `[K]`, or None.
-        padding: zeros around each image, down and across: none, one or two.
+        padding: zeros around each image, down and across: less than a window's side.
     """
     return _Convolution.apply(x, weight, bias, padding)
 
@@ -80,7 +75,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        around = [2 - zeros for zeros in ctx.padding]
+        around = [weight.shape[-1] - 1 - zeros for zeros in ctx.padding]
         grad_x = _convolution(grad, weight.flip((2, 3)).transpose(0, 1), None, around)
         grad_weight, grad_bias = _weight_gradient(grad, x, ctx.padding)
         return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None
@@ -89,48 +84,68 @@ class _Convolution(torch.autograd.Function):
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
     y, zeros = _empty_results(x, weight, bias, padding), x.new_zeros(max(weight.shape[:2]))
     windows = weight.permute(2, 3, 0, 1).unflatten(2, (-1, _PANEL)).transpose(3, 4)
-    windows = _WINDOW.to(x.dtype) @ windows.reshape(9, -1)
-    _run("convolve", x, y, padding, zeros, windows, zeros if bias is None else bias.contiguous())
+    window = weight.shape[-1]
+    windows = _transform(window).to(x.dtype) @ windows.reshape(window**2, -1)
+    added = zeros if bias is None else bias.contiguous()
+    _run("convolve", window, x, y, padding, zeros, windows, added)
     return y
 
 
 def _differentiate(grad: Tensor, x: Tensor, padding: Sequence[int]) -> tuple[Tensor, Tensor]:
     inputs, outputs, threads = x.shape[1], grad.shape[1], torch.get_num_threads()
+    window = _window(grad, x, padding)
     products, sums = x.new_zeros(threads, 36, inputs, outputs), x.new_zeros(threads, outputs)
-    _run("differentiate", x, grad, padding, x.new_zeros(max(inputs, outputs)), products, sums)
-    windows = _WINDOW.T.to(x.dtype) @ products.sum(0).view(36, -1)
-    return windows.view(3, 3, inputs, outputs).permute(3, 2, 0, 1), sums.sum(0)
+    zeros = x.new_zeros(max(inputs, outputs))
+    _run("differentiate", window, x, grad, padding, zeros, products, sums)
+    windows = _transform(window).T.to(x.dtype) @ products.sum(0).view(36, -1)
+    return windows.view(window, window, inputs, outputs).permute(3, 2, 0, 1), sums.sum(0)
 
 
-def _run(name: str, x: Tensor, y: Tensor, padding: Sequence[int], *tensors: Tensor) -> None:
+def _run(
+    name: str, window: int, x: Tensor, y: Tensor, padding: Sequence[int], *tensors: Tensor
+) -> None:
     """Call a function of `winograd.cpp` with images `x`, padded, their results `y`, and more."""
     library, threads = native.library("fnet.nn", "winograd.cpp"), torch.get_num_threads()
     x, y = (images.contiguous(memory_format=torch.channels_last) for images in (x, y))
     (n, inputs, *of_x), (_, outputs, *of_y) = x.shape, y.shape
-    grid = [_tiles_along(side) for side in of_y]
+    grid = _tiles(of_y, window)
     sizes = [*of_x, inputs, *padding, *of_y, outputs, 0, 0, *grid, n * prod(grid), threads]
     scratch = x.new_empty(threads * library.scratch(inputs, outputs))
-    native.call(library, name, sizes, x, y, *tensors, scratch)
+    native.call(library, f"{name}_{_RESULTS[window]}", sizes, x, y, *tensors, scratch)
 
 
-def _results(size: Sequence[int], padding: Sequence[int]) -> list[int]:
-    return [side + 2 * zeros - 2 for side, zeros in zip(size, padding, strict=True)]
+@cache
+def _transform(window: int) -> Tensor:
+    """Return the paper's G along both sides: of the weights of a window it makes 36 numbers."""
+    lines = [[scale * point**i for i in range(window)] for point, scale in _POINTS.items()]
+    line = torch.tensor([*lines, [0.0] * (window - 1) + [1.0]], dtype=torch.float64)
+    return torch.kron(line, line)
 
 
-def _tiles_along(side: int) -> int:
-    return -(-side // _TILE)
+def _results(size: Sequence[int], window: int, padding: Sequence[int]) -> list[int]:
+    return [side + 2 * zeros - window + 1 for side, zeros in zip(size, padding, strict=True)]
+
+
+def _tiles(results: Sequence[int], window: int) -> list[int]:
+    """Return how many tiles the results take, down and across."""
+    return [-(-side // _RESULTS[window]) for side in results]
+
+
+def _window(grad: Tensor, x: Tensor, padding: Sequence[int]) -> int:
+    return x.shape[2] + 2 * padding[0] - grad.shape[2] + 1
 
 
 def _empty_results(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]
 ) -> Tensor:
-    shape = len(x), len(weight), *_results(x.shape[2:], padding)
+    shape = len(x), len(weight), *_results(x.shape[2:], weight.shape[-1], padding)
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 def _empty_gradients(grad: Tensor, x: Tensor, padding: Sequence[int]) -> tuple[Tensor, Tensor]:
-    inputs, outputs = x.shape[1], grad.shape[1]
-    return x.new_empty(3, 3, inputs, outputs).permute(3, 2, 0, 1), x.new_empty(outputs)
+    inputs, outputs, window = x.shape[1], grad.shape[1], _window(grad, x, padding)
+    windows = x.new_empty(window, window, inputs, outputs).permute(3, 2, 0, 1)
+    return windows, x.new_empty(outputs)
 
 
 _convolution = operation(

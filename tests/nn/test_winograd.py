@@ -17,6 +17,7 @@ LAYERS = {
     "padded": lambda: nn.Conv2d(64, 64, 3, padding=1),
     "not padded": lambda: nn.Conv2d(64, 64, 3),
     "padded unevenly, no bias": lambda: nn.Conv2d(64, 80, 3, padding=(2, 1), bias=False),
+    "5 x 5": lambda: nn.Conv2d(64, 32, 5, padding=2),
 }
 each_layer = pytest.mark.parametrize("name", LAYERS)
 
@@ -93,12 +94,14 @@ def test_inductor_makes_of_it_what_it_is():
     n=st.integers(1, 3),
     size=st.tuples(st.integers(1, 13), st.integers(1, 13)),
     padding=st.lists(st.integers(1, 2), min_size=2, max_size=2),
+    window=st.sampled_from([3, 5]),
 )
-def test_any_size_has_whole_tiles(n, size, padding):
+def test_any_size_has_whole_tiles(n, size, padding, window):
+    padding = [zeros + window - 3 for zeros in padding]
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n, 16, *size, generator=generator, dtype=torch.float64)
     weights = {
-        "weight": torch.randn(32, 16, 3, 3, generator=generator, dtype=torch.float64),
+        "weight": torch.randn(32, 16, window, window, generator=generator, dtype=torch.float64),
         "bias": torch.randn(32, generator=generator, dtype=torch.float64),
     }
     got = run(lambda w, x: convolution(x, w["weight"], w["bias"], padding), weights, x)
@@ -151,8 +154,13 @@ def test_it_is_for_fp32_without_vmap():
         (8, (32, 32), (16, 80), 3, 1, True),
         (8, (32, 32), (72, 64), 3, 1, False),
         (8, (32, 32), (3, 64), 3, 1, False),
-        (8, (32, 32), (64, 64), 5, 2, False),
         (8, (32, 32), (64, 64), 3, 3, False),
+        (8, (32, 32), (64, 64), 5, 2, True),
+        (8, (32, 32), (64, 64), 5, 5, False),
+        (8, (32, 32), (64, 64), 7, 3, False),
+        # As many multiplications as it takes, and fewer.
+        (2, (32, 32), (16, 128), 3, 1, True),
+        (2, (32, 32), (16, 112), 3, 1, False),
         # Tiles of 4 x 4 results: 64 of them, and 63.
         (64, (4, 4), (64, 64), 3, 1, True),
         (63, (4, 4), (64, 64), 3, 1, False),
@@ -223,16 +231,24 @@ def test_numbers_that_are_not_finite_stay_so():
 
 
 @pytest.mark.parametrize(
-    ("inputs", "outputs", "size"),
-    [(16, 16, 32), (64, 64, 32), (64, 128, 16), (128, 256, 8), (256, 256, 8), (512, 512, 4)],
+    ("inputs", "outputs", "size", "window"),
+    [
+        (16, 16, 32, 3),
+        (64, 64, 32, 3),
+        (128, 256, 8, 3),
+        (512, 512, 4, 3),
+        (16, 32, 16, 5),
+        (256, 256, 8, 5),
+    ],
 )
-def test_rounding_is_close_to_that_of_the_library(inputs, outputs, size):
+def test_rounding_is_close_to_that_of_the_library(inputs, outputs, size, window):
     generator = torch.Generator().manual_seed(outputs)
     x = torch.randn(16, inputs, size, size, generator=generator).relu()
     weights = {
-        "weight": torch.randn(outputs, inputs, 3, 3, generator=generator) / 30,
+        "weight": torch.randn(outputs, inputs, window, window, generator=generator) / 30,
         "bias": torch.randn(outputs, generator=generator),
     }
-    got = run(lambda w, x: convolution(x, w["weight"], w["bias"], [1, 1]), weights, x)
-    library = nn.Conv2d(inputs, outputs, 3, padding=1)
+    library = nn.Conv2d(inputs, outputs, window, padding=window // 2)
+    padding = [*library.padding]
+    got = run(lambda w, x: convolution(x, w["weight"], w["bias"], padding), weights, x)
     assert_close(got, exactly(called(library), weights, x), tolerance=2e-5)
