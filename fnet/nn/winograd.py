@@ -27,8 +27,9 @@ from fnet.operation import operation
 _RESULTS = {3: 4, 5: 2}
 # Channels that `winograd.cpp` takes at once.
 _PANEL = 16
-# Tiles from which on it pays to transform the windows, and multiplications to start at all.
-_MANY, _MUCH = 64, 2**18
+# Tiles for each thread from which on it pays to transform the windows, and multiplications to start
+# at all; numbers that the threads may take for their products.
+_MANY, _MUCH, _MOST = 32, 2**18, 2**26
 # The points at which the paper's polynomials are evaluated, besides infinity, and their scales.
 _POINTS = {0: 1 / 4, 1: -1 / 6, -1: -1 / 6, 2: 1 / 24, -2: 1 / 24}
 
@@ -41,12 +42,12 @@ def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
     if any(channels % _PANEL for channels in weight.shape[:2]) or max(padding) >= window:
         return False
     results = _results(x.shape[2:], window, padding)
-    each = prod(_tiles(results, window))
-    tiles = len(x) * each
+    each, threads = prod(_tiles(results, window)), torch.get_num_threads()
+    tiles, products = len(x) * each, prod(weight.shape[:2])
     # What is saved may be lost where tiles are nearly a third empty.
     full = prod(results) >= 0.7 * each * _RESULTS[window] ** 2
-    enough = tiles >= _MANY and tiles * prod(weight.shape[:2]) >= _MUCH
-    return full and enough and native.is_possible()
+    enough = tiles >= _MANY * threads and tiles * products >= _MUCH
+    return full and enough and 36 * products * threads <= _MOST and native.is_possible()
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
