@@ -30,7 +30,17 @@ def library(package: str, name: str) -> ctypes.CDLL:
 
 
 def call(library: ctypes.CDLL, name: str, sizes: Sequence[int], *tensors: Tensor) -> None:
-    """Call `name_float` or `name_double`, by the dtype of the tensors, with sizes and these."""
+    """Call a library's `name_float` or `name_double`, whichever the tensors are of.
+
+    Args:
+        library: what `library` returns.
+        name: of the function, without its numbers.
+        sizes: its first argument, a pointer to 64-bit integers.
+        tensors: the others, pointers to numbers that lie without gaps, of one dtype.
+
+    Raises:
+        KeyError: the tensors are of another dtype.
+    """
     function = getattr(library, f"{name}_{_NUMBERS[tensors[0].dtype]}")
     pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
     function((ctypes.c_int64 * len(sizes))(*sizes), *pointers)
