@@ -39,8 +39,12 @@ def call(library: ctypes.CDLL, name: str, sizes: Sequence[int], *tensors: Tensor
         tensors: the others, pointers to numbers that lie without gaps, of one dtype.
 
     Raises:
-        KeyError: the tensors are of another dtype.
+        TypeError: the tensors are of another dtype, or of several.
     """
-    function = getattr(library, f"{name}_{_NUMBERS[tensors[0].dtype]}")
+    dtypes = {tensor.dtype for tensor in tensors}
+    if len(dtypes) != 1 or not dtypes <= _NUMBERS.keys():
+        found = ", ".join(sorted(map(str, dtypes)))
+        raise TypeError(f"{name} was given {found}, expected torch.float32 or torch.float64 alone")
+    function = getattr(library, f"{name}_{_NUMBERS[dtypes.pop()]}")
     pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
     function((ctypes.c_int64 * len(sizes))(*sizes), *pointers)

@@ -36,7 +36,9 @@ _POINTS = {0: 1 / 4, 1: -1 / 6, -1: -1 / 6, 2: 1 / 24, -2: 1 / 24}
 def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
     """Say whether `convolution` takes less time than the library does."""
     high, window = weight.shape[2:]
-    if x.dtype != torch.float32 or high != window or window not in _RESULTS:
+    if high != window or window not in _RESULTS or x.shape[1] != weight.shape[1]:
+        return False
+    if x.dtype != torch.float32 or weight.dtype != x.dtype:
         return False
     if any(channels % _PANEL for channels in weight.shape[:2]) or max(padding) >= window:
         return False
@@ -83,8 +85,8 @@ class _Convolution(torch.autograd.Function):
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
     y, zeros = _empty_results(x, weight, bias, padding), x.new_zeros(max(weight.shape[:2]))
-    windows = weight.permute(2, 3, 0, 1).unflatten(2, (-1, _PANEL)).transpose(3, 4)
     window = weight.shape[-1]
+    windows = weight.permute(2, 3, 0, 1).unflatten(2, (-1, _PANEL)).transpose(3, 4)
     windows = _transform(window).to(x.dtype) @ windows.reshape(window**2, -1)
     added = zeros if bias is None else bias.contiguous()
     _run("convolve", window, x, y, padding, zeros, windows, added)
@@ -106,6 +108,7 @@ def _run(
 ) -> None:
     """Call a function of `winograd.cpp` with images `x`, padded, their results `y`, and more."""
     library, threads = native.library("fnet.nn", "winograd.cpp"), torch.get_num_threads()
+    # The results are so already: what is written to them must not go to a copy.
     x, y = (images.contiguous(memory_format=torch.channels_last) for images in (x, y))
     (n, inputs, *of_x), (_, outputs, *of_y) = x.shape, y.shape
     grid = _tiles(of_y, window)

@@ -183,6 +183,14 @@ def test_it_is_for_panels_of_channels_and_many_full_tiles(
     assert is_worth_it(x, weight, [padding, padding]) is expected
 
 
+def test_other_channels_and_dtypes_are_refused_as_pytorch_does():
+    _, ours, weights, x = case("padded")
+    with pytest.raises(RuntimeError, match="32 channels"):
+        traced(called(ours))(weights, x[:, :32])
+    with pytest.raises(RuntimeError, match="type"):
+        traced(called(ours))({**weights, "weight": weights["weight"].double()}, x)
+
+
 def test_it_is_not_for_more_threads_than_have_tiles_and_memory(monkeypatch):
     x, weight = torch.empty(64, 512, 8, 8, device="meta"), torch.empty(512, 512, 3, 3)
     for threads, expected in [(7, True), (8, False)]:
