@@ -19,32 +19,46 @@ def is_possible() -> bool:
 
 @cache
 def library(package: str, name: str) -> ctypes.CDLL:
-    """Return the functions of a source file of a package, compiled or from Inductor's cache."""
+    """Return the functions of a source file, after `fnet/lanes.h`, compiled or from a cache."""
     from torch._inductor import config
     from torch._inductor.codecache import CppCodeCache
 
-    source = files(package).joinpath(name).read_text(encoding="utf-8")
+    paths = files("fnet").joinpath("lanes.h"), files(package).joinpath(name)
+    source = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     # Products that are added up are one instruction, which rounds once.
     with config.patch({"cpp.enable_floating_point_contract_flag": "fast"}):
         return CppCodeCache.load(source)
 
 
-def call(library: ctypes.CDLL, name: str, sizes: Sequence[int], *tensors: Tensor) -> None:
+@cache
+def install(package: str, name: str) -> None:
+    """Let PyTorch call the functions of a source file as its operations, without Python.
+
+    The file's `install` tells it their names, as PyTorch's stable C interface does.
+
+    Raises:
+        RuntimeError: PyTorch refuses them.
+    """
+    if library(package, name).install() != 0:
+        raise RuntimeError(f"PyTorch did not take the operations of {name}")
+
+
+def call(library: ctypes.CDLL, name: str, sizes: Sequence[int], *tensors: Tensor | None) -> None:
     """Call a library's `name_float` or `name_double`, whichever the tensors are of.
 
     Args:
         library: what `library` returns.
         name: of the function, without its numbers.
         sizes: its first argument, a pointer to 64-bit integers.
-        tensors: the others, pointers to numbers that lie without gaps, of one dtype.
+        tensors: the others, pointers to numbers that lie without gaps, of one dtype, or to nothing.
 
     Raises:
         TypeError: the tensors are of another dtype, or of several.
     """
-    dtypes = {tensor.dtype for tensor in tensors}
+    dtypes = {tensor.dtype for tensor in tensors if tensor is not None}
     if len(dtypes) != 1 or not dtypes <= _NUMBERS.keys():
         found = ", ".join(sorted(map(str, dtypes)))
         raise TypeError(f"{name} was given {found}, expected torch.float32 or torch.float64 alone")
     function = getattr(library, f"{name}_{_NUMBERS[dtypes.pop()]}")
-    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
+    pointers = (ctypes.c_void_p(None if x is None else x.data_ptr()) for x in tensors)
     function((ctypes.c_int64 * len(sizes))(*sizes), *pointers)

@@ -14,7 +14,12 @@ Operation = Callable[..., Any]
 
 
 def operation(
-    name: str, schema: str, *, kernel: Operation, fake: Operation, vmap: Operation | None = None
+    name: str,
+    schema: str,
+    *,
+    fake: Operation,
+    kernel: Operation | None = None,
+    vmap: Operation | None = None,
 ) -> Operation:
     """Return the operation `fnet::name`, which has no gradient of its own.
 
@@ -24,13 +29,15 @@ def operation(
     Args:
         name: of the operation.
         schema: its arguments and results, as `torch.library.define` takes them.
-        kernel: computes it, on any device; its results share no memory with its arguments.
         fake: makes empty results of the right shapes, dtypes and strides.
+        kernel: computes it, on any device; its results share no memory with its arguments. None
+            where C++ does (see `fnet.native.install`).
         vmap: `(info, in_dims, *args) -> (results, out_dims)`, as `torch.library.register_vmap`;
             None where it is never mapped (see `is_plain`).
     """
     torch.library.define(f"fnet::{name}", schema)
-    torch.library.impl(f"fnet::{name}", "CompositeExplicitAutograd", kernel)
+    if kernel is not None:
+        torch.library.impl(f"fnet::{name}", "CompositeExplicitAutograd", kernel)
     torch.library.register_fake(f"fnet::{name}", fake)
     if vmap is not None:
         torch.library.register_vmap(f"fnet::{name}", vmap)

@@ -5,38 +5,15 @@
 // time, which its cache has room for: 36 matrices of them, one for each place in a tile, in panels
 // of 16 channels, [channels / 16, 36 tiles, 16].
 
-#include <algorithm>
-#include <cstdint>
-
 namespace {
 
 #ifdef __AVX512F__
-constexpr int register_bytes = 64, rows = 12;
+constexpr int rows = 12;
 #else
-constexpr int register_bytes = 32, rows = 6;
+constexpr int rows = 6;
 #endif
 constexpr int panel = 16, at_once = 36;
 static_assert(at_once % rows == 0);
-
-template <class Number>
-struct Register {
-  typedef Number type
-      __attribute__((vector_size(register_bytes), aligned(sizeof(Number)), may_alias));
-  static constexpr int lanes = register_bytes / sizeof(Number);
-};
-
-template <class Number>
-using Lanes = typename Register<Number>::type;
-
-template <class Number>
-Lanes<Number> load(const Number* x) {
-  return *reinterpret_cast<const Lanes<Number>*>(x);
-}
-
-template <class Number>
-void store(Number* x, Lanes<Number> value) {
-  *reinterpret_cast<Lanes<Number>*>(x) = value;
-}
 
 // The paper's transforms of a line of a tile, of numbers that are `step` apart: of 6 pixels, of the
 // gradients of results, and back to results.
