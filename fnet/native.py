@@ -19,11 +19,11 @@ def is_possible() -> bool:
 
 @cache
 def library(package: str, name: str) -> ctypes.CDLL:
-    """Return the functions of a source file, after `fnet/lanes.h`, compiled or from a cache."""
+    """Return the functions of a source file, after `fnet/native.h`, compiled or from a cache."""
     from torch._inductor import config
     from torch._inductor.codecache import CppCodeCache
 
-    paths = files("fnet").joinpath("lanes.h"), files(package).joinpath(name)
+    paths = files("fnet").joinpath("native.h"), files(package).joinpath(name)
     source = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     # Products that are added up are one instruction, which rounds once.
     with config.patch({"cpp.enable_floating_point_contract_flag": "fast"}):

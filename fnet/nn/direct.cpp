@@ -4,35 +4,7 @@
 // A register holds results, or pixels, that lie beside each other in a row of an image. Each thread
 // takes some of the images.
 
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
-
-#include <stdexcept>
-#include <type_traits>
-#include <utility>
-#include <vector>
-
 namespace {
-
-// Of images, windows, or their gradients: where they lie.
-template <class Number>
-struct Array {
-  Number* data;
-  int64_t strides[4];
-
-  Number* at(int64_t i, int64_t j, int64_t k) const {
-    return data + i * strides[0] + j * strides[1] + k * strides[2];
-  }
-};
-
-// Copies a row, whose numbers may lie apart.
-template <class Number>
-void copy_row(const Number* from, int64_t stride, int64_t count, Number* to) {
-  if (stride == 1) {
-    std::copy_n(from, count, to);
-  } else {
-    for (int64_t i = 0; i < count; ++i) to[i] = from[i * stride];
-  }
-}
 
 struct Images {
   int64_t channels, height, width;
@@ -82,21 +54,12 @@ struct Frame {
     Number* row = scratch.data() + s.above * width + s.before;
     for (int64_t channel = 0; channel < s.x.channels; ++channel, row += 2 * s.above * width) {
       for (int64_t i = 0; i < s.x.height; ++i, row += width) {
-        copy_row(x.at(image, channel, i), x.strides[3], s.x.width, row);
+        x.copy_row(image, channel, i, s.x.width, row);
       }
     }
     return scratch.data();
   }
 };
-
-// Calls `each` with a thread, the first of its images, and the first that is not its own.
-template <class Each>
-void in_threads(const Sizes& s, const Each& each) {
-#pragma omp parallel for num_threads(s.threads)
-  for (int64_t thread = 0; thread < s.threads; ++thread) {
-    each(thread, s.images * thread / s.threads, s.images * (thread + 1) / s.threads);
-  }
-}
 
 // Channels of y whose results are computed together.
 constexpr int together = 6;
@@ -172,12 +135,12 @@ void convolve(const Sizes& s, const Array<const Number>& x, const Array<const Nu
     Number* place = windows + k / together * together * s.window() + k % together;
     for (int64_t channel = 0; channel < s.x.channels; ++channel) {
       for (int64_t i = 0; i < s.high; ++i) {
-        const Number* row = weight.at(k, channel, i);
+        const Number* row = weight.row(k, channel, i);
         for (int j = 0; j < wide; ++j, place += together) *place = row[j * weight.strides[3]];
       }
     }
   }
-  in_threads(s, [&](int64_t, int64_t begin, int64_t end) {
+  in_threads(s.images, s.threads, [&](int64_t, int64_t begin, int64_t end) {
     Frame<Number> frame(s, std::max<int64_t>(s.y.width, Register<Number>::lanes));
     for (int64_t image = begin; image < end; ++image) {
       const Number* pixels = frame.fill(x, image);
@@ -219,7 +182,7 @@ class Gradients {
     for (int64_t k = 0; k < s.y.channels; ++k) {
       Lanes<Number> total = load(sums.data() + k * lanes);
       for (int64_t i = 0; i < s.y.height; ++i) {
-        copy_row(y.at(image, k, i), y.strides[3], s.y.width, row);
+        y.copy_row(image, k, i, s.y.width, row);
         for (int64_t column = 0; column < width; column += lanes, row += lanes) total += load(row);
       }
       store(sums.data() + k * lanes, total);
@@ -286,7 +249,7 @@ void differentiate(const Sizes& s, const Array<const Number>& x, const Array<con
                    const Array<Number>& of_weight, Number* of_bias) {
   const int64_t size = s.y.channels * (s.window() + 1);
   Scratch<Number> scratch(s.threads * size);
-  in_threads(s, [&](int64_t thread, int64_t begin, int64_t end) {
+  in_threads(s.images, s.threads, [&](int64_t thread, int64_t begin, int64_t end) {
     Gradients<wide, Number> gradients(s);
     for (int64_t image = begin; image < end; ++image) gradients.add(x, y, image);
     gradients.write(scratch.data() + thread * size);
@@ -301,7 +264,7 @@ void differentiate(const Sizes& s, const Array<const Number>& x, const Array<con
   for (int64_t k = 0; k < s.y.channels; ++k) {
     for (int64_t channel = 0; channel < s.x.channels; ++channel) {
       for (int64_t i = 0; i < s.high; ++i) {
-        Number* row = of_weight.at(k, channel, i);
+        Number* row = of_weight.row(k, channel, i);
         for (int j = 0; j < wide; ++j) row[j * of_weight.strides[3]] = total();
       }
     }
@@ -309,74 +272,14 @@ void differentiate(const Sizes& s, const Array<const Number>& x, const Array<con
   for (int64_t k = 0; k < s.y.channels; ++k) of_bias[k] = total();
 }
 
-// What PyTorch calls: its tensors, which these functions own, and integers.
-
-void check(AOTITorchError error) {
-  if (error != AOTI_TORCH_SUCCESS) throw std::runtime_error("PyTorch refused a tensor");
-}
-
-class Tensor {
-  AtenTensorHandle handle;
-
- public:
-  explicit Tensor(StableIValue value) : handle(reinterpret_cast<AtenTensorHandle>(value)) {}
-  Tensor(const Tensor&) = delete;
-  ~Tensor() {
-    if (handle) aoti_torch_delete_tensor_object(handle);
-  }
-
-  // One without gaps, or with another's strides, of another's dtype.
-  static Tensor empty(const Tensor& like, std::vector<int64_t> sizes, const int64_t* strides = nullptr) {
-    std::vector<int64_t> dense(sizes.size(), 1);
-    for (size_t i = sizes.size(); --i > 0;) dense[i - 1] = dense[i] * sizes[i];
-    AtenTensorHandle made;
-    check(aoti_torch_empty_strided(sizes.size(), sizes.data(), strides ? strides : dense.data(),
-                                   like.dtype(), aoti_torch_device_type_cpu(), 0, &made));
-    return Tensor(reinterpret_cast<StableIValue>(made));
-  }
-
-  int32_t dtype() const {
-    int32_t dtype;
-    check(aoti_torch_get_dtype(handle, &dtype));
-    return dtype;
-  }
-  const int64_t* sizes() const {
-    int64_t* sizes;
-    check(aoti_torch_get_sizes(handle, &sizes));
-    return sizes;
-  }
-  const int64_t* strides() const {
-    int64_t* strides;
-    check(aoti_torch_get_strides(handle, &strides));
-    return strides;
-  }
-  template <class Number>
-  Number* data() const {
-    void* data;
-    check(aoti_torch_get_data_ptr(handle, &data));
-    return static_cast<Number*>(data);
-  }
-  template <class Number>
-  Array<Number> array() const {
-    Array<Number> array{data<Number>()};
-    std::copy_n(strides(), 4, array.strides);
-    return array;
-  }
-  // Gives it away.
-  StableIValue release() { return reinterpret_cast<StableIValue>(std::exchange(handle, nullptr)); }
-};
-
 // Calls `each` with the width of a window, by which loops are unrolled, and a number of the dtype.
 template <class Each>
 void with_types(const Tensor& tensor, int64_t wide, const Each& each) {
-  const auto with_number = [&](auto number) {
+  with_number(tensor, [&](auto number) {
     if (wide == 3) return each(std::integral_constant<int, 3>(), number);
     if (wide == 5) return each(std::integral_constant<int, 5>(), number);
     throw std::runtime_error("windows are 3 or 5 pixels wide");
-  };
-  if (tensor.dtype() == aoti_torch_dtype_float32()) return with_number(float());
-  if (tensor.dtype() == aoti_torch_dtype_float64()) return with_number(double());
-  throw std::runtime_error("numbers are float32 or float64");
+  });
 }
 
 // (x, weight, bias, above, before, threads) -> y
@@ -390,7 +293,7 @@ void forward(StableIValue* stack, uint64_t, uint64_t) {
   Tensor y = Tensor::empty(x, {s.images, s.y.channels, s.y.height, s.y.width});
   with_types(x, s.wide, [&](auto wide, auto number) {
     using Number = decltype(number);
-    convolve<wide()>(s, x.array<const Number>(), weight.array<const Number>(),
+    convolve<wide()>(s, Array<const Number>(x), Array<const Number>(weight),
                      bias.data<const Number>(), y.data<Number>());
   });
   stack[0] = y.release();
@@ -409,11 +312,11 @@ void input_gradient(StableIValue* stack, uint64_t, uint64_t) {
   Tensor grad_x = Tensor::empty(grad, {s.images, s.y.channels, s.y.height, s.y.width});
   with_types(grad, s.wide, [&](auto wide, auto number) {
     using Number = decltype(number);
-    auto turned = weight.array<const Number>();
+    Array<const Number> turned(weight);
     turned.data += (s.high - 1) * turned.strides[2] + (s.wide - 1) * turned.strides[3];
     std::swap(turned.strides[0], turned.strides[1]);
     for (int i : {2, 3}) turned.strides[i] *= -1;
-    convolve<wide(), Number>(s, grad.array<const Number>(), turned, nullptr, grad_x.data<Number>());
+    convolve<wide(), Number>(s, Array<const Number>(grad), turned, nullptr, grad_x.data<Number>());
   });
   stack[0] = grad_x.release();
 }
@@ -428,8 +331,8 @@ void weight_gradient(StableIValue* stack, uint64_t, uint64_t) {
   Tensor of_bias = Tensor::empty(x, {s.y.channels});
   with_types(x, s.wide, [&](auto wide, auto number) {
     using Number = decltype(number);
-    differentiate<wide(), Number>(s, x.array<const Number>(), grad.array<const Number>(),
-                                  of_weight.array<Number>(), of_bias.data<Number>());
+    differentiate<wide(), Number>(s, Array<const Number>(x), Array<const Number>(grad),
+                                  Array<Number>(of_weight), of_bias.data<Number>());
   });
   stack[0] = of_weight.release();
   stack[1] = of_bias.release();
@@ -438,13 +341,7 @@ void weight_gradient(StableIValue* stack, uint64_t, uint64_t) {
 }  // namespace
 
 extern "C" int install() {
-  TorchLibraryHandle library;
-  int error = aoti_torch_library_init_impl("fnet", "CPU", __FILE__, __LINE__, &library);
-  const auto add = [&](const char* name, auto function) {
-    if (!error) error = aoti_torch_library_impl(library, name, function);
-  };
-  add("direct", forward);
-  add("direct_input_gradient", input_gradient);
-  add("direct_weight_gradient", weight_gradient);
-  return error;
+  return install({{"direct", forward},
+                  {"direct_input_gradient", input_gradient},
+                  {"direct_weight_gradient", weight_gradient}});
 }

@@ -17,7 +17,12 @@ def has_own_way(layer: nn.Module, x: Tensor) -> bool:
 
 def is_for_cpu(x: Tensor) -> bool:
     """Say whether what is done with images `x` is being compiled for the CPU, for one model."""
-    return x.device.type == "cpu" and x.ndim == 4 and is_compiling() and is_plain(x)
+    return x.ndim == 4 and is_compiled_for_cpu(x)
+
+
+def is_compiled_for_cpu(x: Tensor) -> bool:
+    """Say whether what is done with `x` is being compiled for the CPU, for one model."""
+    return x.device.type == "cpu" and is_compiling() and is_plain(x)
 
 
 def in_memory(x: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fnet import native
 from fnet.nn.loops import has_own_way, in_memory
 from fnet.operation import as_laid_out, operation
 
 # Places in a tile up to which a loop looks at them one after the other.
 _SMALL = 16
-# Numbers from which on a library call takes less time than what a compiler makes of one.
+# Numbers from which on a library call takes less time than what a compiler makes of one, and all
+# threads less than one.
 _MANY = 100_000
 
 
@@ -25,7 +27,11 @@ class MaxPool2d(nn.MaxPool2d):
             return super().forward(x)
         window = [_pair(w) for w in (self.kernel_size, self.stride, self.padding, self.dilation)]
         if _is_tiled(x, *window):
-            return _Tiles.apply(x, window[0], window[2])[0]
+            if _are_in_rows(x, window[0], window[2]):
+                native.install("fnet.nn", "pool.cpp")
+                return _Halves.apply(x, torch.get_num_threads() if x.numel() > _MANY else 1)[0]
+            if not x.is_contiguous():
+                return _Tiles.apply(x, window[0], window[2])[0]
         if x.numel() > _MANY:
             return _MaxPool.apply(x, *window, self.ceil_mode)[0]
         return super().forward(x)
@@ -46,16 +52,44 @@ def _pair(value: int | tuple[int, ...]) -> list[int]:
 def _is_tiled(
     x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int]
 ) -> bool:
-    """Say whether the windows cut channels-last images, once padded, into small tiles."""
+    """Say whether the windows cut images, once padded, into small tiles."""
     padded = [size + 2 * p for size, p in zip(x.shape[2:], padding, strict=True)]
     return (
-        x.is_contiguous(memory_format=torch.channels_last)
-        and not x.is_contiguous()
-        and (stride, dilation) == (kernel, [1, 1])
+        (stride, dilation) == (kernel, [1, 1])
         and all(size % k == 0 for size, k in zip(padded, kernel, strict=True))
         and all(2 * p <= k for p, k in zip(padding, kernel, strict=True))
         and prod(kernel) <= _SMALL
     )
+
+
+def _are_in_rows(x: Tensor, tile: list[int], padding: list[int]) -> bool:
+    """Say whether images lie row after row, to be cut into tiles of 2 x 2."""
+    of_dtype = x.dtype in (torch.float32, torch.float64)
+    return (
+        x.is_contiguous()
+        and of_dtype
+        and (tile, padding) == ([2, 2], [0, 0])
+        and native.is_possible()
+    )
+
+
+class _Halves(torch.autograd.Function):
+    """`(x, threads) -> (maxima, their places in the tiles)`, of tiles of 2 x 2."""
+
+    @staticmethod
+    def forward(x: Tensor, threads: int) -> tuple[Tensor, Tensor]:
+        return _pool(x, threads)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        _, ctx.threads = inputs
+        ctx.save_for_backward(output[1])
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        return _pool_backward(grad, places, ctx.threads), None
 
 
 class _Tiles(torch.autograd.Function):
@@ -118,6 +152,21 @@ def _compute_backward(grad: Tensor, x: Tensor, places: Tensor, *window: Any) -> 
     return as_laid_out(grad_x, x)
 
 
+def _like_tiles(x: Tensor, threads: int) -> tuple[Tensor, Tensor]:
+    n, channels, height, width = x.shape
+    shape = n, channels, height // 2, width // 2
+    return x.new_empty(shape), x.new_empty(shape)
+
+
+def _like_pixels(grad: Tensor, places: Tensor, threads: int) -> Tensor:
+    n, channels, height, width = grad.shape
+    return grad.new_empty(n, channels, 2 * height, 2 * width)
+
+
+_pool = operation("pool", "(Tensor x, int threads) -> (Tensor, Tensor)", fake=_like_tiles)
+_pool_backward = operation(
+    "pool_backward", "(Tensor grad, Tensor places, int threads) -> Tensor", fake=_like_pixels
+)
 _WINDOW = "int[] kernel, int[] stride, int[] padding, int[] dilation, bool ceil_mode"
 _forward = operation(
     "max_pool2d",

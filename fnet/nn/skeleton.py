@@ -7,6 +7,7 @@ from torch import nn
 
 from fnet.nn.conv import own_conv
 from fnet.nn.dropout import KeyedDropout, keyed
+from fnet.nn.linear import own_linear
 from fnet.nn.norm import own_norm
 from fnet.nn.pool import own_pool
 
@@ -52,7 +53,7 @@ def _twin(layer: nn.Module) -> nn.Module:
     # A hook may be what makes the weight of the layer, as in weight_norm.
     if mask is not None or layer._forward_pre_hooks or layer._forward_hooks:
         return mask or layer
-    return own_norm(layer) or own_pool(layer) or own_conv(layer) or layer
+    return own_norm(layer) or own_pool(layer) or own_conv(layer) or own_linear(layer) or layer
 
 
 def dropout_layers(module: nn.Module) -> list[str]:

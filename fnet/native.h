@@ -1,0 +1,147 @@
+// What the C++ of this package begins with: registers as types, threads, PyTorch's tensors.
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace {
+
+#ifdef __AVX512F__
+constexpr int register_bytes = 64;
+#else
+constexpr int register_bytes = 32;
+#endif
+
+template <class Number>
+struct Register {
+  typedef Number type
+      __attribute__((vector_size(register_bytes), aligned(sizeof(Number)), may_alias));
+  static constexpr int lanes = register_bytes / sizeof(Number);
+};
+
+template <class Number>
+using Lanes = typename Register<Number>::type;
+
+template <class Number>
+Lanes<Number> load(const Number* x) {
+  return *reinterpret_cast<const Lanes<Number>*>(x);
+}
+
+template <class Number>
+void store(Number* x, Lanes<Number> value) {
+  *reinterpret_cast<Lanes<Number>*>(x) = value;
+}
+
+// Calls `each` with a thread, the first of its parts, and the first that is not its own.
+template <class Each>
+void in_threads(int64_t parts, int64_t threads, const Each& each) {
+#pragma omp parallel for num_threads(threads)
+  for (int64_t thread = 0; thread < threads; ++thread) {
+    each(thread, parts * thread / threads, parts * (thread + 1) / threads);
+  }
+}
+
+void check(AOTITorchError error) {
+  if (error != AOTI_TORCH_SUCCESS) throw std::runtime_error("PyTorch refused a tensor");
+}
+
+// A tensor on the CPU that PyTorch gave away, or that is given to it.
+class Tensor {
+  AtenTensorHandle handle;
+
+ public:
+  explicit Tensor(StableIValue value) : handle(reinterpret_cast<AtenTensorHandle>(value)) {}
+  Tensor(const Tensor&) = delete;
+  ~Tensor() {
+    if (handle) aoti_torch_delete_tensor_object(handle);
+  }
+
+  // One without gaps, or with another's strides, of another's dtype.
+  static Tensor empty(const Tensor& like, std::vector<int64_t> sizes, const int64_t* strides = nullptr) {
+    std::vector<int64_t> dense(sizes.size(), 1);
+    for (size_t i = sizes.size(); --i > 0;) dense[i - 1] = dense[i] * sizes[i];
+    AtenTensorHandle made;
+    check(aoti_torch_empty_strided(sizes.size(), sizes.data(), strides ? strides : dense.data(),
+                                   like.dtype(), aoti_torch_device_type_cpu(), 0, &made));
+    return Tensor(reinterpret_cast<StableIValue>(made));
+  }
+
+  int32_t dtype() const {
+    int32_t dtype;
+    check(aoti_torch_get_dtype(handle, &dtype));
+    return dtype;
+  }
+  const int64_t* sizes() const {
+    int64_t* sizes;
+    check(aoti_torch_get_sizes(handle, &sizes));
+    return sizes;
+  }
+  const int64_t* strides() const {
+    int64_t* strides;
+    check(aoti_torch_get_strides(handle, &strides));
+    return strides;
+  }
+  template <class Number>
+  Number* data() const {
+    void* data;
+    check(aoti_torch_get_data_ptr(handle, &data));
+    return static_cast<Number*>(data);
+  }
+  // Gives it away.
+  StableIValue release() { return reinterpret_cast<StableIValue>(std::exchange(handle, nullptr)); }
+};
+
+// The numbers of a tensor of four dimensions, wherever they lie.
+template <class Number>
+struct Array {
+  Number* data;
+  int64_t strides[4];
+
+  explicit Array(const Tensor& tensor) : data(tensor.data<Number>()) {
+    std::copy_n(tensor.strides(), 4, strides);
+  }
+  Number* row(int64_t i, int64_t j, int64_t k) const {
+    return data + i * strides[0] + j * strides[1] + k * strides[2];
+  }
+  void copy_row(int64_t i, int64_t j, int64_t k, int64_t size, std::remove_const_t<Number>* to) const {
+    const Number* from = row(i, j, k);
+    if (strides[3] == 1) {
+      std::copy_n(from, size, to);
+    } else {
+      for (int64_t place = 0; place < size; ++place) to[place] = from[place * strides[3]];
+    }
+  }
+};
+
+// Calls `each` with a number of a tensor's dtype.
+template <class Each>
+void with_number(const Tensor& tensor, const Each& each) {
+  if (tensor.dtype() == aoti_torch_dtype_float32()) return each(float());
+  if (tensor.dtype() == aoti_torch_dtype_float64()) return each(double());
+  throw std::runtime_error("numbers are float32 or float64");
+}
+
+// What PyTorch calls with arguments, which are tensors and integers, in place of which it finds the
+// results.
+struct Operation {
+  const char* name;
+  void (*function)(StableIValue*, uint64_t, uint64_t);
+};
+
+// Lets PyTorch call operations of `fnet` on the CPU; returns 0 where it took them.
+int install(std::initializer_list<Operation> operations) {
+  TorchLibraryHandle library;
+  int error = aoti_torch_library_init_impl("fnet", "CPU", __FILE__, __LINE__, &library);
+  for (const Operation& operation : operations) {
+    if (!error) error = aoti_torch_library_impl(library, operation.name, operation.function);
+  }
+  return error;
+}
+
+}  // namespace
