@@ -1,5 +1,7 @@
 """C++ of the package: compiled once, called with tensors of the dtype it is for."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -19,3 +21,23 @@ def test_tensors_are_float_or_double_alone(dtypes):
     library = native.library("fnet.nn", "winograd.cpp")
     with pytest.raises(TypeError, match=str(dtypes[-1])):
         native.call(library, "convolve", [], *(torch.zeros(1, dtype=dtype) for dtype in dtypes))
+
+
+def test_operations_are_installed_once():
+    native.install("fnet.nn", "direct.cpp")
+    native.install("fnet.nn", "direct.cpp")
+    assert torch.ops.fnet.direct.default is not None
+
+
+def test_pytorch_refuses_what_it_does_not_take(monkeypatch):
+    monkeypatch.setattr(native, "library", lambda *_: SimpleNamespace(install=lambda: 1))
+    with pytest.raises(RuntimeError, match=r"other\.cpp"):
+        native.install("fnet.nn", "other.cpp")
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float16])
+def test_operations_refuse_other_dtypes(dtype):
+    native.install("fnet.nn", "direct.cpp")
+    x, weight = torch.zeros(1, 1, 5, 5, dtype=dtype), torch.zeros(1, 1, 3, 3, dtype=dtype)
+    with pytest.raises(RuntimeError, match="float32 or float64"):
+        torch.ops.fnet.direct(x, weight, weight.new_zeros(1), 0, 0, 1)

@@ -1,8 +1,8 @@
-"""Convolutions that are small or of few channels, and their gradients, without copies of windows.
+"""Small convolutions and their gradients, without copies of windows.
 
-A library call for a small convolution takes longer to start than to compute, and one for images of
-a few channels leaves most of a register empty. `direct.cpp` has results that lie beside each other
-in a register, whatever the channels are, and writes nothing in between.
+A library call for a small convolution takes longer to start than to compute. `direct.cpp` has
+results that lie beside each other in a register, reads images and windows where they lie, and is
+called without Python.
 """
 
 from collections.abc import Sequence
@@ -14,24 +14,23 @@ from torch import Tensor
 from fnet import native
 from fnet.operation import operation
 
-# The widths of windows that `direct.cpp` is compiled for.
-_WIDTHS = 3, 5
-# Multiply-adds up to which a library call takes longer, for images of any channels, and channels up
-# to which it does for any images.
-_SMALL, _FEW = 4_000_000, 4
+# The widths of windows that `direct.cpp` is compiled for, and the dtypes.
+_WIDTHS, _DTYPES = (3, 5), (torch.float32, torch.float64, torch.bfloat16)
+# Results beside each other that take as long as one.
+_LANES = 8
+# Multiply-adds up to which a library call takes longer.
+_SMALL = 4_000_000
 
 
 def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
     """Say whether `convolution` takes less time than the library does."""
-    window = weight.shape[2:]
-    results = _results(x, weight, padding)
-    if x.shape[1] != weight.shape[1] or window[1] not in _WIDTHS or min(results) < 1:
+    window, (below, beside) = weight.shape[2:], _results(x, weight, padding)
+    if x.shape[1] != weight.shape[1] or x.dtype not in _DTYPES or weight.dtype != x.dtype:
         return False
-    if not x.dtype == weight.dtype == torch.float32:
+    if min(below, beside) < 1 or any(z >= side for z, side in zip(padding, window, strict=True)):
         return False
-    inside = all(zeros < side for zeros, side in zip(padding, window, strict=True))
-    small = len(x) * results[0] * results[1] * weight.numel() <= _SMALL
-    return inside and (small or x.shape[1] <= _FEW) and native.is_possible()
+    small = len(x) * below * max(beside, _LANES) * weight.numel() <= _SMALL
+    return small and window[1] in _WIDTHS and native.is_possible()
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
@@ -42,10 +41,15 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequenc
         weight: `[K, C, kH, kW]`, with `kW` 3 or 5.
         bias: `[K]`, or None.
         padding: zeros around each image, down and across: less than a window's sides.
+
+    In bfloat16 it is computed in float32, and rounded.
     """
     native.install("fnet.nn", "direct.cpp")
+    dtype = torch.promote_types(x.dtype, torch.float32)
     added = weight.new_zeros(len(weight)) if bias is None else bias.contiguous()
-    return _Convolution.apply(x, weight, added, *padding, torch.get_num_threads())
+    x_weight_bias = (tensor.to(dtype) for tensor in (x, weight, added))
+    y = _Convolution.apply(*x_weight_bias, *padding, torch.get_num_threads())
+    return y.to(x.dtype)
 
 
 class _Convolution(torch.autograd.Function):

@@ -19,8 +19,8 @@ class ModelError(Exception):
 def skeleton(make: Callable[[], nn.Module]) -> nn.Module:
     """Return `make()` on the meta device, with keyed layers in place of those that draw masks.
 
-    Batch norms, max poolings and convolutions get twins of the same numbers, to rounding, that
-    are quicker in a compiled step.
+    Batch norms, max poolings, convolutions and linear layers get twins of the same numbers, to
+    rounding, that are quicker in a compiled step.
 
     `functional_call` gives it tensors again. The global random state is what it was before.
 
@@ -28,7 +28,8 @@ def skeleton(make: Callable[[], nn.Module]) -> nn.Module:
         ModelError: a batch norm whose momentum is None.
     """
     with torch.random.fork_rng(devices=[]):
-        module = make()
+        # Layers that get twins too: `initial_params` finds those that `make` does not make anew.
+        module = make().to("meta")
     twins: dict[nn.Module, nn.Module] = {}  # a layer may stand in several places
     for name, layer in list(module.named_modules(remove_duplicate=False)):
         layer = twins.setdefault(layer, _twin(layer))

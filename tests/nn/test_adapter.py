@@ -197,10 +197,13 @@ def test_exported_weights_are_copies():
     tree.assert_equal(params, before)
 
 
-def test_layers_that_are_not_made_anew_are_refused():
-    layer = nn.Linear(3, 2)
+@pytest.mark.parametrize(
+    "layer", [lambda: nn.Linear(3, 2), lambda: nn.Conv2d(3, 2, 3), lambda: nn.GRUCell(3, 2)]
+)
+def test_layers_that_are_not_made_anew_are_refused(layer):
+    layer = layer()
     model = from_module(lambda: nn.Sequential(layer))
-    with pytest.raises(ModelError, match=r"'0\.weight' .* inside the function given"):
+    with pytest.raises(ModelError, match=r"'0\.weight.*' .* inside the function given"):
         model.init(random.key(0))
 
 

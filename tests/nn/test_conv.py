@@ -1,4 +1,4 @@
-"""Small convolutions as matrix products: the numbers of PyTorch's own layer."""
+"""Convolutions in their own way: the numbers of PyTorch's own layer."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from fnet import tree
-from fnet.nn import conv
+from fnet.nn import direct
 from fnet.nn.conv import own_conv
 
 LAYERS = {
@@ -15,6 +15,7 @@ LAYERS = {
     "padded": lambda: nn.Conv2d(3, 4, 3, padding=1),
     "not square, no bias": lambda: nn.Conv2d(3, 4, (3, 2), padding=(1, 2), bias=False),
     "1 x 1": lambda: nn.Conv2d(3, 1, 1),
+    "not square, 5 wide": lambda: nn.Conv2d(3, 7, (2, 5), padding=(1, 4)),
 }
 each_layer = pytest.mark.parametrize("name", LAYERS)
 
@@ -47,12 +48,12 @@ def run(layer, weights, x):
     return grad(loss, argnums=(0, 1), has_aux=True)(weights, x)
 
 
-def is_product(layer, weights, x):
-    """Say whether the compiled layer is a product; its result is that of the plain one."""
+def is_direct(layer, weights, x):
+    """Say whether the compiled layer is `direct.cpp`; its result is that of the plain one."""
     compiled, seen = recorded(lambda w, x: functional_call(layer, w, (x,)))
     result = compiled(weights, x)
     torch.testing.assert_close(result, functional_call(layer, weights, (x,)), rtol=1e-5, atol=1e-5)
-    return any("columns" in target for target in seen)
+    return any("direct" in target for target in seen)
 
 
 @each_layer
@@ -114,15 +115,17 @@ def test_second_derivatives_are_right():
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
-def test_large_images_evaluation_and_other_shapes_are_left_to_the_library(monkeypatch):
+def test_small_images_are_read_where_they_lie(monkeypatch):
     _, ours, weights, x = case("padded")
-    assert is_product(ours, weights, x)
-    assert not is_product(ours, weights, x[0])
-    assert not is_product(ours.eval(), weights, x)
-    monkeypatch.setattr(conv, "_SMALL", x.numel() // 3 * weights["weight"].numel() - 1)
-    assert not is_product(ours.train(), weights, x)
-    monkeypatch.setattr(conv, "_SMALL", x.numel() // 3 * weights["weight"].numel())
-    assert is_product(ours, weights, x)
+    assert is_direct(ours, weights, x)
+    assert is_direct(ours.eval(), weights, x)
+    assert not is_direct(ours, weights, x[0])
+    # 8 rows of 7 results, which take as long as 8.
+    work = 2 * 8 * 8 * weights["weight"].numel()
+    monkeypatch.setattr(direct, "_SMALL", work)
+    assert is_direct(ours, weights, x)
+    monkeypatch.setattr(direct, "_SMALL", work - 1)
+    assert not is_direct(ours, weights, x)
 
 
 @pytest.mark.parametrize(

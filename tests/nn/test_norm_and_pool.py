@@ -3,10 +3,12 @@
 import pytest
 import torch
 from graphs import recorded, traced
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from fnet import tree
+from fnet import native, tree
 from fnet.nn import pool
 from fnet.nn.norm import own_norm
 from fnet.nn.pool import own_pool
@@ -107,9 +109,10 @@ def test_eager_it_is_the_layer_itself(name):
 
 
 @pytest.mark.parametrize("name", ["batch norm", "max pool", "max pool, padded tiles"])
-def test_the_compilers_loops_compute_the_same(name):
+@each_layout
+def test_the_compilers_loops_compute_the_same(name, layout):
     theirs, ours = pair(name)
-    x, weights = images(), state(theirs)
+    x, weights = images(layout), state(theirs)
     got = compiled(ours, weights, x, "inductor")
     tree.assert_close(got, run(theirs, weights, x), rtol=1e-5, atol=1e-5)
 
@@ -185,15 +188,47 @@ def test_which_way_a_layer_goes(name, layout, monkeypatch):
     x = images(layout)
     tiled = name in TILED and layout == torch.channels_last
     loops = tiled or name == "batch norm"
+    in_rows = name == "max pool" and layout == torch.contiguous_format
     assert way(name, x) == ("loops" if loops else "operation")
     assert way(name, x, training=False) == "library"
     monkeypatch.setattr(pool, "_MANY", x.numel())
-    assert way(name, x) == ("loops" if loops else "library")
+    assert way(name, x) == ("loops" if loops else "operation" if in_rows else "library")
 
 
-def test_not_a_number_stays_one():
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.integers(1, 40)),
+    threads=st.integers(1, 3),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+@settings(deadline=None)
+def test_rows_of_any_width_are_pooled_as_pytorch_does(shape, threads, dtype):
+    n, channels, height, width = shape
+    generator = torch.Generator().manual_seed(width)
+    x = torch.randn(n, channels, 2 * height, 2 * width, generator=generator, dtype=dtype)
+    # With ties, some of them at the largest.
+    x = x.clamp(-0.5, 0.5)
+    ours, theirs = (run(layer, {}, x) for layer in (InRows(threads), nn.MaxPool2d(2)))
+    tree.assert_equal(ours, theirs)
+    apart = x.repeat_interleave(2, dim=3)[..., ::2]
+    tree.assert_equal(run(InRows(threads), {}, apart)[1], theirs[1])
+
+
+class InRows(nn.Module):
+    """What `fnet.nn.pool` makes of tiles of 2 x 2 in images that lie row after row."""
+
+    def __init__(self, threads):
+        super().__init__()
+        native.install("fnet.nn", "pool.cpp")
+        self.threads = threads
+
+    def forward(self, x):
+        return pool._Halves.apply(x, self.threads)[0]
+
+
+@each_layout
+def test_not_a_number_stays_one(layout):
     _, ours = pair("max pool")
-    x = images()
+    x = images(layout)
     x[1, 2, 3, 4] = torch.nan
     assert compiled(ours, {}, x)[1][0].isnan().nonzero().tolist() == [[1, 2, 1, 2]]
 

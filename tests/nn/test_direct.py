@@ -1,0 +1,188 @@
+"""Small convolutions in C++: the numbers of the library's."""
+
+import copy
+
+import pytest
+import torch
+from graphs import traced
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.func import grad
+from torch.nn import functional
+
+from fnet import tree
+from fnet.nn.direct import convolution, is_worth_it
+
+
+def case(n=2, channels=(3, 7), size=(9, 11), window=(5, 5), layout=torch.contiguous_format, seed=0):
+    """Return weights, and images, in fp64."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def randn(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    x, weight = randn(n, channels[0], *size), randn(*reversed(channels), *window)
+    x, weight = (tensor.contiguous(memory_format=layout) for tensor in (x, weight))
+    return {"weight": weight, "bias": randn(channels[1])}, x
+
+
+def run(convolve, weights, x):
+    """Return the gradients with respect to weights and images, and the result."""
+
+    def loss(weights, x):
+        y = convolve(weights, x)
+        scale = 1.5 + torch.sin(torch.arange(y.numel(), dtype=torch.float64)).view(y.shape)
+        return (y * scale.to(y.dtype)).sum(), y
+
+    return grad(loss, argnums=(0, 1), has_aux=True)(weights, x)
+
+
+def own(padding):
+    return lambda w, x: convolution(x, w["weight"], w.get("bias"), padding)
+
+
+def library(padding):
+    return lambda w, x: functional.conv2d(x, w["weight"], w.get("bias"), padding=padding)
+
+
+def assert_equal_but_for_rounding(weights, x, padding):
+    got, expected = (run(way(padding), weights, x) for way in (own, library))
+    tree.assert_close(got, expected, rtol=1e-11, atol=1e-11)
+
+
+@given(
+    n=st.integers(1, 3),
+    channels=st.tuples(st.integers(1, 8), st.integers(1, 13)),
+    size=st.tuples(st.integers(5, 20), st.integers(5, 40)),
+    window=st.tuples(st.integers(1, 5), st.sampled_from([3, 5])),
+    fill=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    layout=st.sampled_from([torch.channels_last, torch.contiguous_format]),
+)
+@settings(deadline=None)
+def test_any_size_channels_and_padding(n, channels, size, window, fill, layout):
+    padding = [int(part * (side - 1)) for part, side in zip(fill, window, strict=True)]
+    weights, x = case(n, channels, size, window, layout)
+    assert_equal_but_for_rounding(weights, x, padding)
+
+
+def test_without_a_bias():
+    weights, x = case()
+    del weights["bias"]
+    assert_equal_but_for_rounding(weights, x, [2, 2])
+
+
+def test_tensors_lie_as_they_will():
+    weights, x = case(size=(18, 22))
+    # Parts of larger tensors, mirrored and transposed ones.
+    views = {"weight": weights["weight"].transpose(2, 3), "bias": torch.arange(14.0).double()[::2]}
+    assert_equal_but_for_rounding(views, x[:, :, ::2, ::2], [1, 1])
+    assert_equal_but_for_rounding(views, x.transpose(2, 3)[:, :, 3:], [0, 4])
+    assert_equal_but_for_rounding(views, x[:1].expand(3, 3, 18, 22), [0, 0])
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_gradients_of_weights_lie_as_the_weights_do(layout):
+    weights, x = case(layout=layout)
+    (gradients, _), _ = run(own([0, 0]), weights, x)
+    assert gradients["weight"].stride() == weights["weight"].stride()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_threads_share_the_images(threads):
+    weights, x = case(n=3)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        tree.assert_equal(run(own([2, 2]), weights, x), run(own([2, 2]), weights, x))
+        assert_equal_but_for_rounding(weights, x, [2, 2])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_numbers_that_are_not_finite_stay_where_they_are():
+    weights, x = case(window=(3, 3))
+    x[1, 2, 4, 5] = torch.nan
+    y = own([1, 1])(weights, x)
+    found = torch.zeros(y.shape, dtype=torch.bool)
+    found[1, :, 3:6, 4:7] = True
+    assert torch.equal(y.isnan(), found)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+def test_rounding_is_that_of_the_dtype(dtype, tolerance):
+    weights, x = tree.map(lambda leaf: leaf.to(dtype), case())
+    exact = run(library([2, 2]), *tree.map(torch.Tensor.double, (weights, x)))
+    got = run(own([2, 2]), weights, x)
+
+    def error(ours, theirs):
+        assert ours.dtype == dtype
+        return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+    assert max(tree.leaves(tree.map(error, got, exact))) < tolerance
+
+
+def test_inductor_makes_of_it_what_it_is():
+    weights, x = case()
+
+    def between(way):
+        return lambda w, x: run(lambda w, x: way([1, 1])(w, 2 * x.relu()).relu(), w, x)
+
+    got = traced(between(own), "inductor")(weights, x)
+    tree.assert_close(got, between(library)(weights, x), rtol=1e-11, atol=1e-11)
+
+
+def test_called_by_cpp_it_is_the_same():
+    from fnet.jit import jit
+
+    weights, x = case()
+    got = jit(lambda w, x: run(own([1, 1]), w, x), cpp_wrapper=True)(weights, x)
+    tree.assert_close(got, run(library([1, 1]), weights, x), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight", "padding", "expected"),
+    [
+        ((4, 3, 32, 32), (6, 3, 5, 5), 0, True),
+        ((4, 3, 32, 32), (6, 3, 5, 5), 4, True),
+        ((4, 3, 32, 32), (6, 3, 5, 5), 5, False),
+        ((4, 3, 32, 32), (6, 3, 4, 4), 0, False),
+        ((4, 3, 32, 32), (6, 2, 5, 5), 0, False),
+        ((4, 3, 4, 4), (6, 3, 5, 5), 0, False),
+        ((11, 3, 32, 32), (6, 3, 5, 5), 0, True),
+        ((12, 3, 32, 32), (6, 3, 5, 5), 0, False),
+        # A single result in a row takes as long as eight.
+        ((4, 64, 3, 3), (64, 64, 3, 3), 0, True),
+        ((4, 128, 3, 3), (128, 128, 3, 3), 0, False),
+    ],
+)
+def test_it_is_for_small_convolutions(shape, weight, padding, expected):
+    x, weight = torch.empty(shape, device="meta"), torch.empty(weight, device="meta")
+    assert is_worth_it(x, weight, [padding, padding]) is expected
+
+
+def test_it_is_not_for_other_dtypes_nor_where_the_compiler_may_not_know_registers(monkeypatch):
+    x, weight = torch.empty(4, 3, 32, 32), torch.empty(6, 3, 5, 5)
+    assert is_worth_it(x.bfloat16(), weight.bfloat16(), [0, 0])
+    assert not is_worth_it(x.half(), weight.half(), [0, 0])
+    assert not is_worth_it(x, weight.double(), [0, 0])
+    monkeypatch.setattr("sys.platform", "win32")
+    assert not is_worth_it(x, weight, [0, 0])
+
+
+def test_the_gradient_of_the_images_is_computed_only_where_it_is_asked_for():
+    weights, x = case()
+    operations = set()
+
+    def look(traced, _):
+        graph = copy.deepcopy(traced.graph)
+        # As every compiler does.
+        graph.graph.eliminate_dead_code()
+        operations.update(str(node.target) for node in graph.graph.nodes)
+        return traced.graph
+
+    def of_weights(w, x):
+        return grad(lambda w: own([0, 0])(w, x).pow(2).sum())(w)
+
+    traced(of_weights, look)(weights, x)
+    assert "fnet.direct_weight_gradient.default" in operations
+    assert "fnet.direct_input_gradient.default" not in operations
