@@ -1,7 +1,5 @@
 // What the C++ of this package begins with: registers as types, threads, PyTorch's tensors.
 
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
@@ -9,6 +7,30 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+// The part of PyTorch's stable C interface that is used here. Its own header, to read which takes
+// longer than to compile the rest, is torch/csrc/inductor/aoti_torch/c/shim.h. An error of 0 is none.
+extern "C" {
+using AOTITorchError = int32_t;
+using StableIValue = uint64_t;
+using AtenTensorHandle = struct AtenTensorOpaque*;
+using TorchLibraryHandle = class TorchLibraryOpaque*;
+
+int32_t aoti_torch_device_type_cpu();
+int32_t aoti_torch_dtype_float32();
+int32_t aoti_torch_dtype_float64();
+AOTITorchError aoti_torch_get_data_ptr(AtenTensorHandle, void**);
+AOTITorchError aoti_torch_get_dtype(AtenTensorHandle, int32_t*);
+AOTITorchError aoti_torch_get_sizes(AtenTensorHandle, int64_t**);
+AOTITorchError aoti_torch_get_strides(AtenTensorHandle, int64_t**);
+AOTITorchError aoti_torch_empty_strided(int64_t, const int64_t*, const int64_t*, int32_t, int32_t,
+                                        int32_t, AtenTensorHandle*);
+AOTITorchError aoti_torch_delete_tensor_object(AtenTensorHandle);
+AOTITorchError aoti_torch_library_init_impl(const char*, const char*, const char*, uint32_t,
+                                            TorchLibraryHandle*);
+AOTITorchError aoti_torch_library_impl(TorchLibraryHandle, const char*,
+                                       void (*)(StableIValue*, uint64_t, uint64_t));
+}
 
 namespace {
 
@@ -48,7 +70,7 @@ void in_threads(int64_t parts, int64_t threads, const Each& each) {
 }
 
 void check(AOTITorchError error) {
-  if (error != AOTI_TORCH_SUCCESS) throw std::runtime_error("PyTorch refused a tensor");
+  if (error != 0) throw std::runtime_error("PyTorch refused a tensor");
 }
 
 // A tensor on the CPU that PyTorch gave away, or that is given to it.
@@ -63,7 +85,8 @@ class Tensor {
   }
 
   // One without gaps, or with another's strides, of another's dtype.
-  static Tensor empty(const Tensor& like, std::vector<int64_t> sizes, const int64_t* strides = nullptr) {
+  static Tensor empty(const Tensor& like, const std::vector<int64_t>& sizes,
+                      const int64_t* strides = nullptr) {
     std::vector<int64_t> dense(sizes.size(), 1);
     for (size_t i = sizes.size(); --i > 0;) dense[i - 1] = dense[i] * sizes[i];
     AtenTensorHandle made;
@@ -109,7 +132,8 @@ struct Array {
   Number* row(int64_t i, int64_t j, int64_t k) const {
     return data + i * strides[0] + j * strides[1] + k * strides[2];
   }
-  void copy_row(int64_t i, int64_t j, int64_t k, int64_t size, std::remove_const_t<Number>* to) const {
+  void copy_row(int64_t i, int64_t j, int64_t k, int64_t size,
+                std::remove_const_t<Number>* to) const {
     const Number* from = row(i, j, k);
     if (strides[3] == 1) {
       std::copy_n(from, size, to);
@@ -135,7 +159,7 @@ struct Operation {
 };
 
 // Lets PyTorch call operations of `fnet` on the CPU; returns 0 where it took them.
-int install(std::initializer_list<Operation> operations) {
+inline int install(std::initializer_list<Operation> operations) {
   TorchLibraryHandle library;
   int error = aoti_torch_library_init_impl("fnet", "CPU", __FILE__, __LINE__, &library);
   for (const Operation& operation : operations) {

@@ -1,5 +1,5 @@
-// The convolutions of fnet/nn/direct.py, and their gradients: sums of products of windows and images,
-// which are read where they lie.
+// The convolutions of fnet/nn/direct.py, and their gradients: sums of products of windows and
+// images, which are read where they lie.
 //
 // A register holds results, or pixels, that lie beside each other in a row of an image. Each thread
 // takes some of the images.
@@ -243,7 +243,8 @@ class Gradients {
   }
 };
 
-// Computes the gradients of the windows, [channels of y, channels of x, high, wide], and of the bias.
+// Computes the gradients of the windows, [channels of y, channels of x, high, wide], and of the
+// bias.
 template <int wide, class Number>
 void differentiate(const Sizes& s, const Array<const Number>& x, const Array<const Number>& y,
                    const Array<Number>& of_weight, Number* of_bias) {
@@ -286,7 +287,8 @@ void with_types(const Tensor& tensor, int64_t wide, const Each& each) {
 void forward(StableIValue* stack, uint64_t, uint64_t) {
   const Tensor x(stack[0]), weight(stack[1]), bias(stack[2]);
   const int64_t *of_x = x.sizes(), *of_weight = weight.sizes();
-  Sizes s{of_x[0], {of_x[1], of_x[2], of_x[3]}, {of_weight[0]}, of_weight[2], of_weight[3]};
+  Sizes s{of_x[0], {of_x[1], of_x[2], of_x[3]}, {of_weight[0]}};
+  s.high = of_weight[2], s.wide = of_weight[3];
   s.above = stack[3], s.before = stack[4], s.threads = stack[5];
   s.y.height = s.x.height + 2 * s.above - s.high + 1;
   s.y.width = s.x.width + 2 * s.before - s.wide + 1;
@@ -304,7 +306,8 @@ void forward(StableIValue* stack, uint64_t, uint64_t) {
 void input_gradient(StableIValue* stack, uint64_t, uint64_t) {
   const Tensor grad(stack[0]), weight(stack[1]);
   const int64_t *of_grad = grad.sizes(), *of_weight = weight.sizes();
-  Sizes s{of_grad[0], {of_grad[1], of_grad[2], of_grad[3]}, {of_weight[1]}, of_weight[2], of_weight[3]};
+  Sizes s{of_grad[0], {of_grad[1], of_grad[2], of_grad[3]}, {of_weight[1]}};
+  s.high = of_weight[2], s.wide = of_weight[3];
   s.above = s.high - 1 - int64_t(stack[2]), s.before = s.wide - 1 - int64_t(stack[3]);
   s.threads = stack[4];
   s.y.height = s.x.height + 2 * s.above - s.high + 1;
@@ -325,7 +328,8 @@ void input_gradient(StableIValue* stack, uint64_t, uint64_t) {
 void weight_gradient(StableIValue* stack, uint64_t, uint64_t) {
   const Tensor grad(stack[0]), x(stack[1]), weight(stack[2]);
   const int64_t *of_x = x.sizes(), *of_grad = grad.sizes(), *sizes = weight.sizes();
-  Sizes s{of_x[0], {of_x[1], of_x[2], of_x[3]}, {of_grad[1], of_grad[2], of_grad[3]}, sizes[2], sizes[3]};
+  Sizes s{of_x[0], {of_x[1], of_x[2], of_x[3]}, {of_grad[1], of_grad[2], of_grad[3]}};
+  s.high = sizes[2], s.wide = sizes[3];
   s.above = stack[3], s.before = stack[4], s.threads = stack[5];
   Tensor of_weight = Tensor::empty(x, {sizes, sizes + 4}, weight.strides());
   Tensor of_bias = Tensor::empty(x, {s.y.channels});

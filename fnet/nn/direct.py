@@ -45,6 +45,9 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequenc
     In bfloat16 it is computed in float32, and rounded.
     """
     native.install("fnet.nn", "direct.cpp")
+    # Its gradient will lie as it does, which must not be in one place many times.
+    if torch.empty_like(weight).stride() != weight.stride():
+        weight = weight.contiguous()
     dtype = torch.promote_types(x.dtype, torch.float32)
     added = weight.new_zeros(len(weight)) if bias is None else bias.contiguous()
     x_weight_bias = (tensor.to(dtype) for tensor in (x, weight, added))

@@ -43,7 +43,8 @@ void spread(const Number* grad, const Number* places, Number* above, Number* bel
   store_both<Number>(below, place == zero + 2 ? number : zero, place == zero + 3 ? number : zero);
 }
 
-// Rows of images: these themselves, or, where they are shorter than a register or have gaps, copies.
+// Rows of images: these themselves, or, where they are too short for a register or have gaps, their
+// copies.
 template <class Number>
 class Rows {
   const Array<Number> images;
@@ -71,15 +72,15 @@ class Rows {
   }
 };
 
-// Calls `each` with the first of as many tiles as a register holds. The last begin earlier, where some
-// are done already.
+// Calls `each` with the first of as many tiles as a register holds. The last begin earlier, where
+// some are done already.
 template <class Number, class Each>
 void in_registers(int64_t width, const Each& each) {
   constexpr int64_t lanes = Register<Number>::lanes;
   for (int64_t i = 0; i < width; i += lanes) each(std::max<int64_t>(std::min(i, width - lanes), 0));
 }
 
-// Calls `each` with an image and a channel, in threads, each with its own copy of `each`.
+// Calls `each` with an image, a channel and a row of tiles: of it there is a copy for each thread.
 template <class Each>
 void in_channels(const int64_t* tiles, int64_t threads, const Each& each) {
   in_threads(tiles[0] * tiles[1], threads, [&](int64_t, int64_t begin, int64_t end) {

@@ -274,21 +274,17 @@ void add_products(const Sizes& s, const Number* x, const Number* y, Number* prod
 
 // Calls `each` with a thread and the first of its next few tiles.
 template <class Each>
-void in_threads(const Sizes& s, const Each& each) {
-  const int64_t blocks = (s.tiles + at_once - 1) / at_once;
-#pragma omp parallel for num_threads(s.threads)
-  for (int64_t thread = 0; thread < s.threads; ++thread) {
-    const int64_t stop = blocks * (thread + 1) / s.threads;
-    for (int64_t block = blocks * thread / s.threads; block < stop; ++block) {
-      each(thread, block * at_once);
-    }
-  }
+void in_blocks(const Sizes& s, const Each& each) {
+  in_threads((s.tiles + at_once - 1) / at_once, s.threads,
+             [&](int64_t thread, int64_t begin, int64_t end) {
+               for (int64_t block = begin; block < end; ++block) each(thread, block * at_once);
+             });
 }
 
 template <int results, class Number>
 void convolve(const Sizes& s, const Number* x, Number* y, const Number* zeros,
               const Number* windows, const Number* bias, Number* scratch) {
-  in_threads(s, [&](int64_t thread, int64_t start) {
+  in_blocks(s, [&](int64_t thread, int64_t start) {
     Number* tiles_x = scratch + thread * scratch_size(s.x.channels, s.y.channels);
     Number* tiles_y = tiles_x + 36 * pitch(s.x.channels);
     cut<Pixels, results>(s, s.x, x, zeros, start, tiles_x);
@@ -303,7 +299,7 @@ template <int results, class Number>
 void differentiate(const Sizes& s, const Number* x, const Number* y, const Number* zeros,
                    Number* products, Number* sums, Number* scratch) {
   const int64_t inputs = s.x.channels, outputs = s.y.channels;
-  in_threads(s, [&](int64_t thread, int64_t start) {
+  in_blocks(s, [&](int64_t thread, int64_t start) {
     Number* tiles_x = scratch + thread * scratch_size(inputs, outputs);
     Number* tiles_y = tiles_x + 36 * pitch(inputs);
     cut<Pixels, results>(s, s.x, x, zeros, start, tiles_x);

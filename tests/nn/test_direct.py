@@ -78,6 +78,9 @@ def test_tensors_lie_as_they_will():
     assert_equal_but_for_rounding(views, x[:, :, ::2, ::2], [1, 1])
     assert_equal_but_for_rounding(views, x.transpose(2, 3)[:, :, 3:], [0, 4])
     assert_equal_but_for_rounding(views, x[:1].expand(3, 3, 18, 22), [0, 0])
+    # Windows that are one and the same.
+    views["weight"] = weights["weight"][:, :1].expand(7, 3, 5, 5)
+    assert_equal_but_for_rounding(views, x, [2, 2])
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
