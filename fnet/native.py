@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -12,9 +13,21 @@ from torch import Tensor
 _NUMBERS = {torch.float32: "float", torch.float64: "double"}
 
 
-def is_possible() -> bool:
-    """Say whether the compiler knows what the C++ is written with: registers as types."""
-    return sys.platform != "win32"
+@cache
+def is_possible(package: str, name: str) -> bool:
+    """Say whether a source file can be compiled; warn where another compiler than MSVC cannot.
+
+    The C++ is written with registers as types, which GCC and Clang know.
+    """
+    if sys.platform == "win32":
+        return False
+    try:
+        library(package, name)
+    except (RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        warnings.warn(f"steps take longer: {name} was not compiled: {reason}", stacklevel=2)
+        return False
+    return True
 
 
 @cache

@@ -41,3 +41,24 @@ def test_operations_refuse_other_dtypes(dtype):
     x, weight = torch.zeros(1, 1, 5, 5, dtype=dtype), torch.zeros(1, 1, 3, 3, dtype=dtype)
     with pytest.raises(RuntimeError, match="float32 or float64"):
         torch.ops.fnet.direct(x, weight, weight.new_zeros(1), 0, 0, 1)
+
+
+@pytest.fixture
+def asked_anew():
+    native.is_possible.cache_clear()
+    yield
+    native.is_possible.cache_clear()
+
+
+def test_what_cannot_be_compiled_is_done_without(asked_anew, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("C++ compile error\nregisters")
+
+    monkeypatch.setattr(native, "library", fail)
+    with pytest.warns(UserWarning, match=r"other\.cpp was not compiled: C\+\+ compile error$"):
+        assert not native.is_possible("fnet.nn", "other.cpp")
+
+
+def test_another_platform_does_without(asked_anew, monkeypatch):
+    monkeypatch.setattr("sys.platform", "win32")
+    assert not native.is_possible("fnet.nn", "direct.cpp")

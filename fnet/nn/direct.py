@@ -14,6 +14,7 @@ from torch import Tensor
 from fnet import native
 from fnet.operation import operation
 
+_SOURCE = "fnet.nn", "direct.cpp"
 # The widths of windows that `direct.cpp` is compiled for, and the dtypes.
 _WIDTHS, _DTYPES = (3, 5), (torch.float32, torch.float64, torch.bfloat16)
 # Results beside each other that take as long as one.
@@ -30,7 +31,7 @@ def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
     if min(below, beside) < 1 or any(z >= side for z, side in zip(padding, window, strict=True)):
         return False
     small = len(x) * below * max(beside, _LANES) * weight.numel() <= _SMALL
-    return small and window[1] in _WIDTHS and native.is_possible()
+    return small and window[1] in _WIDTHS and native.is_possible(*_SOURCE)
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
@@ -44,7 +45,7 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequenc
 
     In bfloat16 it is computed in float32, and rounded.
     """
-    native.install("fnet.nn", "direct.cpp")
+    native.install(*_SOURCE)
     # Its gradient will lie as it does, which must not be in one place many times.
     if torch.empty_like(weight).stride() != weight.stride():
         weight = weight.contiguous()

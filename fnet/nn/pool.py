@@ -11,6 +11,7 @@ from fnet import native
 from fnet.nn.loops import has_own_way, in_memory
 from fnet.operation import as_laid_out, operation
 
+_SOURCE = "fnet.nn", "pool.cpp"
 # Places in a tile up to which a loop looks at them one after the other.
 _SMALL = 16
 # Numbers from which on a library call takes less time than what a compiler makes of one, and all
@@ -28,7 +29,7 @@ class MaxPool2d(nn.MaxPool2d):
         window = [_pair(w) for w in (self.kernel_size, self.stride, self.padding, self.dilation)]
         if _is_tiled(x, *window):
             if _are_in_rows(x, window[0], window[2]):
-                native.install("fnet.nn", "pool.cpp")
+                native.install(*_SOURCE)
                 return _Halves.apply(x, torch.get_num_threads() if x.numel() > _MANY else 1)[0]
             if not x.is_contiguous():
                 return _Tiles.apply(x, window[0], window[2])[0]
@@ -69,7 +70,7 @@ def _are_in_rows(x: Tensor, tile: list[int], padding: list[int]) -> bool:
         x.is_contiguous()
         and of_dtype
         and (tile, padding) == ([2, 2], [0, 0])
-        and native.is_possible()
+        and native.is_possible(*_SOURCE)
     )
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from fnet import native
 from fnet.operation import operation
 
+_SOURCE = "fnet.nn", "winograd.cpp"
 # For the side of a window, the results of a tile along its own.
 _RESULTS = {3: 4, 5: 2}
 # Channels that `winograd.cpp` takes at once.
@@ -48,7 +49,9 @@ def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
     # What is saved may be lost where tiles are nearly a third empty.
     full = prod(results) >= 0.7 * each * _RESULTS[window] ** 2
     enough = tiles >= _MANY * threads and tiles * products >= _MUCH
-    return full and enough and 36 * products * threads <= _MOST and native.is_possible()
+    if not full or not enough or 36 * products * threads > _MOST:
+        return False
+    return native.is_possible(*_SOURCE)
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
@@ -107,7 +110,7 @@ def _run(
     name: str, window: int, x: Tensor, y: Tensor, padding: Sequence[int], *tensors: Tensor
 ) -> None:
     """Call a function of `winograd.cpp` with images `x`, padded, their results `y`, and more."""
-    library, threads = native.library("fnet.nn", "winograd.cpp"), torch.get_num_threads()
+    library, threads = native.library(*_SOURCE), torch.get_num_threads()
     # The results are so already: what is written to them must not go to a copy.
     x, y = (images.contiguous(memory_format=torch.channels_last) for images in (x, y))
     (n, inputs, *of_x), (_, outputs, *of_y) = x.shape, y.shape
