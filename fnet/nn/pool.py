@@ -1,4 +1,4 @@
-"""Max pooling in training mode, compiled for the CPU: of tiles as loops, else a library call."""
+"""Max pooling in training mode, compiled for the CPU: as loops, in C++, or a library call."""
 
 from math import prod
 from typing import Any
@@ -30,7 +30,7 @@ class MaxPool2d(nn.MaxPool2d):
         if _is_tiled(x, *window):
             if _are_in_rows(x, window[0], window[2]):
                 native.install(*_SOURCE)
-                return _Halves.apply(x, torch.get_num_threads() if x.numel() > _MANY else 1)[0]
+                return _InRows.apply(x, torch.get_num_threads() if x.numel() > _MANY else 1)[0]
             if not x.is_contiguous():
                 return _Tiles.apply(x, window[0], window[2])[0]
         if x.numel() > _MANY:
@@ -65,17 +65,13 @@ def _is_tiled(
 
 def _are_in_rows(x: Tensor, tile: list[int], padding: list[int]) -> bool:
     """Say whether images lie row after row, to be cut into tiles of 2 x 2."""
-    of_dtype = x.dtype in (torch.float32, torch.float64)
-    return (
-        x.is_contiguous()
-        and of_dtype
-        and (tile, padding) == ([2, 2], [0, 0])
-        and native.is_possible(*_SOURCE)
-    )
+    if (tile, padding) != ([2, 2], [0, 0]) or x.dtype not in (torch.float32, torch.float64):
+        return False
+    return x.is_contiguous() and native.is_possible(*_SOURCE)
 
 
-class _Halves(torch.autograd.Function):
-    """`(x, threads) -> (maxima, their places in the tiles)`, of tiles of 2 x 2."""
+class _InRows(torch.autograd.Function):
+    """`(x, threads) -> (maxima, their places in the tiles)`, of tiles of 2 x 2 (`pool.cpp`)."""
 
     @staticmethod
     def forward(x: Tensor, threads: int) -> tuple[Tensor, Tensor]:

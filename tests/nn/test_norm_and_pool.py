@@ -222,7 +222,7 @@ class InRows(nn.Module):
         self.threads = threads
 
     def forward(self, x):
-        return pool._Halves.apply(x, self.threads)[0]
+        return pool._InRows.apply(x, self.threads)[0]
 
 
 @each_layout
