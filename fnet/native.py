@@ -10,29 +10,47 @@ from importlib.resources import files
 import torch
 from torch import Tensor
 
+from fnet.operation import constant
+
 _NUMBERS = {torch.float32: "float", torch.float64: "double"}
 
 
-@cache
+@constant
+def threads() -> int:
+    """Return how many threads an operation takes."""
+    return torch.get_num_threads()
+
+
+@constant
 def is_possible(package: str, name: str) -> bool:
-    """Say whether a source file can be compiled; warn where another compiler than MSVC cannot.
+    """Say whether a source file is compiled, by now; warn where another compiler than MSVC failed.
 
     The C++ is written with registers as types, which GCC and Clang know.
     """
-    if sys.platform == "win32":
-        return False
+    return sys.platform != "win32" and _is_compiled(package, name)
+
+
+@cache
+def _is_compiled(package: str, name: str) -> bool:
     try:
         library(package, name)
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        warnings.warn(f"steps take longer: {name} was not compiled: {reason}", stacklevel=2)
+        warnings.warn(f"steps take longer: {name} was not compiled: {reason}", stacklevel=3)
         return False
     return True
 
 
 @cache
 def library(package: str, name: str) -> ctypes.CDLL:
-    """Return the functions of a source file, after `fnet/native.h`, compiled or from a cache."""
+    """Return the functions of a source file, after `fnet/native.h`, compiled or from a cache.
+
+    Where one of them is `install`, PyTorch calls others as its operations from then on, without
+    Python.
+
+    Raises:
+        RuntimeError: the compiler failed, or PyTorch does not take the operations.
+    """
     from torch._inductor import config
     from torch._inductor.codecache import CppCodeCache
 
@@ -40,38 +58,28 @@ def library(package: str, name: str) -> ctypes.CDLL:
     source = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     # Products that are added up are one instruction, which rounds once.
     with config.patch({"cpp.enable_floating_point_contract_flag": "fast"}):
-        return CppCodeCache.load(source)
-
-
-@cache
-def install(package: str, name: str) -> None:
-    """Let PyTorch call the functions of a source file as its operations, without Python.
-
-    The file's `install` tells it their names, as PyTorch's stable C interface does.
-
-    Raises:
-        RuntimeError: PyTorch refuses them.
-    """
-    if library(package, name).install() != 0:
+        loaded = CppCodeCache.load(source)
+    if hasattr(loaded, "install") and loaded.install() != 0:
         raise RuntimeError(f"PyTorch did not take the operations of {name}")
+    return loaded
 
 
-def call(library: ctypes.CDLL, name: str, sizes: Sequence[int], *tensors: Tensor | None) -> None:
+def call(library: ctypes.CDLL, name: str, sizes: Sequence[int], *tensors: Tensor) -> None:
     """Call a library's `name_float` or `name_double`, whichever the tensors are of.
 
     Args:
         library: what `library` returns.
         name: of the function, without its numbers.
         sizes: its first argument, a pointer to 64-bit integers.
-        tensors: the others, pointers to numbers that lie without gaps, of one dtype, or to nothing.
+        tensors: the others, pointers to numbers that lie without gaps, of one dtype.
 
     Raises:
         TypeError: the tensors are of another dtype, or of several.
     """
-    dtypes = {tensor.dtype for tensor in tensors if tensor is not None}
+    dtypes = {tensor.dtype for tensor in tensors}
     if len(dtypes) != 1 or not dtypes <= _NUMBERS.keys():
         found = ", ".join(sorted(map(str, dtypes)))
         raise TypeError(f"{name} was given {found}, expected torch.float32 or torch.float64 alone")
     function = getattr(library, f"{name}_{_NUMBERS[dtypes.pop()]}")
-    pointers = (ctypes.c_void_p(None if x is None else x.data_ptr()) for x in tensors)
+    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
     function((ctypes.c_int64 * len(sizes))(*sizes), *pointers)

@@ -5,12 +5,13 @@ poolings and copies of many leaves become slower, or take seconds each to compil
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 Operation = Callable[..., Any]
+Answer = TypeVar("Answer", bool, int)
 
 
 def operation(
@@ -31,7 +32,7 @@ def operation(
         schema: its arguments and results, as `torch.library.define` takes them.
         fake: makes empty results of the right shapes, dtypes and strides.
         kernel: computes it, on any device; its results share no memory with its arguments. None
-            where C++ does (see `fnet.native.install`).
+            where C++ does (see `fnet.native.library`).
         vmap: `(info, in_dims, *args) -> (results, out_dims)`, as `torch.library.register_vmap`;
             None where it is never mapped (see `is_plain`).
     """
@@ -53,13 +54,19 @@ def is_plain(x: Tensor) -> bool:
     return _transforms() < 2 and not torch._C._functorch.is_batchedtensor(x)
 
 
+def constant(fn: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Have a user's own `torch.compile` call `fn` while it traces, and not look into it.
+
+    As `torch.compiler.assume_constant_result`, which takes seconds to import Dynamo, without which
+    a step is compiled.
+    """
+    fn._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return fn
+
+
+@constant
 def _transforms() -> int:
     return torch._C._functorch.maybe_current_level() or 0
-
-
-# What torch.compiler.assume_constant_result does, after seconds of importing Dynamo: a step is
-# compiled without it, but a user's own torch.compile cannot look into this function.
-_transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def as_laid_out(value: Tensor, like: Tensor) -> Tensor:

@@ -1,11 +1,19 @@
 """C++ of the package: compiled once, called with tensors of the dtype it is for."""
 
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from fnet import native
+
+
+@pytest.fixture
+def asked_anew(monkeypatch):
+    """Have what is kept of the libraries be as in a new process, for a while."""
+    for name in ("library", "_is_compiled"):
+        monkeypatch.setattr(native, name, cache(getattr(native, name).__wrapped__))
 
 
 def test_a_source_file_is_compiled_once():
@@ -23,31 +31,26 @@ def test_tensors_are_float_or_double_alone(dtypes):
         native.call(library, "convolve", [], *(torch.zeros(1, dtype=dtype) for dtype in dtypes))
 
 
-def test_operations_are_installed_once():
-    native.install("fnet.nn", "direct.cpp")
-    native.install("fnet.nn", "direct.cpp")
-    assert torch.ops.fnet.direct.default is not None
+def test_operations_are_pytorchs():
+    assert native.is_possible("fnet.nn", "direct.cpp")
+    x, weight, bias = torch.ones(1, 1, 5, 5), torch.ones(1, 1, 3, 3), torch.ones(1)
+    y = torch.ops.fnet.direct(x, weight, bias, 0, 0, 1)
+    assert torch.equal(y, torch.full((1, 1, 3, 3), 10.0))
 
 
-def test_pytorch_refuses_what_it_does_not_take(monkeypatch):
-    monkeypatch.setattr(native, "library", lambda *_: SimpleNamespace(install=lambda: 1))
-    with pytest.raises(RuntimeError, match=r"other\.cpp"):
-        native.install("fnet.nn", "other.cpp")
+def test_operations_that_pytorch_refuses_are_done_without(asked_anew, monkeypatch):
+    loaded = SimpleNamespace(install=lambda: 1)
+    monkeypatch.setattr("torch._inductor.codecache.CppCodeCache.load", lambda _: loaded)
+    with pytest.warns(UserWarning, match=r"did not take the operations of direct\.cpp"):
+        assert not native.is_possible("fnet.nn", "direct.cpp")
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float16])
 def test_operations_refuse_other_dtypes(dtype):
-    native.install("fnet.nn", "direct.cpp")
+    native.library("fnet.nn", "direct.cpp")
     x, weight = torch.zeros(1, 1, 5, 5, dtype=dtype), torch.zeros(1, 1, 3, 3, dtype=dtype)
     with pytest.raises(RuntimeError, match="float32 or float64"):
         torch.ops.fnet.direct(x, weight, weight.new_zeros(1), 0, 0, 1)
-
-
-@pytest.fixture
-def asked_anew():
-    native.is_possible.cache_clear()
-    yield
-    native.is_possible.cache_clear()
 
 
 def test_what_cannot_be_compiled_is_done_without(asked_anew, monkeypatch):

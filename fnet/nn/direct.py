@@ -43,16 +43,16 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequenc
         bias: `[K]`, or None.
         padding: zeros around each image, down and across: less than a window's sides.
 
-    In bfloat16 it is computed in float32, and rounded.
+    In bfloat16 it is computed in float32, and rounded. `is_worth_it` is to be asked before: it
+    compiles what this calls.
     """
-    native.install(*_SOURCE)
     # Its gradient will lie as it does, which must not be in one place many times.
     if torch.empty_like(weight).stride() != weight.stride():
         weight = weight.contiguous()
     dtype = torch.promote_types(x.dtype, torch.float32)
     added = weight.new_zeros(len(weight)) if bias is None else bias.contiguous()
     x_weight_bias = (tensor.to(dtype) for tensor in (x, weight, added))
-    y = _Convolution.apply(*x_weight_bias, *padding, torch.get_num_threads())
+    y = _Convolution.apply(*x_weight_bias, *padding, native.threads())
     return y.to(x.dtype)
 
 

@@ -29,8 +29,7 @@ class MaxPool2d(nn.MaxPool2d):
         window = [_pair(w) for w in (self.kernel_size, self.stride, self.padding, self.dilation)]
         if _is_tiled(x, *window):
             if _are_in_rows(x, window[0], window[2]):
-                native.install(*_SOURCE)
-                return _InRows.apply(x, torch.get_num_threads() if x.numel() > _MANY else 1)[0]
+                return _InRows.apply(x, native.threads() if x.numel() > _MANY else 1)[0]
             if not x.is_contiguous():
                 return _Tiles.apply(x, window[0], window[2])[0]
         if x.numel() > _MANY:

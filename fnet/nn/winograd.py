@@ -44,7 +44,7 @@ def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
     if any(channels % _PANEL for channels in weight.shape[:2]) or max(padding) >= window:
         return False
     results = _results(x.shape[2:], window, padding)
-    each, threads = prod(_tiles(results, window)), torch.get_num_threads()
+    each, threads = prod(_tiles(results, window)), native.threads()
     tiles, products = len(x) * each, prod(weight.shape[:2])
     # What is saved may be lost where tiles are nearly a third empty.
     full = prod(results) >= 0.7 * each * _RESULTS[window] ** 2

@@ -14,6 +14,11 @@ from fnet import native, tree
 from fnet.nn.direct import convolution, is_worth_it
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled():
+    native.library("fnet.nn", "direct.cpp")
+
+
 def case(n=2, channels=(3, 7), size=(9, 11), window=(5, 5), layout=torch.contiguous_format, seed=0):
     """Return weights, and images, in fp64."""
     generator = torch.Generator().manual_seed(seed)

@@ -218,7 +218,7 @@ class InRows(nn.Module):
 
     def __init__(self, threads):
         super().__init__()
-        native.install("fnet.nn", "pool.cpp")
+        native.library("fnet.nn", "pool.cpp")
         self.threads = threads
 
     def forward(self, x):
