@@ -143,12 +143,16 @@ struct Array {
   }
 };
 
-// Calls `each` with a number of a tensor's dtype.
+// Calls `each` with a number of the tensors' dtype.
 template <class Each>
-void with_number(const Tensor& tensor, const Each& each) {
-  if (tensor.dtype() == aoti_torch_dtype_float32()) return each(float());
-  if (tensor.dtype() == aoti_torch_dtype_float64()) return each(double());
-  throw std::runtime_error("numbers are float32 or float64");
+void with_number(std::initializer_list<const Tensor*> tensors, const Each& each) {
+  const auto all = [&](int32_t dtype) {
+    return std::all_of(tensors.begin(), tensors.end(),
+                       [=](const Tensor* tensor) { return tensor->dtype() == dtype; });
+  };
+  if (all(aoti_torch_dtype_float32())) return each(float());
+  if (all(aoti_torch_dtype_float64())) return each(double());
+  throw std::runtime_error("numbers are all float32, or all float64");
 }
 
 // What PyTorch calls with arguments, which are tensors and integers, in place of which it finds the

@@ -1,7 +1,7 @@
 """Operations that are one library call in a compiled step: the compiler does not look inside.
 
-Some things it makes worse: random keys, matrix iterations, windows of convolutions, large max
-poolings and copies of many leaves become slower, or take seconds each to compile.
+Some things it makes worse: random keys, matrix iterations, convolutions, max poolings and copies of
+many leaves become slower, or take seconds each to compile.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def is_plain(x: Tensor) -> bool:
     A compiler cannot map a `torch.autograd.Function` over many models, and two operations with no
     gradient of their own give no second derivative.
     """
-    return _transforms() < 2 and not torch._C._functorch.is_batchedtensor(x)
+    return _is_plain() and not torch._C._functorch.is_batchedtensor(x)
 
 
 def constant(fn: Callable[..., Answer]) -> Callable[..., Answer]:
@@ -65,8 +65,11 @@ def constant(fn: Callable[..., Answer]) -> Callable[..., Answer]:
 
 
 @constant
-def _transforms() -> int:
-    return torch._C._functorch.maybe_current_level() or 0
+def _is_plain() -> bool:
+    innermost = torch._C._functorch.peek_interpreter_stack()
+    return innermost is None or (
+        innermost.level() == 1 and innermost.key() == torch._C._functorch.TransformType.Grad
+    )
 
 
 def as_laid_out(value: Tensor, like: Tensor) -> Tensor:

@@ -49,8 +49,10 @@ def test_operations_that_pytorch_refuses_are_done_without(asked_anew, monkeypatc
 def test_operations_refuse_other_dtypes(dtype):
     native.library("fnet.nn", "direct.cpp")
     x, weight = torch.zeros(1, 1, 5, 5, dtype=dtype), torch.zeros(1, 1, 3, 3, dtype=dtype)
-    with pytest.raises(RuntimeError, match="float32 or float64"):
+    with pytest.raises(RuntimeError, match="all float32, or all float64"):
         torch.ops.fnet.direct(x, weight, weight.new_zeros(1), 0, 0, 1)
+    with pytest.raises(RuntimeError, match="all float32, or all float64"):
+        torch.ops.fnet.direct(x.double(), weight.double(), torch.zeros(1), 0, 0, 1)
 
 
 def test_what_cannot_be_compiled_is_done_without(asked_anew, monkeypatch):

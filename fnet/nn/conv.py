@@ -11,7 +11,8 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `x` `[N, C, H, W]`."""
-        if not is_for_cpu(x):
+        mixed = self.bias is not None and self.bias.dtype != x.dtype
+        if mixed or not is_for_cpu(x):
             return super().forward(x)
         padding = [*map(int, self.padding)]
         for own in (direct, winograd):

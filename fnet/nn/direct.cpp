@@ -275,8 +275,8 @@ void differentiate(const Sizes& s, const Array<const Number>& x, const Array<con
 
 // Calls `each` with the width of a window, by which loops are unrolled, and a number of the dtype.
 template <class Each>
-void with_types(const Tensor& tensor, int64_t wide, const Each& each) {
-  with_number(tensor, [&](auto number) {
+void with_types(std::initializer_list<const Tensor*> tensors, int64_t wide, const Each& each) {
+  with_number(tensors, [&](auto number) {
     if (wide == 3) return each(std::integral_constant<int, 3>(), number);
     if (wide == 5) return each(std::integral_constant<int, 5>(), number);
     throw std::runtime_error("windows are 3 or 5 pixels wide");
@@ -293,7 +293,7 @@ void forward(StableIValue* stack, uint64_t, uint64_t) {
   s.y.height = s.x.height + 2 * s.above - s.high + 1;
   s.y.width = s.x.width + 2 * s.before - s.wide + 1;
   Tensor y = Tensor::empty(x, {s.images, s.y.channels, s.y.height, s.y.width});
-  with_types(x, s.wide, [&](auto wide, auto number) {
+  with_types({&x, &weight, &bias}, s.wide, [&](auto wide, auto number) {
     using Number = decltype(number);
     convolve<wide()>(s, Array<const Number>(x), Array<const Number>(weight),
                      bias.data<const Number>(), y.data<Number>());
@@ -313,7 +313,7 @@ void input_gradient(StableIValue* stack, uint64_t, uint64_t) {
   s.y.height = s.x.height + 2 * s.above - s.high + 1;
   s.y.width = s.x.width + 2 * s.before - s.wide + 1;
   Tensor grad_x = Tensor::empty(grad, {s.images, s.y.channels, s.y.height, s.y.width});
-  with_types(grad, s.wide, [&](auto wide, auto number) {
+  with_types({&grad, &weight}, s.wide, [&](auto wide, auto number) {
     using Number = decltype(number);
     Array<const Number> turned(weight);
     turned.data += (s.high - 1) * turned.strides[2] + (s.wide - 1) * turned.strides[3];
@@ -333,7 +333,7 @@ void weight_gradient(StableIValue* stack, uint64_t, uint64_t) {
   s.above = stack[3], s.before = stack[4], s.threads = stack[5];
   Tensor of_weight = Tensor::empty(x, {sizes, sizes + 4}, weight.strides());
   Tensor of_bias = Tensor::empty(x, {s.y.channels});
-  with_types(x, s.wide, [&](auto wide, auto number) {
+  with_types({&x, &grad, &weight}, s.wide, [&](auto wide, auto number) {
     using Number = decltype(number);
     differentiate<wide(), Number>(s, Array<const Number>(x), Array<const Number>(grad),
                                   Array<Number>(of_weight), of_bias.data<Number>());

@@ -30,7 +30,7 @@ def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
         return False
     if min(below, beside) < 1 or any(z >= side for z, side in zip(padding, window, strict=True)):
         return False
-    small = len(x) * below * max(beside, _LANES) * weight.numel() <= _SMALL
+    small = x.shape[0] * below * max(beside, _LANES) * weight.numel() <= _SMALL
     return small and window[1] in _WIDTHS and native.is_possible(*_SOURCE)
 
 
@@ -50,7 +50,7 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequenc
     if torch.empty_like(weight).stride() != weight.stride():
         weight = weight.contiguous()
     dtype = torch.promote_types(x.dtype, torch.float32)
-    added = weight.new_zeros(len(weight)) if bias is None else bias.contiguous()
+    added = weight.new_zeros(weight.shape[0]) if bias is None else bias.contiguous()
     x_weight_bias = (tensor.to(dtype) for tensor in (x, weight, added))
     y = _Convolution.apply(*x_weight_bias, *padding, native.threads())
     return y.to(x.dtype)
@@ -79,17 +79,17 @@ def _results(x: Tensor, weight: Tensor, padding: Sequence[int]) -> list[int]:
 
 
 def _like_results(x: Tensor, weight: Tensor, bias: Tensor, *sizes: int) -> Tensor:
-    return x.new_empty(len(x), len(weight), *_results(x, weight, sizes[:2]))
+    return x.new_empty(x.shape[0], weight.shape[0], *_results(x, weight, sizes[:2]))
 
 
 def _like_input(grad: Tensor, weight: Tensor, *sizes: int) -> Tensor:
     turned = zip(weight.shape[2:], sizes[:2], strict=True)
     around = [window - 1 - zeros for window, zeros in turned]
-    return grad.new_empty(len(grad), weight.shape[1], *_results(grad, weight, around))
+    return grad.new_empty(grad.shape[0], weight.shape[1], *_results(grad, weight, around))
 
 
 def _like_weight(grad: Tensor, x: Tensor, weight: Tensor, *sizes: int) -> tuple[Tensor, Tensor]:
-    return weight.new_empty_strided(weight.shape, weight.stride()), x.new_empty(len(weight))
+    return weight.new_empty_strided(weight.shape, weight.stride()), x.new_empty(weight.shape[0])
 
 
 # The rows and columns of zeros around x, and threads.

@@ -4,6 +4,7 @@ The compiler joins the loops of layers that follow each other and computes what 
 it, which is quick where that is cheap and the numbers lie in the order of the loop.
 """
 
+import torch
 from torch import Tensor, nn
 
 from fnet.operation import is_plain
@@ -21,8 +22,13 @@ def is_for_cpu(x: Tensor) -> bool:
 
 
 def is_compiled_for_cpu(x: Tensor) -> bool:
-    """Say whether what is done with `x` is being compiled for the CPU, for one model."""
-    return x.device.type == "cpu" and is_compiling() and is_plain(x)
+    """Say whether what is done with `x` is being compiled for the CPU, for one model.
+
+    Not where autocast is on: it knows which of PyTorch's own operations to cast for.
+    """
+    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return False
+    return is_compiling() and is_plain(x)
 
 
 def in_memory(x: Tensor) -> Tensor:

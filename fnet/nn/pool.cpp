@@ -97,7 +97,7 @@ void forward(StableIValue* stack, uint64_t, uint64_t) {
   const int64_t* s = x.sizes();
   const int64_t tiles[4] = {s[0], s[1], s[2] / 2, s[3] / 2};
   Tensor y = Tensor::empty(x, {tiles, tiles + 4}), places = Tensor::empty(x, {tiles, tiles + 4});
-  with_number(x, [&](auto number) {
+  with_number({&x}, [&](auto number) {
     using Number = decltype(number);
     constexpr int lanes = Register<Number>::lanes;
     const Rows<const Number> pixels(x, 2 * lanes);
@@ -123,7 +123,7 @@ void backward(StableIValue* stack, uint64_t, uint64_t) {
   const Tensor grad(stack[0]), places(stack[1]);
   const int64_t* tiles = grad.sizes();
   Tensor grad_x = Tensor::empty(grad, {tiles[0], tiles[1], 2 * tiles[2], 2 * tiles[3]});
-  with_number(grad, [&](auto number) {
+  with_number({&grad, &places}, [&](auto number) {
     using Number = decltype(number);
     constexpr int lanes = Register<Number>::lanes;
     const Rows<const Number> of_grad(grad, lanes), of_places(places, lanes);

@@ -52,9 +52,13 @@ def _twin(layer: nn.Module) -> nn.Module:
     """Return what takes the place of a layer: itself where it needs no other."""
     mask = keyed(layer)
     # A hook may be what makes the weight of the layer, as in weight_norm.
-    if mask is not None or layer._forward_pre_hooks or layer._forward_hooks:
+    hooked = layer._forward_pre_hooks or layer._forward_hooks or "forward" in vars(layer)
+    if mask is not None or hooked:
         return mask or layer
-    return own_norm(layer) or own_pool(layer) or own_conv(layer) or own_linear(layer) or layer
+    twin = own_norm(layer) or own_pool(layer) or own_conv(layer) or own_linear(layer) or layer
+    # What else the network that has the layer has set on it.
+    vars(twin).update({name: it for name, it in vars(layer).items() if name not in vars(twin)})
+    return twin
 
 
 def dropout_layers(module: nn.Module) -> list[str]:

@@ -45,7 +45,7 @@ def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
         return False
     results = _results(x.shape[2:], window, padding)
     each, threads = prod(_tiles(results, window)), native.threads()
-    tiles, products = len(x) * each, prod(weight.shape[:2])
+    tiles, products = x.shape[0] * each, prod(weight.shape[:2])
     # What is saved may be lost where tiles are nearly a third empty.
     full = prod(results) >= 0.7 * each * _RESULTS[window] ** 2
     enough = tiles >= _MANY * threads and tiles * products >= _MUCH
@@ -144,7 +144,7 @@ def _window(grad: Tensor, x: Tensor, padding: Sequence[int]) -> int:
 def _empty_results(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]
 ) -> Tensor:
-    shape = len(x), len(weight), *_results(x.shape[2:], weight.shape[-1], padding)
+    shape = x.shape[0], weight.shape[0], *_results(x.shape[2:], weight.shape[-1], padding)
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 

@@ -207,6 +207,37 @@ def test_layers_that_are_not_made_anew_are_refused(layer):
         model.init(random.key(0))
 
 
+class Scaled(nn.Module):
+    """Layers on which the network sets something of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 2, 3), nn.Linear(2, 4)
+        self.conv.scale, self.linear.scale = 2.0, 3.0
+
+    def forward(self, x):
+        pooled = self.conv(x).mean((2, 3)) * self.conv.scale
+        return self.linear(pooled) * self.linear.scale
+
+
+def test_what_a_network_sets_on_its_layers_stays():
+    model, images = from_module(Scaled), torch.ones(2, 3, 5, 5)
+    params = model.init(random.key(0))
+    logits, _ = model.apply(params, images)
+    torch.testing.assert_close(logits, to_module(model, params)(images))
+
+
+def test_a_layer_with_a_forward_of_its_own_stays_as_it_is():
+    def make():
+        layer = nn.Linear(3, 2)
+        layer.forward = lambda x: x.flatten(1).sum(1, keepdim=True).expand(-1, 2)
+        return layer
+
+    model = from_module(make)
+    logits, _ = model.apply(model.init(random.key(0)), torch.ones(4, 3, 5, 5), train=True)
+    assert torch.equal(logits, torch.full((4, 2), 75.0))
+
+
 def test_a_network_may_be_a_single_layer_of_dropout():
     model = from_module(lambda: nn.Dropout(0.5))
     params, images = model.init(random.key(0)), torch.ones(64, 3, 8, 8)

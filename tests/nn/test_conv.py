@@ -4,7 +4,8 @@ import pytest
 import torch
 from graphs import recorded, traced
 from torch import nn
-from torch.func import functional_call, grad, vmap
+from torch._dynamo.backends.common import aot_autograd
+from torch.func import functional_call, grad, jvp, vmap
 
 from fnet import tree
 from fnet.nn import direct
@@ -86,6 +87,74 @@ def test_vmap_is_a_loop(name, shared):
     for place, one in enumerate(cases):
         alone = tree.map(lambda leaf, place=place: leaf[place], result)
         tree.assert_close(alone, run(ours, *one), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_vmap_over_models_of_the_same_images_is_a_loop(training):
+    _, ours, _, x = case("padded")
+    cases = [case("padded", seed=seed)[2] for seed in (1, 2, 3)]
+
+    def forward(weights, x):
+        return functional_call(ours.train(training), weights, (x,))
+
+    stacked = tree.map(lambda *leaves: torch.stack(leaves), *cases)
+    together = traced(vmap(forward, in_dims=(0, None)))(stacked, x)
+    alone = torch.stack([forward(weights, x) for weights in cases])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+# PyTorch's own, where it first meets forward mode.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+def test_forward_mode_is_right():
+    theirs, ours, weights, x = case("padded")
+
+    def slope(layer):
+        return lambda x: jvp(lambda x: functional_call(layer, weights, (x,)), (x,), (x.cos(),))[1]
+
+    torch.testing.assert_close(traced(slope(ours))(x), slope(theirs)(x), rtol=1e-4, atol=1e-4)
+
+
+def test_autocast_casts_as_it_does():
+    theirs, ours, weights, x = case("padded")
+
+    def forward(layer):
+        def call(weights, x):
+            with torch.autocast("cpu", torch.bfloat16):
+                return functional_call(layer, weights, (x,))
+
+        return call
+
+    got, expected = traced(forward(ours))(weights, x), forward(theirs)(weights, x)
+    assert got.dtype == torch.bfloat16
+    assert torch.equal(got, expected)
+
+
+def test_a_bias_of_another_dtype_is_refused_as_pytorch_does():
+    _, ours, weights, x = case("padded")
+    with pytest.raises(RuntimeError, match="type"):
+        traced(lambda w, x: functional_call(ours, w, (x,)))(
+            {**weights, "bias": weights["bias"].double()}, x
+        )
+
+
+def test_torch_compile_takes_any_number_of_images():
+    _, ours, weights, _ = case("5 x 5")
+    graphs = []
+
+    def keep(graph, _):
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(
+        lambda x: functional_call(ours, weights, (x,)),
+        fullgraph=True,
+        backend=aot_autograd(fw_compiler=keep),
+    )
+    for n in range(2, 8):
+        x = torch.randn(n, 3, 8, 7)
+        torch.testing.assert_close(compiled(x), functional_call(ours, weights, (x,)))
+    # One for 2 images, and one for any number.
+    assert len(graphs) == 2
 
 
 def test_vmap_of_the_forward_pass_alone_is_a_loop():

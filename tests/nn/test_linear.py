@@ -77,6 +77,34 @@ def test_vmap_is_a_loop():
         tree.assert_close(alone, run(ours, *one), rtol=1e-12, atol=1e-12)
 
 
+def test_vmap_over_models_of_the_same_rows_is_a_loop():
+    _, ours, _, x = case(4)
+    cases = [case(4, seed=seed)[2] for seed in (1, 2, 3)]
+    stacked = tree.map(lambda *leaves: torch.stack(leaves), *cases)
+
+    def forward(weights, x):
+        return functional_call(ours, weights, (x,))
+
+    together = traced(vmap(forward, in_dims=(0, None)))(stacked, x)
+    alone = torch.stack([forward(weights, x) for weights in cases])
+    torch.testing.assert_close(together, alone)
+
+
+def test_autocast_of_the_forward_pass_alone():
+    theirs, ours, weights, x = case(2, dtype=torch.float32)
+
+    def gradients(layer):
+        def loss(weights, x):
+            with torch.autocast("cpu", torch.bfloat16):
+                y = functional_call(layer, weights, (x,)).float()
+            return y.pow(2).sum()
+
+        return lambda w, x: grad(loss, argnums=(0, 1))(w, x)
+
+    got, expected = traced(gradients(ours))(weights, x), gradients(theirs)(weights, x)
+    tree.assert_close(got, expected, rtol=1e-2, atol=1e-2)
+
+
 def test_second_derivatives_are_right():
     theirs, ours, weights, x = case(4)
 
