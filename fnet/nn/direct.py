@@ -58,8 +58,11 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequenc
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, *sizes: int) -> Tensor:
-        return _convolution(x, weight, bias, *sizes)
+    # No star: Dynamo of torch 2.11 would take it for a context.
+    def forward(
+        x: Tensor, weight: Tensor, bias: Tensor, above: int, before: int, threads: int
+    ) -> Tensor:
+        return _convolution(x, weight, bias, above, before, threads)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
