@@ -63,7 +63,7 @@ class Rows {
   Number* at(int64_t image, int64_t channel, int64_t place) {
     row = images.row(image, channel, place);
     if (!copied) return row;
-    for (int64_t i = 0; i < size; ++i) copy[i] = row[i * images.strides[3]];
+    images.copy_row(image, channel, place, size, copy.data());
     return copy.data();
   }
   // Writes back what was written to a copy.

@@ -97,7 +97,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[
 
 
 def _differentiate(grad: Tensor, x: Tensor, padding: Sequence[int]) -> tuple[Tensor, Tensor]:
-    inputs, outputs, threads = x.shape[1], grad.shape[1], torch.get_num_threads()
+    inputs, outputs, threads = x.shape[1], grad.shape[1], native.threads()
     window = _window(grad, x, padding)
     products, sums = x.new_zeros(threads, 36, inputs, outputs), x.new_zeros(threads, outputs)
     zeros = x.new_zeros(max(inputs, outputs))
@@ -110,7 +110,7 @@ def _run(
     name: str, window: int, x: Tensor, y: Tensor, padding: Sequence[int], *tensors: Tensor
 ) -> None:
     """Call a function of `winograd.cpp` with images `x`, padded, their results `y`, and more."""
-    library, threads = native.library(*_SOURCE), torch.get_num_threads()
+    library, threads = native.library(*_SOURCE), native.threads()
     # The results are so already: what is written to them must not go to a copy.
     x, y = (images.contiguous(memory_format=torch.channels_last) for images in (x, y))
     (n, inputs, *of_x), (_, outputs, *of_y) = x.shape, y.shape

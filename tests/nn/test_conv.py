@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from gradients import gradients
 from graphs import recorded, traced
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
@@ -39,14 +40,8 @@ def case(name, dtype=torch.float32, layout=torch.contiguous_format, seed=0):
 
 
 def run(layer, weights, x):
-    """Return the gradients with respect to weights and images, and the result."""
-
-    def loss(weights, x):
-        y = functional_call(layer, weights, (x,))
-        scale = torch.linspace(0, 1, y.numel(), dtype=torch.float32).view(y.shape)
-        return (y.float() * scale).sum(), y
-
-    return grad(loss, argnums=(0, 1), has_aux=True)(weights, x)
+    """Return the gradients with respect to weights and `x`, and the result."""
+    return gradients(lambda weights, x: functional_call(layer, weights, (x,)), weights, x)
 
 
 def is_direct(layer, weights, x):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from gradients import gradients
 from graphs import traced
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,17 +32,6 @@ def case(n=2, channels=(3, 7), size=(9, 11), window=(5, 5), layout=torch.contigu
     return {"weight": weight, "bias": randn(channels[1])}, x
 
 
-def run(convolve, weights, x):
-    """Return the gradients with respect to weights and images, and the result."""
-
-    def loss(weights, x):
-        y = convolve(weights, x)
-        scale = 1.5 + torch.sin(torch.arange(y.numel(), dtype=torch.float64)).view(y.shape)
-        return (y * scale.to(y.dtype)).sum(), y
-
-    return grad(loss, argnums=(0, 1), has_aux=True)(weights, x)
-
-
 def own(padding):
     return lambda w, x: convolution(x, w["weight"], w.get("bias"), padding)
 
@@ -51,7 +41,7 @@ def library(padding):
 
 
 def assert_equal_but_for_rounding(weights, x, padding):
-    got, expected = (run(way(padding), weights, x) for way in (own, library))
+    got, expected = (gradients(way(padding), weights, x) for way in (own, library))
     tree.assert_close(got, expected, rtol=1e-11, atol=1e-11)
 
 
@@ -91,8 +81,8 @@ def test_tensors_lie_as_they_will():
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_gradients_of_weights_lie_as_the_weights_do(layout):
     weights, x = case(layout=layout)
-    (gradients, _), _ = run(own([0, 0]), weights, x)
-    assert gradients["weight"].stride() == weights["weight"].stride()
+    (of_weights, _), _ = gradients(own([0, 0]), weights, x)
+    assert of_weights["weight"].stride() == weights["weight"].stride()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
@@ -101,7 +91,7 @@ def test_threads_share_the_images(threads):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        tree.assert_equal(run(own([2, 2]), weights, x), run(own([2, 2]), weights, x))
+        tree.assert_equal(gradients(own([2, 2]), weights, x), gradients(own([2, 2]), weights, x))
         assert_equal_but_for_rounding(weights, x, [2, 2])
     finally:
         torch.set_num_threads(before)
@@ -119,8 +109,8 @@ def test_numbers_that_are_not_finite_stay_where_they_are():
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
 def test_rounding_is_that_of_the_dtype(dtype, tolerance):
     weights, x = tree.map(lambda leaf: leaf.to(dtype), case())
-    exact = run(library([2, 2]), *tree.map(torch.Tensor.double, (weights, x)))
-    got = run(own([2, 2]), weights, x)
+    exact = gradients(library([2, 2]), *tree.map(torch.Tensor.double, (weights, x)))
+    got = gradients(own([2, 2]), weights, x)
 
     def error(ours, theirs):
         assert ours.dtype == dtype
@@ -133,7 +123,7 @@ def test_inductor_makes_of_it_what_it_is():
     weights, x = case()
 
     def between(way):
-        return lambda w, x: run(lambda w, x: way([1, 1])(w, 2 * x.relu()).relu(), w, x)
+        return lambda w, x: gradients(lambda w, x: way([1, 1])(w, 2 * x.relu()).relu(), w, x)
 
     got = traced(between(own), "inductor")(weights, x)
     tree.assert_close(got, between(library)(weights, x), rtol=1e-11, atol=1e-11)
@@ -143,8 +133,8 @@ def test_called_by_cpp_it_is_the_same():
     from fnet.jit import jit
 
     weights, x = case()
-    got = jit(lambda w, x: run(own([1, 1]), w, x), cpp_wrapper=True)(weights, x)
-    tree.assert_close(got, run(library([1, 1]), weights, x), rtol=1e-11, atol=1e-11)
+    got = jit(lambda w, x: gradients(own([1, 1]), w, x), cpp_wrapper=True)(weights, x)
+    tree.assert_close(got, gradients(library([1, 1]), weights, x), rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize(

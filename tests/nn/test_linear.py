@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from gradients import gradients
 from graphs import recorded, traced
 from torch import nn
 from torch.func import functional_call, grad, vmap
@@ -23,13 +24,7 @@ def case(rows, bias=True, dtype=torch.float64, seed=0):
 
 def run(layer, weights, x):
     """Return the gradients with respect to weights and `x`, and the result."""
-
-    def loss(weights, x):
-        y = functional_call(layer, weights, (x,))
-        scale = torch.linspace(0, 1, y.numel(), dtype=torch.float32).view(y.shape)
-        return (y.float() * scale).sum(), y
-
-    return grad(loss, argnums=(0, 1), has_aux=True)(weights, x)
+    return gradients(lambda weights, x: functional_call(layer, weights, (x,)), weights, x)
 
 
 def is_own(layer, weights, x):
@@ -93,7 +88,7 @@ def test_vmap_over_models_of_the_same_rows_is_a_loop():
 def test_autocast_of_the_forward_pass_alone():
     theirs, ours, weights, x = case(2, dtype=torch.float32)
 
-    def gradients(layer):
+    def slopes(layer):
         def loss(weights, x):
             with torch.autocast("cpu", torch.bfloat16):
                 y = functional_call(layer, weights, (x,)).float()
@@ -101,7 +96,7 @@ def test_autocast_of_the_forward_pass_alone():
 
         return lambda w, x: grad(loss, argnums=(0, 1))(w, x)
 
-    got, expected = traced(gradients(ours))(weights, x), gradients(theirs)(weights, x)
+    got, expected = traced(slopes(ours))(weights, x), slopes(theirs)(weights, x)
     tree.assert_close(got, expected, rtol=1e-2, atol=1e-2)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from gradients import gradients
 from graphs import recorded, traced
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,17 +44,6 @@ def case(name, layout=torch.channels_last, seed=0):
     return layer, own_conv(layer), weights, x
 
 
-def run(convolve, weights, x):
-    """Return the gradients with respect to weights and images, and the result."""
-
-    def loss(weights, x):
-        y = convolve(weights, x)
-        scale = 1.5 + torch.sin(torch.arange(y.numel(), dtype=torch.float64)).view(y.shape)
-        return (y * scale.to(y.dtype)).sum(), y
-
-    return grad(loss, argnums=(0, 1), has_aux=True)(weights, x)
-
-
 def called(layer):
     return lambda weights, x: functional_call(layer, weights, (x,))
 
@@ -70,14 +60,14 @@ def assert_close(got, exact, tolerance=1e-5):
 
 
 def exactly(convolve, weights, x):
-    return run(convolve, *tree.map(torch.Tensor.double, (weights, x)))
+    return gradients(convolve, *tree.map(torch.Tensor.double, (weights, x)))
 
 
 @each_layer
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_compiled_it_is_the_layer_it_replaces(name, layout):
     theirs, ours, weights, x = case(name, layout)
-    got = traced(lambda w, x: run(called(ours), w, x))(weights, x)
+    got = traced(lambda w, x: gradients(called(ours), w, x))(weights, x)
     assert_close(got, exactly(called(theirs), weights, x))
 
 
@@ -85,7 +75,7 @@ def test_inductor_makes_of_it_what_it_is():
     theirs, ours, weights, x = case("padded")
 
     def after_another(weights, x):
-        return run(lambda w, x: called(ours)(w, 2 * x.relu()).relu(), weights, x)
+        return gradients(lambda w, x: called(ours)(w, 2 * x.relu()).relu(), weights, x)
 
     def exact(weights, x):
         return called(theirs)(weights, 2 * x.relu()).relu()
@@ -109,8 +99,8 @@ def test_any_size_has_whole_tiles(n, size, padding, window):
         "weight": torch.randn(32, 16, window, window, generator=generator, dtype=torch.float64),
         "bias": torch.randn(32, generator=generator, dtype=torch.float64),
     }
-    got = run(lambda w, x: convolution(x, w["weight"], w["bias"], padding), weights, x)
-    expected = run(
+    got = gradients(lambda w, x: convolution(x, w["weight"], w["bias"], padding), weights, x)
+    expected = gradients(
         lambda w, x: functional.conv2d(x, w["weight"], w["bias"], padding=padding), weights, x
     )
     # In fp64, where it is never used, nothing but the arithmetic itself can be wrong.
@@ -119,7 +109,7 @@ def test_any_size_has_whole_tiles(n, size, padding, window):
 
 def test_eager_it_is_the_layer_itself():
     theirs, ours, weights, x = case("padded")
-    tree.assert_equal(run(called(ours), weights, x), run(called(theirs), weights, x))
+    tree.assert_equal(gradients(called(ours), weights, x), gradients(called(theirs), weights, x))
 
 
 def test_second_derivatives_are_right():
@@ -140,7 +130,7 @@ def test_second_derivatives_are_right():
 
 def is_used(layer, weights, x, wrap=lambda fn: fn):
     """Say whether the compiled layer is made of tiles."""
-    compiled, seen = recorded(wrap(lambda w, x: run(called(layer), w, x)))
+    compiled, seen = recorded(wrap(lambda w, x: gradients(called(layer), w, x)))
     compiled(weights, x)
     return any("winograd" in target for target in seen)
 
@@ -225,8 +215,8 @@ def test_weights_lie_as_they_will(layout, channels):
     )
     bias = torch.arange(160, dtype=torch.float64)[::2]
     laid_out = {"weight": w.contiguous(memory_format=layout), "bias": bias}
-    got = run(lambda w, x: convolution(x, w["weight"], w["bias"], [1, 1]), laid_out, x)
-    expected = run(
+    got = gradients(lambda w, x: convolution(x, w["weight"], w["bias"], [1, 1]), laid_out, x)
+    expected = gradients(
         lambda w, x: functional.conv2d(x, w["weight"], w["bias"], padding=1), laid_out, x
     )
     assert_close(got, expected, tolerance=1e-12)
@@ -238,8 +228,8 @@ def test_threads_share_the_tiles(threads):
     try:
         torch.set_num_threads(threads)
         assert is_used(ours, weights, x)
-        got = traced(lambda w, x: run(called(ours), w, x))(weights, x)
-        again = traced(lambda w, x: run(called(ours), w, x))(weights, x)
+        got = traced(lambda w, x: gradients(called(ours), w, x))(weights, x)
+        again = traced(lambda w, x: gradients(called(ours), w, x))(weights, x)
     finally:
         torch.set_num_threads(1)
     tree.assert_equal(got, again)
@@ -274,5 +264,5 @@ def test_rounding_is_close_to_that_of_the_library(inputs, outputs, size, window)
     }
     library = nn.Conv2d(inputs, outputs, window, padding=window // 2)
     padding = [*library.padding]
-    got = run(lambda w, x: convolution(x, w["weight"], w["bias"], padding), weights, x)
+    got = gradients(lambda w, x: convolution(x, w["weight"], w["bias"], padding), weights, x)
     assert_close(got, exactly(called(library), weights, x), tolerance=2e-5)
