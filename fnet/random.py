@@ -2,8 +2,8 @@
 
 A key is an int64 tensor [2] of two 32-bit words. Keys [..., 2] draw [..., *shape]: each row what
 its key alone would draw. All but `normal` gives the same bits eager, compiled, under vmap, on
-every device and, the `fast` functions apart, in jax. The generator is Threefry-2x32-20 (Salmon et
-al., "Parallel random numbers: as easy as 1, 2, 3", 2011), counting as jax's partitionable form.
+every device and, the `fast` functions apart, in jax. The generator is Threefry-2x32
+(`fnet/threefry.py`), counting as jax's partitionable form.
 """
 
 import math
@@ -11,14 +11,12 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fnet.operation import operation
+from fnet.threefry import threefry2x32
 
 _MASK = 0xFFFFFFFF
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _FAST_BITS = 24
 
 
@@ -59,7 +57,7 @@ def fold_in(key: Tensor, data: int | Tensor) -> Tensor:
     if data.is_floating_point() or data.is_complex():
         raise TypeError(f"data folded into a key must be integers, got {data.dtype}")
     count = data.to(torch.int64) & _MASK
-    return _threefry2x32(_checked(key), count)
+    return threefry2x32(_checked(key), count)
 
 
 def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
@@ -198,66 +196,7 @@ def _checked(key: Tensor) -> Tensor:
 
 def _blocks(key: Tensor, n: int) -> Tensor:
     """Return the words [..., n, 2] of the blocks 0 ... n - 1 of each key."""
-    return _threefry2x32(_checked(key).unsqueeze(-2), torch.arange(n, device=key.device))
-
-
-def _threefry_kernel(key: Tensor, count: Tensor) -> Tensor:
-    """Return the words [..., 2] of the blocks (0, count); keys [..., 2] and counts broadcast."""
-    k0, k1, x1 = torch.broadcast_tensors(*key.unbind(-1), count)
-    x0 = torch.zeros_like(x1)
-    if key.device.type != "cpu":
-        return torch.stack(_rounds(k0, k1, x0, x1), dim=-1)
-    # NumPy starts an operation in a third of torch's time, and keys are few.
-    words = _rounds(*(word.numpy() for word in (k0, k1, x0, x1)))
-    return torch.from_numpy(np.stack(words, axis=-1))
-
-
-def _rounds(k0: Any, k1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
-    """Return the two words of Threefry-2x32-20, given int64 tensors or arrays of 32-bit words."""
-    schedule = (k0, k1, k0 ^ k1 ^ 0x1BD11BDA)
-    x0, x1 = x0 + k0, (x1 + k1) & _MASK
-    for group in range(5):
-        for rotation in _ROTATIONS[group % 2]:
-            x0 += x1  # masked once, at the end: it stays far below 2**63
-            carried = x1 >> (32 - rotation)
-            x1 <<= rotation
-            x1 |= carried
-            x1 ^= x0
-            x1 &= _MASK
-        x0 += schedule[(group + 1) % 3]
-        x1 += schedule[(group + 2) % 3] + (group + 1)
-        x1 &= _MASK
-    return x0 & _MASK, x1
-
-
-def _threefry_many(
-    info: Any, in_dims: tuple[int | None, int | None], key: Tensor, count: Tensor
-) -> tuple[Tensor, int]:
-    key_dim, count_dim = in_dims
-    ndim = max(key.ndim - 1 - (key_dim is not None), count.ndim - (count_dim is not None))
-    if key_dim is not None:
-        key = _lead(key, key_dim, ndim + 2)
-    if count_dim is not None:
-        count = _lead(count, count_dim, ndim + 1)
-    return _threefry2x32(key, count), 0
-
-
-def _lead(tensor: Tensor, dim: int, ndim: int) -> Tensor:
-    """Return the tensor with this dimension first, then as many of size 1 as it lacks."""
-    tensor = tensor.movedim(dim, 0)
-    return tensor.reshape(tensor.shape[0], *[1] * (ndim - tensor.ndim), *tensor.shape[1:])
-
-
-# Opaque: traced into a training step, 20 rounds take minutes to compile.
-_threefry2x32 = operation(
-    "threefry2x32",
-    "(Tensor key, Tensor count) -> Tensor",
-    kernel=_threefry_kernel,
-    fake=lambda key, count: key.new_empty(
-        (*torch.broadcast_shapes(key.shape[:-1], count.shape), 2)
-    ),
-    vmap=_threefry_many,
-)
+    return threefry2x32(_checked(key).unsqueeze(-2), torch.arange(n, device=key.device))
 
 
 def _float32(value: float | Tensor) -> Any:
