@@ -3,7 +3,7 @@
 import sys
 from types import TracebackType
 
-from fnet.startup import leave_out_triton, wait_briefly
+from fnet.startup import leave_out_triton
 
 
 def _say_stopped(
@@ -20,5 +20,4 @@ if sys.argv[0] == "-m" and any(word.startswith("recipes.") for word in sys.orig_
     sys.excepthook = _say_stopped
     if sys.stderr.isatty():
         print("Loading PyTorch ...", file=sys.stderr)
-    wait_briefly()
     leave_out_triton()

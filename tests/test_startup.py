@@ -1,7 +1,6 @@
 """What a program does before it imports the rest of fnet."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 
@@ -42,24 +41,3 @@ def test_a_recipe_starts_without_what_takes_seconds_to_import():
     script = f"import {modules}, sys\nprint({slow} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stdout + done.stderr
-
-
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ({}, "10000 False"),
-        ({"GOMP_SPINCOUNT": "7"}, "7 False"),
-        ({"OMP_WAIT_POLICY": "active"}, "None False"),
-    ],
-)
-def test_threads_wait_briefly_unless_the_user_says_how(given, found):
-    script = (
-        "import os, sys\nfrom fnet.startup import wait_briefly\nwait_briefly()\n"
-        "print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
-    )
-    settled = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
-    environment = {name: value for name, value in os.environ.items() if name not in settled}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment | given, capture_output=True, text=True
-    )
-    assert done.stdout == f"{found}\n", done.stderr

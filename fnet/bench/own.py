@@ -1,12 +1,11 @@
 """fnet as a contender: what `python -m recipes.NAME` computes, without display and run directory.
 
-As the recipes do, and the peers do not, the process goes without Triton where there is no GPU, its
-threads wait for each other briefly, and it keeps the memory that it frees.
+As the recipes do, and the peers do not, the process goes without Triton where there is no GPU, and
+keeps the memory that it frees.
 """
 
-from fnet.startup import leave_out_triton, wait_briefly
+from fnet.startup import leave_out_triton
 
-wait_briefly()
 leave_out_triton()
 
 from collections.abc import Iterator
