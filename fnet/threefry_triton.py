@@ -17,19 +17,11 @@ def _round(x0, x1, rotation: tl.constexpr):
 
 
 @triton.jit
-def _even(x0, x1):
-    x0, x1 = _round(x0, x1, 13)
-    x0, x1 = _round(x0, x1, 15)
-    x0, x1 = _round(x0, x1, 26)
-    return _round(x0, x1, 6)
-
-
-@triton.jit
-def _odd(x0, x1):
-    x0, x1 = _round(x0, x1, 17)
-    x0, x1 = _round(x0, x1, 29)
-    x0, x1 = _round(x0, x1, 16)
-    return _round(x0, x1, 24)
+def _four(x0, x1, a: tl.constexpr, b: tl.constexpr, c: tl.constexpr, d: tl.constexpr):
+    x0, x1 = _round(x0, x1, a)
+    x0, x1 = _round(x0, x1, b)
+    x0, x1 = _round(x0, x1, c)
+    return _round(x0, x1, d)
 
 
 @triton.jit
@@ -40,11 +32,11 @@ def _blocks(k0, k1, count, words, n, key_step, count_step, size: tl.constexpr):
     k1 = tl.load(k1 + i * key_step, mask=inside, other=0).to(tl.uint32)
     x1 = tl.load(count + i * count_step, mask=inside, other=0).to(tl.uint32)
     k2 = k0 ^ k1 ^ 0x1BD11BDA
-    x0, x1 = _even(k0, x1 + k1)
-    x0, x1 = _odd(x0 + k1, x1 + k2 + 1)
-    x0, x1 = _even(x0 + k2, x1 + k0 + 2)
-    x0, x1 = _odd(x0 + k0, x1 + k1 + 3)
-    x0, x1 = _even(x0 + k1, x1 + k2 + 4)
+    x0, x1 = _four(k0, x1 + k1, 13, 15, 26, 6)
+    x0, x1 = _four(x0 + k1, x1 + k2 + 1, 17, 29, 16, 24)
+    x0, x1 = _four(x0 + k2, x1 + k0 + 2, 13, 15, 26, 6)
+    x0, x1 = _four(x0 + k0, x1 + k1 + 3, 17, 29, 16, 24)
+    x0, x1 = _four(x0 + k1, x1 + k2 + 4, 13, 15, 26, 6)
     tl.store(words + 2 * i, (x0 + k2).to(tl.int64), mask=inside)
     tl.store(words + 2 * i + 1, (x1 + k0 + 5).to(tl.int64), mask=inside)
 
