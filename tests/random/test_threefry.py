@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fnet.threefry import rounds, threefry2x32
+from fnet.random.threefry import rounds, threefry2x32
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,8 @@ def test_known_answers_of_the_block_function(key, counter, expected, kind):
 KEYS_AND_COUNTS = """
 from torch import arange, broadcast_tensors, tensor
 from fnet import random
-from fnet.threefry import threefry2x32
-from fnet.threefry_triton import blocks
+from fnet.random.threefry import threefry2x32
+from fnet.random.threefry_triton import blocks
 
 keys = random.split(random.key(3), 5)
 for key, count in [
@@ -49,7 +49,7 @@ COMPILED = """
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from fnet.threefry_triton import _blocks
+from fnet.random.threefry_triton import _blocks
 
 types = dict.fromkeys(["k0", "k1", "count", "words"], "*i64")
 types |= dict.fromkeys(["n", "key_step", "count_step"], "i32") | {"size": "constexpr"}

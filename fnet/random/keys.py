@@ -3,7 +3,7 @@
 A key is an int64 tensor [2] of two 32-bit words. Keys [..., 2] draw [..., *shape]: each row what
 its key alone would draw. All but `normal` gives the same bits eager, compiled, under vmap, on
 every device and, the `fast` functions apart, in jax. The generator is Threefry-2x32
-(`fnet/threefry.py`), counting as jax's partitionable form.
+(`fnet/random/threefry.py`), counting as jax's partitionable form.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fnet.threefry import threefry2x32
+from fnet.random.threefry import threefry2x32
 
 _MASK = 0xFFFFFFFF
 _FAST_BITS = 24

@@ -47,7 +47,7 @@ def _kernel(key: Tensor, count: Tensor) -> Tensor:
         return torch.from_numpy(np.stack(rounds(k0, k1, np.zeros_like(x1), x1), axis=-1))
     if key.device.type == "cuda" and _has_triton():
         # One launch; each of the 150 operations of the rounds is one.
-        from fnet.threefry_triton import blocks
+        from fnet.random.threefry_triton import blocks
 
         with torch.cuda.device(key.device):
             return blocks(k0, k1, x1)
