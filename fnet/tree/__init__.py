@@ -4,6 +4,7 @@ Anything else is a leaf, and None is a tree without leaves. A leaf is addressed 
 ("trainable/conv1.weight"), never by its place in a list: dicts keep their order of insertion.
 """
 
+from fnet.tree.arguments import signature, split  # noqa: F401 (`tree.split` of older callers)
 from fnet.tree.compare import (
     assert_close,
     assert_equal,
@@ -11,7 +12,7 @@ from fnet.tree.compare import (
     first_difference,
     first_layout_difference,
 )
-from fnet.tree.vectors import Vectors, ravel
+from fnet.tree.ravel import Vectors, ravel
 from fnet.tree.walk import (
     Tree,
     builder,
@@ -22,9 +23,7 @@ from fnet.tree.walk import (
     map,
     map_with_path,
     partition,
-    signature,
     size,
-    split,
     unflatten,
 )
 
@@ -45,8 +44,6 @@ __all__ = [
     "map_with_path",
     "partition",
     "ravel",
-    "signature",
     "size",
-    "split",
     "unflatten",
 ]

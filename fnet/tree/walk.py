@@ -1,13 +1,13 @@
 """Walk over trees: map, leaves, paths, partition.
 
-The only module that knows torch's pytrees, which take None for a leaf and prefixes for trees.
+It and `fnet.tree.arguments` alone know torch's pytrees, which take None for a leaf and prefixes for
+trees.
 """
 
 import operator
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from torch import Tensor
 from torch.utils import _pytree as pytree
 
 Tree: TypeAlias = Any
@@ -144,50 +144,6 @@ def combine(*trees: Tree) -> Tree:
     return _traverse(pytree.tree_map, first, trees)
 
 
-def split(tree: Tree) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tree]]:
-    """Return the tensors, in order, and what puts others in their places; it keeps none of them.
-
-    >>> import torch
-    >>> found, join = split({"x": torch.ones(2), "n": 3})
-    >>> join([2 * x for x in found])
-    {'x': tensor([2., 2.]), 'n': 3}
-    """
-    every, structure = flatten(tree)
-    places = [place for place, leaf in enumerate(every) if isinstance(leaf, Tensor)]
-    constants = [None if isinstance(leaf, Tensor) else leaf for leaf in every]
-    build = builder(structure)
-
-    def join(tensors: Sequence[Tensor]) -> Tree:
-        values = list(constants)
-        for place, tensor in zip(places, tensors, strict=True):
-            values[place] = tensor
-        return build(values)
-
-    return [every[place] for place in places], join
-
-
-def signature(tree: Tree) -> tuple[list[Tensor], Hashable]:
-    """Return the tensors, in order, and all that the tree is but their values: equal if alike.
-
-    That is its structure, the shape, strides, dtype and device of each tensor, and the other
-    leaves, which must be hashable. A quick look at the arguments of a function that is called
-    often.
-
-    >>> import torch
-    >>> x = torch.ones(2)
-    >>> signature({"x": x, "n": 3})[0]
-    [tensor([1., 1.])]
-    >>> signature((x, {"n": 3}))[1] == signature((x + 1, {"n": 3}))[1]
-    True
-    >>> signature((x, {"n": 3}))[1] == signature((x, {"n": 4}))[1]
-    False
-    """
-    tensors: list[Tensor] = []
-    rest: list[Hashable] = []
-    _gather(tree, tensors, rest)
-    return tensors, tuple(rest)
-
-
 def size(tree: Tree) -> int:
     """Return the number of elements of all leaves together.
 
@@ -196,28 +152,6 @@ def size(tree: Tree) -> int:
     15
     """
     return sum(leaf.numel() for leaf in leaves(tree))
-
-
-def _gather(node: Tree, tensors: list[Tensor], rest: list[Hashable]) -> None:
-    kind = type(node)
-    if isinstance(node, Tensor):
-        tensors.append(node)
-        rest.append((node.shape, node.stride(), node.dtype, node.device))
-    elif kind is dict:
-        rest.append((kind, tuple(node)))
-        for child in node.values():
-            _gather(child, tensors, rest)
-    elif kind is tuple or kind is list or hasattr(kind, "_fields"):
-        rest.append((kind, len(node)))
-        for child in node:
-            _gather(child, tensors, rest)
-    elif pytree.tree_is_leaf(node):
-        rest.append((kind, node))
-    else:
-        children, spec = pytree.tree_flatten(node, is_leaf=lambda child: child is not node)
-        rest.append(spec)
-        for child in children:
-            _gather(child, tensors, rest)
 
 
 def _path(keys: Sequence[Any]) -> str:

@@ -1,31 +1,16 @@
-from collections import OrderedDict
-
 import pytest
 import torch
 from graphs import traced
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from states import Pair, nested
+from states import Pair
+from trees import trees
 
 from fnet import tree
 from fnet.jit import jit
 
 few = settings(max_examples=25, deadline=None)
 
-dtypes = st.sampled_from([torch.float32, torch.float64, torch.int64, torch.bool])
-shapes = st.lists(st.integers(0, 3), max_size=3).map(tuple)
-tensors = st.builds(
-    lambda shape, dtype, seed: torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(
-        dtype
-    ),
-    shapes,
-    dtypes,
-    st.integers(0, 99),
-)
-names = st.sampled_from(["conv1.weight", "fc.bias", "a", "b", "0"])
-trees = nested(names, tensors)
-
-X = torch.ones(2)
 PARAMS = Pair(
     {"conv1.weight": torch.ones(2, 3), "fc.bias": torch.zeros(2)},
     [torch.tensor(3), None, (torch.ones(1),)],
@@ -77,42 +62,6 @@ def test_unflatten_inverts_flatten(t):
     built = tree.builder(structure)(leaves)
     assert type(built) is type(t)
     tree.assert_equal(built, t)
-
-
-@few
-@given(trees)
-def test_what_split_takes_apart_join_puts_together(t):
-    tensors, join = tree.split({"n": 3, "none": None, "t": t})
-    assert [id(leaf) for leaf in tensors] == [id(leaf) for leaf in tree.leaves(t)]
-    joined = join([leaf + 1 for leaf in tensors])
-    assert joined["n"] == 3
-    assert joined["none"] is None
-    tree.assert_equal(joined["t"], tree.map(lambda leaf: leaf + 1, t))
-
-
-@few
-@given(trees, trees)
-def test_a_signature_is_all_but_the_values(a, b):
-    tensors, signature = tree.signature(a)
-    assert [id(leaf) for leaf in tensors] == [id(leaf) for leaf in tree.leaves(a)]
-    assert signature == tree.signature(tree.map(torch.clone, a))[1]
-    same = str(tree.flatten(a)[1]) == str(tree.flatten(b)[1])
-    same = same and tree.first_layout_difference(a, b) is None
-    assert (signature == tree.signature(b)[1]) == same
-
-
-@pytest.mark.parametrize(
-    "others",
-    [
-        [1, True, 1.0, "1", None, torch.ones(2)],
-        [torch.ones(2), torch.ones(3), torch.ones(2).double(), torch.ones(4)[::2]],
-        [torch.ones(2, 2), torch.ones(2, 2).T, torch.ones(2, 2, device="meta")],
-        [kind(x=X, y=X) for kind in (dict, OrderedDict)]
-        + [{"y": X, "x": X}, (X, X), [X, X], (X, (X,)), (X, X, X), (X, X, None)],
-    ],
-)
-def test_signatures_tell_trees_apart(others):
-    assert len({tree.signature(other)[1] for other in others}) == len(others)
 
 
 @few

@@ -1,0 +1,74 @@
+"""Arguments of functions on tensors: the tensors in them, apart from all else."""
+
+from collections.abc import Callable, Hashable, Sequence
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from fnet.tree.walk import Tree, builder, flatten
+
+
+def split(tree: Tree) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tree]]:
+    """Return the tensors, in order, and what puts others in their places; it keeps none of them.
+
+    >>> import torch
+    >>> found, join = split({"x": torch.ones(2), "n": 3})
+    >>> join([2 * x for x in found])
+    {'x': tensor([2., 2.]), 'n': 3}
+    """
+    every, structure = flatten(tree)
+    places = [place for place, leaf in enumerate(every) if isinstance(leaf, Tensor)]
+    constants = [None if isinstance(leaf, Tensor) else leaf for leaf in every]
+    build = builder(structure)
+
+    def join(tensors: Sequence[Tensor]) -> Tree:
+        values = list(constants)
+        for place, tensor in zip(places, tensors, strict=True):
+            values[place] = tensor
+        return build(values)
+
+    return [every[place] for place in places], join
+
+
+def signature(tree: Tree) -> tuple[list[Tensor], Hashable]:
+    """Return the tensors, in order, and all that the tree is but their values: equal if alike.
+
+    That is its structure, the shape, strides, dtype and device of each tensor, and the other
+    leaves, which must be hashable. A quick look at the arguments of a function that is called
+    often.
+
+    >>> import torch
+    >>> x = torch.ones(2)
+    >>> signature({"x": x, "n": 3})[0]
+    [tensor([1., 1.])]
+    >>> signature((x, {"n": 3}))[1] == signature((x + 1, {"n": 3}))[1]
+    True
+    >>> signature((x, {"n": 3}))[1] == signature((x, {"n": 4}))[1]
+    False
+    """
+    tensors: list[Tensor] = []
+    rest: list[Hashable] = []
+    _gather(tree, tensors, rest)
+    return tensors, tuple(rest)
+
+
+def _gather(node: Tree, tensors: list[Tensor], rest: list[Hashable]) -> None:
+    kind = type(node)
+    if isinstance(node, Tensor):
+        tensors.append(node)
+        rest.append((node.shape, node.stride(), node.dtype, node.device))
+    elif kind is dict:
+        rest.append((kind, tuple(node)))
+        for child in node.values():
+            _gather(child, tensors, rest)
+    elif kind is tuple or kind is list or hasattr(kind, "_fields"):
+        rest.append((kind, len(node)))
+        for child in node:
+            _gather(child, tensors, rest)
+    elif pytree.tree_is_leaf(node):
+        rest.append((kind, node))
+    else:
+        children, spec = pytree.tree_flatten(node, is_leaf=lambda child: child is not node)
+        rest.append(spec)
+        for child in children:
+            _gather(child, tensors, rest)
