@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from fnet import checked_json
-from fnet.checkpoint import CheckpointError, Checkpoints, save_weights, write_atomically
+from fnet.checkpoint import CheckpointError, Checkpoints, save_weights
 from fnet.data.load import expanded
 from fnet.environment import ConfigError
+from fnet.files import write_atomically
 from fnet.nn import Model, Params
 
 _METRICS = "metrics.jsonl"

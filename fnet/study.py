@@ -9,13 +9,13 @@ from statistics import mean
 from typing import Any
 
 from fnet import plots
-from fnet.checkpoint import write_atomically
 from fnet.config import Config
 from fnet.data import steps_per_epoch
 from fnet.display import Display
 from fnet.environment import ConfigError, resolve
 from fnet.experiment import Recipe, build_experiment
 from fnet.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
+from fnet.files import write_atomically
 from fnet.nn import ModelError
 from fnet.outcome import Outcome
 from fnet.record import read_run

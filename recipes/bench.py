@@ -39,7 +39,6 @@ from fnet.bench.record import record, versions
 from fnet.bench.roster import PeerName, candidates, missing
 from fnet.bench.tables import caption, markdown, row_table
 from fnet.bench.work import SGD, Adam, Optimizer, Work
-from fnet.checkpoint import write_atomically
 from fnet.config import Config
 from fnet.display import Display
 from fnet.environment import (
@@ -51,6 +50,7 @@ from fnet.environment import (
     resolve,
 )
 from fnet.experiment import Experiment, Recipe
+from fnet.files import write_atomically
 from fnet.nn import check
 from fnet.splits import Splits, open_splits
 from fnet.tool import Tool

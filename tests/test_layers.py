@@ -12,6 +12,7 @@ LAYERS = [
         "allocator",
         "checked_json",
         "figures",
+        "files",
         "operation",
         "signals",
         "startup",

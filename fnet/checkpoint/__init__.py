@@ -1,7 +1,6 @@
 """What a run keeps on disk to go on from: weights, checkpoints of its whole state, and its lock."""
 
 from fnet.checkpoint.errors import CheckpointError, DamagedError, RunLockedError
-from fnet.checkpoint.files import sync_directory, write_atomically
 from fnet.checkpoint.lock import run_lock
 from fnet.checkpoint.series import Checkpoints, Restored
 from fnet.checkpoint.state import restore_state, save_state
@@ -18,7 +17,5 @@ __all__ = [
     "run_lock",
     "save_state",
     "save_weights",
-    "sync_directory",
     "weights_epoch",
-    "write_atomically",
 ]

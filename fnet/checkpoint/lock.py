@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fnet.checkpoint.errors import CheckpointError, RunLockedError
-from fnet.checkpoint.files import open_regular
+from fnet.files import open_regular
 
 _LOCK, _HOLDER = ".lock", ".lock.pid"
 

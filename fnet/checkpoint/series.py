@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fnet.checkpoint.errors import CheckpointError, DamagedError
-from fnet.checkpoint.files import sync_directory, temporary_beside
 from fnet.checkpoint.state import restore_state, save_state
+from fnet.files import sync_directory, temporary_beside
 from fnet.tree import Tree
 
 _NAME = re.compile(r"step-(\d{8,})", re.ASCII)

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fnet import checked_json
-from fnet.checkpoint.files import write_atomically
+from fnet.files import write_atomically
 from fnet.nn import Model, ModelError, Params, from_state_dict, to_module
 
 # One entry of a file's metadata: safetensors writes several in an order of its own each time.

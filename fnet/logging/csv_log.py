@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fnet.checkpoint import write_atomically
+from fnet.files import write_atomically
 from fnet.logging.logger import Start
 
 

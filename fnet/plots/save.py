@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from fnet.checkpoint import write_atomically
+from fnet.files import write_atomically
 from fnet.plots.style import DARK, LIGHT, Theme
 
 Format = Literal["png", "svg"]

@@ -4,10 +4,10 @@ import os
 import shlex
 from pathlib import Path
 
-from fnet.checkpoint import write_atomically
 from fnet.data.dataset import printable
 from fnet.environment import ConfigError, Runtime
 from fnet.experiment import Experiment, Recipe
+from fnet.files import write_atomically
 from fnet.nn import Params, summary
 from fnet.record import read_run
 from fnet.report.evaluated import evaluate_run

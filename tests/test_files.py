@@ -3,7 +3,7 @@ import os
 import pytest
 from disk import failing, recorded
 
-from fnet.checkpoint.files import directory_atomically, open_regular, write_atomically, write_synced
+from fnet.files import directory_atomically, open_regular, write_atomically, write_synced
 
 
 @pytest.mark.parametrize("call", ["write 1", "fsync 1", "replace 1"])
