@@ -1,14 +1,27 @@
-"""Files and directories on disk that are whole or not there, also after a power cut."""
+"""Files that are whole or not there, also after a power cut; JSON with a checksum of its content.
+
+`dumps` and `loads` are for files that people and other programs read too. The bytes of such a file
+are free, as in any JSON: its layout, the order of entries, how a number is written. What it says is
+what was written, or an error. `seal` and `unseal` notice each changed byte.
+"""
 
 import errno
+import hashlib
+import json
 import os
+import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
+
+_CHECKSUM = "crc32"
+_SEALED = re.compile(rb'\{"sha256":"([0-9a-f]{64})","content":(.*)\}\n', re.DOTALL)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -95,3 +108,78 @@ def open_regular(path: Path) -> BufferedReader:
 def temporary_beside(path: Path) -> Path:
     """Return a new name in the same directory: ".name.pid-random"."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def dumps(content: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """Return the content as JSON, with a last entry "crc32": 8 hexadecimal digits.
+
+    They are the CRC-32 of all else as canonical JSON: sorted keys, no spaces, ASCII. The text is
+    ASCII as well, so that names of files that are no Unicode come back as they were.
+
+    Args:
+        content: JSON values by names other than "crc32"; NaN and the infinities are as in `json`.
+        indent: as in `json`.
+
+    >>> dumps({"epoch": 3})
+    '{"epoch": 3, "crc32": "e44cf0fb"}'
+    """
+    return json.dumps({**content, _CHECKSUM: _checksum(content)}, indent=indent)
+
+
+def loads(text: str) -> dict[str, Any]:
+    """Return the content that `dumps` was given.
+
+    Raises:
+        ValueError: the text is no JSON object, or its checksum is missing or wrong.
+
+    >>> loads(dumps({"epoch": 3}))
+    {'epoch': 3}
+    """
+    try:
+        content = json.loads(text)
+        if not isinstance(content, dict):
+            raise ValueError("it is no object")
+        if _CHECKSUM not in content:
+            raise ValueError("it has no checksum")
+        if content.pop(_CHECKSUM) != _checksum(content):
+            raise ValueError("its checksum is wrong")
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return f"{zlib.crc32(canonical.encode('ascii')):08x}"
+
+
+def seal(content: Any) -> bytes:
+    """Return `{"sha256": ..., "content": ...}` as JSON: the SHA-256 is of the content's bytes.
+
+    >>> seal([1, "größe"])[-24:]
+    b':[1,"gr\\\\u00f6\\\\u00dfe"]}\\n'
+    """
+    text = json.dumps(content, separators=(",", ":")).encode()
+    return b'{"sha256":"%s","content":%s}\n' % (_sha256(text), text)
+
+
+def unseal(sealed: bytes) -> Any:
+    """Return the content of what `seal` made: equal to the one that was sealed.
+
+    Raises:
+        ValueError: a byte was changed, lost or added since, or it was never sealed.
+
+    >>> unseal(seal({"epoch": 3}))
+    {'epoch': 3}
+    """
+    match = _SEALED.fullmatch(sealed)
+    if match is None or _sha256(match[2]) != match[1]:
+        raise ValueError("its checksum is wrong")
+    try:
+        return json.loads(match[2])
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _sha256(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fnet import checked_json
+from fnet import files
 from fnet.config import option
 from fnet.environment import ConfigError
 from fnet.experiment import Recipe
@@ -125,9 +125,9 @@ def read_run(path: Path | str) -> RunRecord:
             unreadable[name] = getattr(error, "strerror", None) or str(error)
             return nothing
 
-    environment: dict[str, Any] = read("environment.json", checked_json.loads, {})
+    environment: dict[str, Any] = read("environment.json", files.loads, {})
     lines, broken = read("metrics.jsonl", _lines, _lines(""))
-    result: dict[str, Any] = read(_RESULT, checked_json.loads, {})
+    result: dict[str, Any] = read(_RESULT, files.loads, {})
     last = result.get("final") or (lines[-1] if lines else {"epoch": 0})
     damaged = max(broken, int(last["epoch"]) - len(lines))
     return RunRecord(path, setup, environment, lines, damaged, result, unreadable)
@@ -141,7 +141,7 @@ def read_setup(path: Path) -> dict[str, Any]:
     """
     file = path / "config.json"
     try:
-        return checked_json.loads(file.read_text(encoding="utf-8"))
+        return files.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{path} is not a run, it has no config.json: give the directory of one run, such as "
@@ -205,7 +205,7 @@ def _lines(text: str) -> tuple[tuple[Line, ...], int]:
 
 def _line(text: str) -> Line | None:
     try:
-        line = checked_json.loads(text)
+        line = files.loads(text)
     except ValueError:
         return None
     numbers = all(isinstance(value, int | float) for value in line.values())

@@ -13,7 +13,7 @@
 | `events.out.tfevents.*` | with `--log tensorboard`: the same, and more |
 | `.lock`, `.lock.pid` | held while a process writes to the run, and which one it is |
 
-Each JSON object has a checksum of itself as its last entry, `crc32` (see `fnet.checked_json`).
+Each JSON object has a checksum of itself as its last entry, `crc32` (see `fnet.files`).
 """
 
 import os
@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fnet import checked_json
+from fnet import files
 from fnet.checkpoint import CheckpointError, Checkpoints, save_weights
 from fnet.data.load import expanded
 from fnet.environment import ConfigError
@@ -69,20 +69,20 @@ class RunDirectory:
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
         """Write one of the JSON files."""
-        text = checked_json.dumps(record, indent=2) + "\n"
+        text = files.dumps(record, indent=2) + "\n"
         with self._written(name) as file:
             write_atomically(file, text.encode())
 
     def write_metrics(self, lines: Sequence[dict[str, Any]]) -> None:
         """Write `metrics.jsonl` anew, with these lines."""
-        text = "".join(checked_json.dumps(line) + "\n" for line in lines)
+        text = "".join(files.dumps(line) + "\n" for line in lines)
         with self._written(_METRICS) as file:
             write_atomically(file, text.encode())
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add a line to `metrics.jsonl`."""
         with self._written(_METRICS) as path, path.open("a", encoding="utf-8") as file:
-            file.write(checked_json.dumps(line) + "\n")
+            file.write(files.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

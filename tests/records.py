@@ -1,16 +1,16 @@
 """The JSON files of a run's directory, read and changed: their checksums are right afterwards."""
 
-from fnet import checked_json
+from fnet import files
 
 
 def read(file):
     """Return the content of `config.json`, `environment.json` or `result.json`."""
-    return checked_json.loads(file.read_text())
+    return files.loads(file.read_text())
 
 
 def edit(file, **changes):
     """Change entries of such a file."""
-    file.write_text(checked_json.dumps(read(file) | changes))
+    file.write_text(files.dumps(read(file) | changes))
 
 
 def edit_config(run, **changes):
@@ -21,9 +21,9 @@ def edit_config(run, **changes):
 
 def read_lines(file):
     """Return the lines of `metrics.jsonl`."""
-    return [checked_json.loads(line) for line in file.read_text().splitlines()]
+    return [files.loads(line) for line in file.read_text().splitlines()]
 
 
 def write_lines(file, lines):
     """Write `metrics.jsonl`."""
-    file.write_text("".join(checked_json.dumps(line) + "\n" for line in lines))
+    file.write_text("".join(files.dumps(line) + "\n" for line in lines))

@@ -7,7 +7,7 @@ from kills import options
 from safetensors.torch import load, save_file
 from stops import stopped_after
 
-from fnet import checked_json, cli
+from fnet import cli, files
 from fnet.best_weights import best_problem
 from fnet.checkpoint import weights_epoch
 from recipes import net
@@ -39,7 +39,7 @@ def without_an_epoch(best):
 
 
 def of_epoch_3(best):
-    save_file(load(best.read_bytes()), best, {"fnet": checked_json.dumps({"epoch": 3})})
+    save_file(load(best.read_bytes()), best, {"fnet": files.dumps({"epoch": 3})})
 
 
 LATER = "the run goes on from before that epoch's end, and writes it again when it gets there"

@@ -10,7 +10,6 @@ LAYERS = [
     [
         "tree",
         "allocator",
-        "checked_json",
         "figures",
         "files",
         "operation",

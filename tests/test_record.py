@@ -6,8 +6,8 @@ import pytest
 import tyro
 from records import edit, edit_config, read, write_lines
 
-from fnet.checked_json import dumps
 from fnet.environment import ConfigError
+from fnet.files import dumps
 from fnet.record import changed_options, command, read_run
 from recipes import cnn, dainet7
 

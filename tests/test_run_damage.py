@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import edit, read_lines, write_lines
 
-from fnet import checked_json
+from fnet import files
 from fnet.checkpoint import CheckpointError
 from fnet.environment import ConfigError
 from fnet.record import read_run
@@ -42,12 +42,12 @@ def test_every_flipped_bit_is_noticed_or_changes_nothing(run, name):
     content = (run / name).read_bytes()
     if name == METRICS:
         content = content.splitlines()[0]
-    expected, noticed = checked_json.loads(content.decode()), 0
+    expected, noticed = files.loads(content.decode()), 0
     for place in range(8 * len(content)):
         flipped = bytearray(content)
         flipped[place // 8] ^= 1 << place % 8
         try:
-            assert checked_json.loads(flipped.decode(errors="replace")) == expected
+            assert files.loads(flipped.decode(errors="replace")) == expected
         except ValueError:
             noticed += 1
     assert noticed > 7 * len(content)

@@ -24,8 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fnet.checkpoint.errors import CheckpointError, DamagedError
-from fnet.checkpoint.seal import seal, unseal
-from fnet.files import directory_atomically, open_regular, write_synced
+from fnet.files import directory_atomically, open_regular, seal, unseal, write_synced
 from fnet.tree import Tree, flatten_with_path, map_with_path
 
 VERSION = 1

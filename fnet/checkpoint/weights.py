@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fnet import checked_json
+from fnet import files
 from fnet.files import write_atomically
 from fnet.nn import Model, ModelError, Params, from_state_dict, to_module
 
@@ -40,7 +40,7 @@ def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None 
     """
     state = to_module(model, params).state_dict()
     tensors = {name: leaf.cpu().contiguous() for name, leaf in state.items()}
-    about = checked_json.dumps({"epoch": epoch, "tensors": _checksum(tensors)})
+    about = files.dumps({"epoch": epoch, "tensors": _checksum(tensors)})
     write_atomically(path, save(tensors, {_ABOUT: about}))
 
 
@@ -77,7 +77,7 @@ def weights_epoch(path: Path) -> int | None:
 def _about(file: Any) -> dict[str, Any] | None:
     """Return what `save_weights` has noted, None in another program's file."""
     text = (file.metadata() or {}).get(_ABOUT)
-    return None if text is None else checked_json.loads(text)
+    return None if text is None else files.loads(text)
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

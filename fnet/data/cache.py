@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import platformdirs
 
-from fnet import checked_json
+from fnet import files
 from fnet.data.dataset import DataWarning
 
 VERSION = 3  # of the files' layout and of how images are decoded: no other version is read
@@ -105,7 +105,7 @@ def cached(source: str, files: list[tuple[str, int, int]], build: Callable[[], A
 def _read(entry: Path) -> Arrays | None:
     """Return the arrays of an entry, None if it is absent, of another version, or damaged."""
     try:
-        meta = checked_json.loads((entry / "meta.json").read_text(encoding="ascii"))
+        meta = files.loads((entry / "meta.json").read_text(encoding="ascii"))
         if meta["version"] != VERSION:
             return None
         # "c", copy on write: torch warns about arrays that it cannot write to.
@@ -126,7 +126,7 @@ def _write(entry: Path, arrays: Arrays) -> None:
         new.mkdir()
         arrays.images.tofile(new / "images")
         arrays.labels.tofile(new / "labels")
-        (new / "meta.json").write_text(checked_json.dumps(_describe(arrays)), encoding="ascii")
+        (new / "meta.json").write_text(files.dumps(_describe(arrays)), encoding="ascii")
         _replace(entry, new, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from states import assert_same
 
 from fnet.checkpoint import CheckpointError, DamagedError, restore_state, save_state
-from fnet.checkpoint.seal import seal, unseal
+from fnet.files import seal, unseal
 
 STATE = {"weight": torch.arange(12.0).reshape(3, 4), "step": torch.tensor(390), "none": None}
 TENSORS, RECORD = "tensors.safetensors", "state.json"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fnet.checked_json import dumps, loads
+from fnet.files import dumps, loads
 
 names = st.text(max_size=5) | st.binary(max_size=5).map(os.fsdecode)
 values = st.recursive(
