@@ -20,10 +20,10 @@ from torch import Tensor
 from tyro.conf import Positional, arg
 
 from fnet.data import DataError
-from fnet.data.image import SUFFIXES, decode_image, read_image
+from fnet.data.files.image import SUFFIXES, decode_image, read_image
+from fnet.data.files.url import SECONDS, fetch, is_address
 from fnet.environment import ConfigError
 from fnet.evaluation import make_forward
-from fnet.fetch import SECONDS, fetch, is_address
 from fnet.run import Run
 from fnet.tool import RunOptions, Tool
 

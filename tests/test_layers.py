@@ -22,7 +22,7 @@ LAYERS = [
     ["random"],
     ["losses", "metrics", "optim", "nn"],
     ["models", "data"],
-    ["step", "cuda_graph", "fetch"],
+    ["step", "cuda_graph"],
     ["loop", "environment", "evaluation", "debug"],
     ["checkpoint", "config", "display", "tables", "divergence"],
     ["rundir", "best_weights", "splits", "plots", "logging", "stored_config"],

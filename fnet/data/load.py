@@ -8,10 +8,10 @@ import platformdirs
 import torch
 
 from fnet import random
-from fnet.data.cache import Arrays
 from fnet.data.dataset import DataError, Dataset, printable
-from fnet.data.decode import Progress
-from fnet.data.folder import load_folder
+from fnet.data.files.cache import Arrays
+from fnet.data.files.decode import Progress
+from fnet.data.files.folder import load_folder
 from fnet.data.shapes import shapes
 
 Split = Literal["train", "test"]
@@ -53,8 +53,8 @@ def load(
     | a folder with class/Training_*, class/PublicTest_*, class/PrivateTest_* | as they are | | |
 
     Published data sets are downloaded by torchvision unless their files are in the data directory
-    (see `data_dir`). They and folders are decoded once, into a cache (see `fnet.data.cache`), and
-    memory-mapped from then on.
+    (see `data_dir`). They and folders are decoded once, into a cache (see
+    `fnet.data.files.cache`), and memory-mapped from then on.
 
     Kaggle asks for a log-in before it hands out FER2013: put its fer2013.csv or icml_face_data.csv
     into the folder fer2013 of the data directory (train.csv will do for training). The test split
@@ -84,7 +84,7 @@ def load(
         return shapes(random.key(seed), n)
     if name_or_path in PUBLISHED:
         # Here, because torchvision takes seconds to import.
-        from fnet.data.sources import load_source
+        from fnet.data.files.published import load_source
 
         name = str(name_or_path)
         return _dataset(load_source(name, data_dir(root), split), name)
@@ -112,7 +112,7 @@ def at_hand(
     (True, False)
     """
     if name_or_path in PUBLISHED:
-        from fnet.data.sources import find_files
+        from fnet.data.files.published import find_files
 
         return find_files(str(name_or_path), data_dir(root), split) is not None
     return name_or_path == "shapes" or os.path.exists(expanded(name_or_path))

@@ -6,7 +6,7 @@ import pytest
 from servers import serve
 
 from fnet.data import DataError
-from fnet.fetch import fetch
+from fnet.data.files.url import fetch
 
 CONTENT = bytes(range(256)) * 1000
 

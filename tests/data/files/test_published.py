@@ -18,7 +18,8 @@ import torch
 from servers import running
 from torchvision import datasets
 
-from fnet.data import DataError, load, sources
+from fnet.data import DataError, load
+from fnet.data.files import published
 from fnet.data.load import PUBLISHED, data_dir
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
@@ -30,7 +31,7 @@ def offline(monkeypatch):
     def refuse(*args):
         raise AssertionError("touched the network")
 
-    monkeypatch.setattr(sources, "_download", refuse)
+    monkeypatch.setattr(published, "_download", refuse)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def root(tmp_path, cache):
 
 def write_cifar(root, monkeypatch, name):
     """Write a CIFAR of six images, the first three for test once more, in place of `name`."""
-    make = sources.SOURCES[name].make
+    make = published.SOURCES[name].make
     folder = root / make.base_folder
     folder.mkdir(parents=True)
     key = "labels" if name == "cifar10" else "fine_labels"
@@ -63,12 +64,12 @@ def write_cifar(root, monkeypatch, name):
             "meta": make.meta | {"md5": write(make.meta["filename"], names)[1]},
         },
     )
-    monkeypatch.setitem(sources.SOURCES, name, sources._cifar(small))
+    monkeypatch.setitem(published.SOURCES, name, published._cifar(small))
 
 
 def write_mnist(root, monkeypatch, name):
     """Write a data set in MNIST's format of six training and three test images."""
-    folder = root / sources.SOURCES[name].folder
+    folder = root / published.SOURCES[name].folder
     folder.mkdir(parents=True)
     for stem, n in (("train", 6), ("t10k", 3)):
         images = PIXELS[:n, 0, :28, :28].tobytes()
@@ -195,8 +196,8 @@ def test_every_published_set_is_torchvision_s():
         "fashion_mnist": datasets.FashionMNIST,
         "fer2013": datasets.FER2013,
     }
-    assert peers.keys() == sources.SOURCES.keys() == set(PUBLISHED)
-    for name, source in sources.SOURCES.items():
+    assert peers.keys() == published.SOURCES.keys() == set(PUBLISHED)
+    for name, source in published.SOURCES.items():
         assert issubclass(source.make, peers[name])
 
 
@@ -239,8 +240,8 @@ def test_a_damaged_file_of_cifar10_is_named(cifar10, offline, monkeypatch, damag
 
 
 def test_no_files_and_no_network(tmp_path, monkeypatch):
-    nowhere = dataclasses.replace(sources.SOURCES["mnist"], url="http://127.0.0.1:9/mnist.gz")
-    monkeypatch.setitem(sources.SOURCES, "mnist", nowhere)
+    nowhere = dataclasses.replace(published.SOURCES["mnist"], url="http://127.0.0.1:9/mnist.gz")
+    monkeypatch.setitem(published.SOURCES, "mnist", nowhere)
     with pytest.raises(DataError, match=r"cannot be downloaded from http://127.*copy its files"):
         load("mnist", tmp_path)
 
@@ -248,7 +249,7 @@ def test_no_files_and_no_network(tmp_path, monkeypatch):
 def test_a_host_that_never_answers_is_given_up():
     with socket.create_server(("127.0.0.1", 0)) as server:
         started = time.monotonic()
-        problem = sources.probe(f"http://127.0.0.1:{server.getsockname()[1]}/", seconds=0.2)
+        problem = published.probe(f"http://127.0.0.1:{server.getsockname()[1]}/", seconds=0.2)
     assert problem is not None
     assert time.monotonic() - started < 2
 
@@ -257,9 +258,9 @@ def test_a_download_that_fails_says_why(tmp_path, monkeypatch):
     def make(root, download):
         raise RuntimeError("File not found or corrupted.")
 
-    monkeypatch.setattr(sources, "probe", lambda url: None)
-    broken = dataclasses.replace(sources.SOURCES["mnist"], make=make)
-    monkeypatch.setitem(sources.SOURCES, "mnist", broken)
+    monkeypatch.setattr(published, "probe", lambda url: None)
+    broken = dataclasses.replace(published.SOURCES["mnist"], make=make)
+    monkeypatch.setitem(published.SOURCES, "mnist", broken)
     with pytest.raises(DataError, match="corrupted"):
         load("mnist", tmp_path)
 
@@ -273,7 +274,7 @@ def test_the_data_directory(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def published(cifar10, tmp_path, monkeypatch):
+def archived(cifar10, tmp_path, monkeypatch):
     """The small CIFAR as its publisher has it: return the archive, and have it not unpacked."""
     archive = tmp_path / "published.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
@@ -281,18 +282,18 @@ def published(cifar10, tmp_path, monkeypatch):
     shutil.rmtree(cifar10)
     monkeypatch.setenv("no_proxy", "*")
     content = archive.read_bytes()
-    source = sources.SOURCES["cifar10"]
+    source = published.SOURCES["cifar10"]
 
     def at(url):
         source.make.url, source.make.tgz_md5 = url, hashlib.md5(content).hexdigest()
-        monkeypatch.setitem(sources.SOURCES, "cifar10", sources._cifar(source.make))
+        monkeypatch.setitem(published.SOURCES, "cifar10", published._cifar(source.make))
 
     at("http://127.0.0.1:9/cifar-10-python.tar.gz")
     return content, at
 
 
-def test_a_whole_archive_is_unpacked_without_a_network(cifar10, published):
-    content, _ = published
+def test_a_whole_archive_is_unpacked_without_a_network(cifar10, archived):
+    content, _ = archived
     cifar10.mkdir()
     (cifar10 / "cifar-10-python.tar.gz").write_bytes(content)
     assert load("cifar10", cifar10).labels.tolist() == LABELS
@@ -301,8 +302,8 @@ def test_a_whole_archive_is_unpacked_without_a_network(cifar10, published):
 
 
 @pytest.mark.parametrize("part", [0, 100])
-def test_a_truncated_archive_is_named(cifar10, published, part):
-    content, _ = published
+def test_a_truncated_archive_is_named(cifar10, archived, part):
+    content, _ = archived
     cifar10.mkdir()
     (cifar10 / "cifar-10-python.tar.gz").write_bytes(content[:part])
     with pytest.raises(
@@ -314,8 +315,8 @@ def test_a_truncated_archive_is_named(cifar10, published, part):
 
 
 @pytest.mark.parametrize("end", ["closed", "silent", "whole"])
-def test_a_download_that_stops_in_the_middle(cifar10, published, monkeypatch, end):
-    content, at = published
+def test_a_download_that_stops_in_the_middle(cifar10, archived, monkeypatch, end):
+    content, at = archived
     closing = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -334,7 +335,7 @@ def test_a_download_that_stops_in_the_middle(cifar10, published, monkeypatch, en
         def log_message(self, *_):
             pass
 
-    monkeypatch.setattr(sources, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(published, "STALL_SECONDS", 0.3)
     with running(Handler, closing) as address:
         at(f"{address}/cifar-10-python.tar.gz")
         if end == "whole":

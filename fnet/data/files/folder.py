@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fnet.data.cache import Arrays, cached
 from fnet.data.dataset import DataError, printable, quoted
-from fnet.data.decode import Progress, decode
+from fnet.data.files.cache import Arrays, cached
+from fnet.data.files.decode import Progress, decode
 
 PREFIXES = {"train": ("Training_",), "test": ("PublicTest_", "PrivateTest_")}
 """For each split how its files' names begin, where there are no folders `train` and `test`."""
@@ -31,9 +31,9 @@ def load_folder(
     training, `<class>/PublicTest_*` and `<class>/PrivateTest_*` for test.
 
     Classes and the files in them are sorted by name, so the images come class by class. Images
-    of one size are expected. They are upright and opaque (`fnet.data.image.read_pixels`), and grey
-    (C = 1) if every one of them is: a grey one among colours becomes RGB. Names that begin with a
-    dot are passed over.
+    of one size are expected. They are upright and opaque (`fnet.data.files.image.read_pixels`), and
+    grey (C = 1) if every one of them is: a grey one among colours becomes RGB. Names that begin
+    with a dot are passed over.
 
     Args:
         folder: holds `train` and `test`, which hold one folder for each class, of the same names,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fnet.data import DataWarning, load
-from fnet.data import cache as cache_module
-from fnet.data import folder as folder_module
-from fnet.data.cache import Arrays, cached
+from fnet.data.files import cache as cache_module
+from fnet.data.files import folder as folder_module
+from fnet.data.files.cache import Arrays, cached
 
 ARRAYS = Arrays(
     np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3, 1),

@@ -18,8 +18,8 @@ import torch
 from torchvision import datasets
 from torchvision.datasets.utils import check_integrity
 
-from fnet.data.cache import Arrays, cached
 from fnet.data.dataset import DataError, require_labels
+from fnet.data.files.cache import Arrays, cached
 
 PROBE_SECONDS = 5.0
 STALL_SECONDS = 60.0

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from fnet.data import DataError, load
-from fnet.data import folder as folder_module
+from fnet.data.files import folder as folder_module
 
 
 def save(path, mode="RGB", size=(6, 5)):

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from fnet.data.dataset import DataError
-from fnet.data.image import BrokenImageError, read_pixels
+from fnet.data.files.image import BrokenImageError, read_pixels
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many images are decoded, and of how many."""
@@ -24,7 +24,7 @@ def decode(
     """Return the images in these files, and the places in the list of the files left out.
 
     Args:
-        paths: the files, each read by `fnet.data.image.read_pixels`.
+        paths: the files, each read by `fnet.data.files.image.read_pixels`.
         on_progress: called while decoding.
         skip_broken: leave out the files that cannot be read, are not images or are broken ones.
 
