@@ -167,7 +167,7 @@ def compile(fn: F, *, donate: bool = False, cpp_wrapper: bool = False) -> F:
     read at each call; what else it closes over is taken to stay what it is.
     Compile outermost: `compile(vmap(step))`, not the other way round, which is an error; gradients
     are taken inside of `fn`, autograd does not go through the result. Needs a C++ compiler on the
-    CPU (`fnet.environment.missing_compiler` tells).
+    CPU (`fnet.run.runtime.missing_compiler` tells).
 
     Args:
         fn: what to compile.

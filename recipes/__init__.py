@@ -3,7 +3,7 @@
 import sys
 from types import TracebackType
 
-from fnet.startup import leave_out_triton
+from fnet.run.startup import leave_out_triton
 
 
 def _say_stopped(

@@ -4,9 +4,9 @@
 
 All train the same network with the same optimizer on the same number of threads, each in a process
 of its own that sleeps while another one is timed. fnet runs the author's recipe, augmentation
-included. Its process keeps freed memory (`fnet.allocator`) and goes without Triton on a CPU
-(`fnet.startup`), as the recipes do; a user's script does not, and the peers do not. Each peer is
-tried in several forms, and the fastest takes part:
+included. Its process keeps freed memory and goes without Triton on a CPU (`fnet.run.process`), as
+the recipes do; a user's script does not, and the peers do not. Each peer is tried in several forms,
+and the fastest takes part:
 
 * eager: an ordinary script, with PIL images, torchvision's transforms and a DataLoader
 * memory: a data set in memory, preprocessed once and not augmented
@@ -39,9 +39,13 @@ from fnet.bench.record import record, versions
 from fnet.bench.roster import PeerName, candidates, missing
 from fnet.bench.tables import caption, markdown, row_table
 from fnet.bench.work import SGD, Adam, Optimizer, Work
-from fnet.config import Config
 from fnet.display import Display
-from fnet.environment import (
+from fnet.files import write_atomically
+from fnet.nn import check
+from fnet.run.command import Tool
+from fnet.run.config import Config
+from fnet.run.recipe import Experiment, Recipe
+from fnet.run.runtime import (
     ConfigError,
     Precision,
     Runtime,
@@ -49,11 +53,7 @@ from fnet.environment import (
     missing_compiler,
     resolve,
 )
-from fnet.experiment import Experiment, Recipe
-from fnet.files import write_atomically
-from fnet.nn import check
-from fnet.splits import Splits, open_splits
-from fnet.tool import Tool
+from fnet.run.splits import Splits, open_splits
 from recipes import cnn, dainet7, mynet, net, resnet50
 
 RowName = Literal["net", "cnn", "cnnpro", "dainet7", "mynet", "resnet50"]

@@ -13,13 +13,14 @@ for CNNpro (68.7 to 69.3); at 0.1 the network collapsed to 10.0 % each time. Thr
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fnet import cli, models
-from fnet.config import Config as CommonConfig
+from fnet import models
 from fnet.data import NORM_HALF, PadResize
-from fnet.experiment import Experiment, Recipe
-from fnet.figures import TEST_FINAL, TRAIN_FINAL
 from fnet.losses import cross_entropy
-from fnet.splits import Splits
+from fnet.run import cli
+from fnet.run.config import Config as CommonConfig
+from fnet.run.figures import TEST_FINAL, TRAIN_FINAL
+from fnet.run.recipe import Experiment, Recipe
+from fnet.run.splits import Splits
 from recipes import choices
 
 

@@ -15,8 +15,9 @@ from tyro.conf import Positional, arg
 
 from fnet.data.load import expanded
 from fnet.display import Display
-from fnet.record import RunRecord, read_run
-from fnet.report import (
+from fnet.run.command import Tool
+from fnet.run.record import RunRecord, read_run
+from fnet.run.report import (
     COLUMNS,
     comparison,
     differences,
@@ -26,7 +27,6 @@ from fnet.report import (
     show,
     write_page,
 )
-from fnet.tool import Tool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,14 @@ al., "Understanding the disharmony between dropout and batch normalization by va
 from dataclasses import dataclass
 from typing import Literal
 
-from fnet import cli, models
-from fnet.config import Config as CommonConfig
+from fnet import models
 from fnet.data import NORM_CIFAR10
-from fnet.experiment import Experiment, Recipe
-from fnet.figures import TEST_BEST
 from fnet.losses import cross_entropy
-from fnet.splits import Splits
+from fnet.run import cli
+from fnet.run.config import Config as CommonConfig
+from fnet.run.figures import TEST_BEST
+from fnet.run.recipe import Experiment, Recipe
+from fnet.run.splits import Splits
 from recipes import choices
 
 

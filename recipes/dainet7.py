@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from fnet import cli, models, optim
-from fnet.config import Config as CommonConfig
+from fnet import models, optim
 from fnet.data import NORM_CIFAR10, steps_per_epoch
-from fnet.experiment import Experiment, Recipe
-from fnet.figures import TEST_BEST
 from fnet.losses import cross_entropy
 from fnet.nn import Model
-from fnet.splits import Splits
+from fnet.run import cli
+from fnet.run.config import Config as CommonConfig
+from fnet.run.figures import TEST_BEST
+from fnet.run.recipe import Experiment, Recipe
+from fnet.run.splits import Splits
 from recipes import choices
 
 

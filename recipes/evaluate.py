@@ -15,11 +15,11 @@ from rich.text import Text
 
 from fnet.data import Dataset, Split
 from fnet.display import Display
-from fnet.environment import ConfigError
 from fnet.evaluation import Evaluation, evaluate_model
-from fnet.run import Run
+from fnet.run.command import DataOptions, RunOptions, Tool
+from fnet.run.opened import Run
+from fnet.run.runtime import ConfigError
 from fnet.tables import CLASS_COLUMNS, class_rows, evaluation_rows, percent
-from fnet.tool import DataOptions, RunOptions, Tool
 
 
 @dataclass(frozen=True, kw_only=True)

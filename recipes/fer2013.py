@@ -10,9 +10,9 @@ fnet has no figure of its own yet.
 
 from dataclasses import replace
 
-from fnet import cli
-from fnet.experiment import Recipe
-from fnet.figures import TEST_FINAL
+from fnet.run import cli
+from fnet.run.figures import TEST_FINAL
+from fnet.run.recipe import Recipe
 from recipes import cnn
 
 VARIANTS = {

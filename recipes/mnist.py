@@ -11,12 +11,13 @@ three seeds each.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fnet import cli, models
-from fnet.config import Config as CommonConfig
+from fnet import models
 from fnet.data import normalize
-from fnet.experiment import Experiment, Recipe
 from fnet.losses import cross_entropy
-from fnet.splits import Splits
+from fnet.run import cli
+from fnet.run.config import Config as CommonConfig
+from fnet.run.recipe import Experiment, Recipe
+from fnet.run.splits import Splits
 from recipes import choices
 
 

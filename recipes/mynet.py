@@ -9,13 +9,14 @@ train accuracy. fnet has no figure of its own yet.
 
 from dataclasses import dataclass
 
-from fnet import cli, models, optim
-from fnet.config import Config as CommonConfig
+from fnet import models, optim
 from fnet.data import NORM_CIFAR10
-from fnet.experiment import Experiment, Recipe
-from fnet.figures import TEST_FINAL, TRAIN_FINAL
 from fnet.losses import cross_entropy
-from fnet.splits import Splits
+from fnet.run import cli
+from fnet.run.config import Config as CommonConfig
+from fnet.run.figures import TEST_FINAL, TRAIN_FINAL
+from fnet.run.recipe import Experiment, Recipe
+from fnet.run.splits import Splits
 from recipes import choices
 
 

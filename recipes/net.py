@@ -8,13 +8,14 @@ fnet reached 54.9 % (52.8 to 56.3, three seeds) on the JPEG copy of CIFAR-10.
 
 from dataclasses import dataclass
 
-from fnet import cli, models
-from fnet.config import Config as CommonConfig
+from fnet import models
 from fnet.data import NORM_HALF
-from fnet.experiment import Experiment, Recipe
-from fnet.figures import TEST_FINAL
 from fnet.losses import cross_entropy
-from fnet.splits import Splits
+from fnet.run import cli
+from fnet.run.config import Config as CommonConfig
+from fnet.run.figures import TEST_FINAL
+from fnet.run.recipe import Experiment, Recipe
+from fnet.run.splits import Splits
 from recipes import choices
 
 

@@ -20,10 +20,10 @@ from tyro.conf import Positional, arg
 from fnet import plots
 from fnet.data.load import expanded
 from fnet.display import Display
-from fnet.environment import ConfigError
-from fnet.record import RunRecord, read_run
-from fnet.report import evaluate_run, evaluation_figures, named
-from fnet.tool import DataOptions, OpenOptions, Tool
+from fnet.run.command import DataOptions, OpenOptions, Tool
+from fnet.run.record import RunRecord, read_run
+from fnet.run.report import evaluate_run, evaluation_figures, named
+from fnet.run.runtime import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

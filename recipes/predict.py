@@ -22,10 +22,10 @@ from tyro.conf import Positional, arg
 from fnet.data import DataError
 from fnet.data.files.image import SUFFIXES, decode_image, read_image
 from fnet.data.files.url import SECONDS, fetch, is_address
-from fnet.environment import ConfigError
 from fnet.evaluation import make_forward
-from fnet.run import Run
-from fnet.tool import RunOptions, Tool
+from fnet.run.command import RunOptions, Tool
+from fnet.run.opened import Run
+from fnet.run.runtime import ConfigError
 
 _BAR = 30  # characters
 

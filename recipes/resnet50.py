@@ -9,9 +9,9 @@ work for a GPU, and fnet has no figure of its own yet.
 
 from dataclasses import replace
 
-from fnet import cli
-from fnet.experiment import Recipe
-from fnet.figures import TEST_BEST, TRAIN_FINAL
+from fnet.run import cli
+from fnet.run.figures import TEST_BEST, TRAIN_FINAL
+from fnet.run.recipe import Recipe
 from recipes import dainet7
 
 VARIANTS = {

@@ -16,10 +16,10 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from fnet.display import Display
-from fnet.environment import ConfigError, Precision
-from fnet.rundir import new_directory
-from fnet.study import COLUMNS, Arm, Result, Study, check_arms, rows, run_study, save
-from fnet.tool import Tool
+from fnet.run.command import Tool
+from fnet.run.directory import new_directory
+from fnet.run.runtime import ConfigError, Precision
+from fnet.run.study import COLUMNS, Arm, Result, Study, check_arms, rows, run_study, save
 from recipes import cnn, dainet, dainet7
 
 DAINET1 = dainet.Config(epochs=10)

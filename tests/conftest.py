@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from pictures import draw_folder
 
-from fnet import cli, train
+from fnet.run import cli, train
 from recipes import dainet7
 
 

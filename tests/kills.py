@@ -21,7 +21,7 @@ from pictures import draw_folder
 from records import read, read_lines
 from safetensors.torch import load_file
 
-from fnet import cli, train
+from fnet.run import cli, train
 from recipes import mynet, net
 
 RECIPES = {"net": net.RECIPE, "mynet": mynet.RECIPE}

@@ -3,9 +3,9 @@
 import signal
 from contextlib import contextmanager
 
-from fnet import train
-from fnet.logging import RunLog
-from fnet.signals import StopRequest
+from fnet.run import train
+from fnet.run.log import RunLog
+from fnet.run.signals import StopRequest
 
 
 @contextmanager

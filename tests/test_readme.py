@@ -3,8 +3,9 @@ from pathlib import Path
 
 import torch
 
-from fnet import cli, optim, random
+from fnet import optim, random
 from fnet.nn import to_module
+from fnet.run import cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

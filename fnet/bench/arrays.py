@@ -9,9 +9,9 @@ from torch import Tensor
 
 from fnet.bench.work import ArrayName, Work
 from fnet.data import Dataset, Preprocess
-from fnet.experiment import Experiment
-from fnet.run import load_recipe
-from fnet.splits import Splits
+from fnet.run.opened import load_recipe
+from fnet.run.recipe import Experiment
+from fnet.run.splits import Splits
 
 _CHUNK = 500
 

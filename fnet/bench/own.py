@@ -4,7 +4,7 @@ As the recipes do, and the peers do not, the process goes without Triton where t
 keeps the memory that it frees.
 """
 
-from fnet.startup import leave_out_triton
+from fnet.run.startup import leave_out_triton
 
 leave_out_triton()
 
@@ -14,16 +14,16 @@ from dataclasses import replace
 import torch
 
 from fnet import random
-from fnet.allocator import map_large_blocks
 from fnet.bench.arrays import open_config, open_work
 from fnet.bench.contender import Stream, Streams
 from fnet.bench.devices import waiting
 from fnet.bench.work import Work
-from fnet.environment import Runtime
 from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
-from fnet.ready import ready, ready_eval
+from fnet.run.process import map_large_blocks
+from fnet.run.ready import ready, ready_eval
+from fnet.run.runtime import Runtime
 
 _FOREVER = 10**9
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fnet.bench.work import SGD, Adam, Optimizer, Work
-from fnet.experiment import Experiment
+from fnet.run.recipe import Experiment
 
 _LOOK = 100
 

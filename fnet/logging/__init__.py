@@ -1,9 +1,7 @@
 """Live curves of a run: CSV files, TensorBoard, Visdom; one interface, composed."""
 
-from fnet.logging.choose import open_log
 from fnet.logging.csv_log import CsvLog
 from fnet.logging.logger import Logger, Start, compose
-from fnet.logging.run_log import RunLog
 from fnet.logging.visdom import VisdomLog
 
-__all__ = ["CsvLog", "Logger", "RunLog", "Start", "VisdomLog", "compose", "open_log"]
+__all__ = ["CsvLog", "Logger", "Start", "VisdomLog", "compose"]

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from fnet.figures import Line
 from fnet.plots.style import COLORS, LIGHT, MARKERS, label, new_axes, new_figure
+from fnet.run.figures import Line
 
 _MARKS = 12  # on a curve; a shorter one has one at every epoch
 

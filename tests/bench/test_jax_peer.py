@@ -22,7 +22,7 @@ from fnet.bench.roster import candidates
 from fnet.bench.torch_step import torch_optimizer
 from fnet.bench.work import SGD, Adam
 from fnet.data import NORM_HALF
-from fnet.splits import Splits
+from fnet.run.splits import Splits
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -11,7 +11,7 @@ from fnet.bench.arrays import open_work, save_arrays
 from fnet.bench.torch_memory import crop_flip, memory
 from fnet.bench.torch_script import Pictures, script, transform
 from fnet.data import NORM_CIFAR10, NORM_HALF, PadResize
-from fnet.splits import Splits
+from fnet.run.splits import Splits
 
 DRAWN = data.shapes(random.key(0), 24)
 SPLITS = Splits(DRAWN, DRAWN.take(8))

@@ -13,7 +13,7 @@ from fnet.bench.roster import candidates
 from fnet.bench.torch_step import torch_optimizer
 from fnet.data import Dataset
 from fnet.optim import apply_updates
-from fnet.splits import Splits
+from fnet.run.splits import Splits
 from recipes import bench
 
 QUICK = ["--only", "net", "--repeats", "2", "--seconds", "0.05", "--no-compile", "--device", "cpu"]

@@ -15,11 +15,12 @@ from PIL import Image
 from records import read, read_lines
 from safetensors.torch import load_file
 
-from fnet import cli, data, models, random, splits
+from fnet import data, models, random
 from fnet.data import DataError
 from fnet.data.dataset import printable
 from fnet.optim import get_hyper
-from fnet.splits import Splits
+from fnet.run import cli, splits
+from fnet.run.splits import Splits
 from recipes.dainet7 import RECIPE, VARIANTS
 
 ROOT = Path(__file__).parent.parent.parent

@@ -6,10 +6,11 @@ import pytest
 from records import read, read_lines
 from torch import nn
 
-from fnet import cli, data, random, tree
+from fnet import data, random, tree
 from fnet.loop import fit
 from fnet.optim import get_hyper
-from fnet.splits import Splits
+from fnet.run import cli
+from fnet.run.splits import Splits
 from fnet.step import make_grad, make_step
 from recipes import cnn, dainet, dainet7, mynet, net
 

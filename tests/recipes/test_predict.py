@@ -14,7 +14,7 @@ from servers import serve
 
 from fnet.data import load
 from fnet.data.dataset import rows
-from fnet.run import open_run
+from fnet.run.opened import open_run
 from recipes import predict
 
 ROOT = Path(__file__).parent.parent.parent

@@ -11,11 +11,12 @@ import torch
 from records import read_lines
 from safetensors.torch import load_file
 
-from fnet import cli, data, random, tree
+from fnet import data, random, tree
 from fnet.data import Dataset
 from fnet.nn import summary
 from fnet.optim import get_hyper
-from fnet.splits import Splits
+from fnet.run import cli
+from fnet.run.splits import Splits
 from recipes import cnn, dainet, dainet7, fer2013, mnist, mynet, net, resnet50
 from recipes.__main__ import main, modules
 

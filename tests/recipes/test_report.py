@@ -7,8 +7,8 @@ import pytest
 from pages import read_page
 from records import edit_config
 
-from fnet import cli
-from fnet import report as pages
+from fnet.run import cli
+from fnet.run import report as pages
 from recipes import dainet7, report
 
 

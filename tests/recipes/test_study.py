@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from records import read_lines
 
-import fnet.study
-import fnet.train
+import fnet.run.study
+import fnet.run.train
 from fnet import data
-from fnet.checkpoint import CheckpointError
-from fnet.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL
-from fnet.outcome import Outcome
-from fnet.splits import Splits
-from fnet.study import Arm, Result, spread
+from fnet.run.checkpoint import CheckpointError
+from fnet.run.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL
+from fnet.run.outcome import Outcome
+from fnet.run.splits import Splits
+from fnet.run.study import Arm, Result, spread
 from recipes import cnn, study
 from recipes.study import STUDIES, main
 
@@ -90,7 +90,7 @@ def test_a_mistake_gets_one_message_and_leaves_nothing(options, message, few, tm
 def test_what_the_last_arm_cannot_do_is_said_before_the_first_trains(
     image_folder, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(fnet.study, "train", lambda *_: pytest.fail("an arm was trained"))
+    monkeypatch.setattr(fnet.run.study, "train", lambda *_: pytest.fail("an arm was trained"))
     options = ["--data", str(image_folder), "--device", "cpu", "--out", str(tmp_path)]
     monkeypatch.setitem(STUDIES, "batch", replace(STUDIES["batch"], arms=of_batches(16, 1024)))
     assert main(["batch", *options]) == 2
@@ -104,7 +104,7 @@ def of_batches(*sizes):
 
 
 def test_an_arm_that_fails_leaves_what_was_reached(few, tmp_path, monkeypatch, capsys):
-    train, calls = fnet.study.train, []
+    train, calls = fnet.run.study.train, []
 
     def failing_in_the_second(*args):
         calls.append(args)
@@ -112,7 +112,7 @@ def test_an_arm_that_fails_leaves_what_was_reached(few, tmp_path, monkeypatch, c
             raise CheckpointError("no room is left")
         return train(*args)
 
-    monkeypatch.setattr(fnet.study, "train", failing_in_the_second)
+    monkeypatch.setattr(fnet.run.study, "train", failing_in_the_second)
     assert main(["lr", *few, "--out", str(tmp_path)]) == 2
     record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
     assert [len(arm["runs"]) for arm in record["arms"]] == [1, 0, 0]
@@ -123,7 +123,7 @@ def test_an_arm_that_fails_leaves_what_was_reached(few, tmp_path, monkeypatch, c
 
 
 def test_a_stopped_study_shows_what_was_reached(few, tmp_path, monkeypatch, capsys):
-    train, calls = fnet.study.train, []
+    train, calls = fnet.run.study.train, []
 
     def stopped_in_the_second(*args):
         calls.append(args)
@@ -132,7 +132,7 @@ def test_a_stopped_study_shows_what_was_reached(few, tmp_path, monkeypatch, caps
             return outcome
         return replace(outcome, status="interrupted", signal=signal.SIGTERM)
 
-    monkeypatch.setattr(fnet.study, "train", stopped_in_the_second)
+    monkeypatch.setattr(fnet.run.study, "train", stopped_in_the_second)
     assert main(["lr", *few, "--out", str(tmp_path)]) == 143
     assert len(calls) == 2
     record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
@@ -141,7 +141,7 @@ def test_a_stopped_study_shows_what_was_reached(few, tmp_path, monkeypatch, caps
 
 
 def test_ctrl_c_while_data_are_opened_shows_what_was_reached(few, tmp_path, monkeypatch, capsys):
-    open_splits, calls = fnet.train.open_splits, []
+    open_splits, calls = fnet.run.train.open_splits, []
 
     def ctrl_c_in_the_second(*args):
         calls.append(args)
@@ -149,7 +149,7 @@ def test_ctrl_c_while_data_are_opened_shows_what_was_reached(few, tmp_path, monk
             raise KeyboardInterrupt
         return open_splits(*args)
 
-    monkeypatch.setattr(fnet.train, "open_splits", ctrl_c_in_the_second)
+    monkeypatch.setattr(fnet.run.train, "open_splits", ctrl_c_in_the_second)
     assert main(["lr", *few, "--out", str(tmp_path)]) == 130
     record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
     assert [len(arm["runs"]) for arm in record["arms"]] == [1, 0, 0]

@@ -1,0 +1,1 @@
+"""A run of a recipe: config in, run directory out."""

@@ -1,0 +1,235 @@
+"""A training state on disk: a directory with its tensors as safetensors, all else as JSON.
+
+| file | content |
+| --- | --- |
+| `tensors.safetensors` | the leaves, contiguous, named "0", "1", ... |
+| `state.json` | each leaf's path, dtype, shape and strides; a note; the SHA-256 of both files |
+
+Nothing in it is executed, and damage of any kind is noticed.
+"""
+
+import errno
+import hashlib
+import operator
+import os
+import reprlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fnet.files import directory_atomically, open_regular, seal, unseal, write_synced
+from fnet.run.checkpoint.errors import CheckpointError, DamagedError
+from fnet.tree import Tree, flatten_with_path, map_with_path
+
+VERSION = 1
+"""Of the format: another one is refused."""
+
+TENSORS, RECORD = "tensors.safetensors", "state.json"
+
+DTYPES = (
+    *(torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64),
+    *(torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz),
+    *(torch.float8_e8m0fnu, torch.float4_e2m1fn_x2),
+)
+"""Those that leaves may have: those of safetensors."""
+
+_MAX_RECORD = 16_000_000  # bytes; parsed, JSON takes up to twenty times as many
+# There is none, or a link, a pipe or a directory in its place.
+_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
+_Kind: TypeAlias = tuple[str, list[int]]  # dtype and shape, as in JSON
+
+
+class _Record(NamedTuple):
+    """The content of `state.json`; the leaves are in the order of the tensors' names."""
+
+    leaves: dict[str, _Kind]
+    sha256: str
+    note: Any
+
+
+def save_state(path: Path, state: Tree, note: Any = None) -> None:
+    """Write a state as the directory `path`: all of it or nothing, and synced to the disk.
+
+    The tensors are copied once, contiguous, and once more as bytes while this runs.
+
+    Args:
+        path: a name that is not taken, in a directory that is there.
+        state: a tree of dense tensors of `DTYPES`, whose paths are distinct; they may share memory.
+        note: any JSON value, returned by `restore_state`.
+
+    Raises:
+        CheckpointError: it cannot be written, or `path` is there already.
+        TypeError, ValueError: the state or the note is nothing that can be restored.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "checkpoint")
+    >>> save_state(path, {"weight": torch.ones(2)}, note={"epoch": 3})
+    >>> restore_state(path, like={"weight": torch.zeros(2)})
+    ({'weight': tensor([1., 1.])}, {'epoch': 3})
+    """
+    leaves = _by_path(state)
+    tensors = save({str(place): _compact(leaf) for place, leaf in enumerate(leaves.values())})
+    record = seal(
+        {
+            "version": VERSION,
+            "sha256": hashlib.sha256(tensors).hexdigest(),
+            "note": note,
+            "leaves": [_entry(name, leaf) for name, leaf in leaves.items()],
+        }
+    )
+    if len(record) > _MAX_RECORD:
+        raise ValueError(f"the paths and the note make {len(record)} bytes, beyond {_MAX_RECORD}")
+    try:
+        with directory_atomically(path) as directory:
+            write_synced(directory / TENSORS, tensors)
+            write_synced(directory / RECORD, record)
+    except OSError as error:
+        size = (len(tensors) + len(record)) / 1e6
+        raise CheckpointError(
+            f"cannot write the checkpoint {path} ({size:.1f} MB): {error.strerror or error}: "
+            "mend that (make room, or allow writing) and go on from the last one, which is intact"
+        ) from error
+
+
+def restore_state(path: Path, like: Tree) -> tuple[Tree, Any]:
+    """Return the state that `save_state` wrote, laid out as `like`, and the note.
+
+    Leaves are found by path. They are on the devices of `like`, with its strides where those are
+    dense; a leaf of `like` with gaps or overlaps stands for a dense one (`torch.empty_like`).
+
+    Raises:
+        DamagedError: there is no checkpoint, or it is not whole: a file is missing, is a link, or
+            is not what was written.
+        CheckpointError: the paths, shapes or dtypes are not those of `like` (the message names the
+            first that differs), another version wrote it, or it may not be read.
+    """
+    leaves = _by_path(like)
+    record = _read_record(path)
+    difference = next(_differences(record.leaves, leaves), None)
+    if difference is not None:
+        raise CheckpointError(
+            f"the checkpoint {path} is another state than this: {difference}: go on with the "
+            "options and the version that it was saved with, or train anew"
+        )
+    names = {name: str(place) for place, name in enumerate(record.leaves)}
+    file = path / TENSORS
+    with _reading(file):
+        _check_tensors(file, record.sha256, sum(leaf.nbytes for leaf in leaves.values()))
+        with safe_open(file, framework="pt") as tensors:
+            state = map_with_path(
+                lambda name, leaf: _laid_out(tensors.get_tensor(names[name]), leaf), like
+            )
+    return state, record.note
+
+
+def _by_path(tree: Tree) -> dict[str, Tensor]:
+    leaves: dict[str, Tensor] = {}
+    for name, leaf in flatten_with_path(tree):
+        if not isinstance(leaf, Tensor):
+            raise TypeError(f"{name!r} must be a tensor, got {type(leaf).__name__}")
+        if leaf.layout != torch.strided or leaf.dtype not in DTYPES:
+            raise TypeError(
+                f"{name!r} must be a dense tensor of a dtype that safetensors has, got "
+                f"{leaf.dtype} ({leaf.layout})"
+            )
+        if name in leaves:
+            raise ValueError(f"two leaves have the path {name!r}: give one of them another name")
+        leaves[name] = leaf
+    return leaves
+
+
+def _compact(leaf: Tensor) -> Tensor:
+    """Return a contiguous copy on the CPU, which shares no memory: safetensors wants both."""
+    return torch.empty(leaf.shape, dtype=leaf.dtype, device="cpu").copy_(leaf.detach())
+
+
+def _laid_out(stored: Tensor, leaf: Tensor) -> Tensor:
+    if stored.dtype != leaf.dtype or stored.shape != leaf.shape:
+        raise ValueError(f"its tensors are not those of {RECORD}")
+    return torch.empty_like(leaf).copy_(stored)
+
+
+def _kind(leaf: Tensor) -> _Kind:
+    return str(leaf.dtype).removeprefix("torch."), list(leaf.shape)
+
+
+def _entry(name: str, leaf: Tensor) -> dict[str, Any]:
+    dtype, shape = _kind(leaf)
+    return {"path": name, "dtype": dtype, "shape": shape, "strides": list(leaf.stride())}
+
+
+def _differences(stored: Mapping[str, _Kind], leaves: Mapping[str, Tensor]) -> Iterator[str]:
+    """Yield how a checkpoint's leaves differ from those expected, the structure first."""
+    for name in leaves:
+        if name not in stored:
+            yield f"{name!r} is missing from it"
+    for name in stored:
+        if name not in leaves:
+            yield f"it has {name!r}, which is not expected"
+    for name, leaf in leaves.items():
+        kinds = zip(("dtype", "shape"), stored[name], _kind(leaf), strict=True)
+        for what, found, expected in kinds:
+            if found != expected:
+                there, here = reprlib.repr(found), reprlib.repr(expected)
+                yield f"the {what} of {name!r} is {there} in it and {here} here"
+
+
+def _read_record(path: Path) -> _Record:
+    if path.is_symlink() or not path.is_dir():
+        raise DamagedError(f"there is no checkpoint {path}: it is not a directory")
+    file = path / RECORD
+    with _reading(file):
+        with open_regular(file) as opened:
+            sealed = opened.read(_MAX_RECORD + 1)
+        if len(sealed) > _MAX_RECORD:
+            raise ValueError(f"it has more than {_MAX_RECORD // 1_000_000} MB")
+        values = unseal(sealed)
+        try:
+            version = operator.index(values["version"])
+            leaves = {leaf["path"]: (leaf["dtype"], leaf["shape"]) for leaf in values["leaves"]}
+            record = _Record(leaves, values["sha256"], values["note"])
+        except (KeyError, TypeError) as error:
+            raise ValueError("it is no record of a state") from error
+        if len(leaves) != len(values["leaves"]):
+            raise ValueError("two leaves have one path")
+    if version != VERSION:
+        raise CheckpointError(
+            f"the checkpoint {path} has format {version}, and this fnet reads {VERSION}: open it "
+            "with the version of fnet that wrote it"
+        )
+    return record
+
+
+def _check_tensors(file: Path, sha256: str, data_bytes: int) -> None:
+    with open_regular(file) as opened:
+        # Before the checksum: neither a header nor a file of terabytes is to be read.
+        header_bytes = int.from_bytes(opened.read(8), "little")
+        if 8 + header_bytes + data_bytes != os.fstat(opened.fileno()).st_size:
+            raise ValueError("its size is wrong")
+        opened.seek(0)
+        if hashlib.file_digest(opened, "sha256").hexdigest() != sha256:
+            raise ValueError("its checksum is wrong")
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turn what goes wrong within into an error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise DamagedError(f"cannot read {file}: {error.strerror}") from error
+        # It may be whole all the same, and an older one is no substitute.
+        raise CheckpointError(
+            f"cannot read {file}: {error.strerror or error}: make it readable, and try again"
+        ) from error
+    except (ValueError, SafetensorError) as error:
+        raise DamagedError(f"{file} is damaged: {error}") from error

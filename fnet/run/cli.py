@@ -1,0 +1,105 @@
+"""The command line of a recipe: its config's fields as options, its errors as one message."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from fnet.data.load import expanded
+from fnet.display import Display
+from fnet.nn import summary
+from fnet.run.command import exit_code
+from fnet.run.config import Config
+from fnet.run.recipe import Recipe, build_experiment
+from fnet.run.record import read_run
+from fnet.run.runtime import ConfigError
+from fnet.run.splits import open_splits
+from fnet.run.stored_config import config_from_json
+from fnet.run.train import resume, train
+from fnet.tables import layer_table
+
+
+def main(recipe: Recipe, args: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the recipe, return the exit code.
+
+    0 when the run is complete; 130 after Ctrl-C and 143 after SIGTERM; 1 where the loss was not
+    finite; 2 where what was asked for cannot be: one message on standard error says why.
+    """
+    return exit_code(lambda: _main(recipe, args))
+
+
+def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
+    prog = f"python -m recipes.{recipe.name}"
+    early = argparse.ArgumentParser(
+        prog=prog, usage=f"{prog} [options]; --help lists them", add_help=False, allow_abbrev=False
+    )
+    early.add_argument("--variant")
+    early.add_argument("--resume", type=expanded)
+    early.add_argument("--summary", action="store_true")
+    chosen, rest = early.parse_known_args(args)
+    if chosen.resume is None:
+        variant = chosen.variant or "default"
+        default = _of_variant(recipe, variant)
+    else:
+        variant, default = _of_run(recipe, chosen.resume, chosen.variant)
+    config = tyro.cli(
+        type(default),
+        prog=prog,
+        description=_description(recipe, variant),
+        default=default,
+        args=rest,
+    )
+    console = Console()
+    display = Display(console)
+    if chosen.summary:
+        config.validate()
+        _, splits, _ = open_splits(recipe.data, config, display)
+        model = build_experiment(recipe, config, splits).model
+        console.print(layer_table(summary(model, splits.input_shape)))
+        return 0
+    if chosen.resume is None:
+        return train(recipe, variant, config, display).exit_code
+    return resume(recipe, chosen.resume, config, display).exit_code
+
+
+def _of_variant(recipe: Recipe, variant: str) -> Config:
+    if variant not in recipe.variants:
+        raise ConfigError(
+            f"there is no variant {variant!r} of {recipe.name}: give one of "
+            f"{', '.join(recipe.variants)}"
+        )
+    return recipe.variants[variant]
+
+
+def _of_run(recipe: Recipe, path: Path, variant: str | None) -> tuple[str, Config]:
+    """Return the variant and the config of a run that is to be resumed."""
+    record = read_run(path)
+    if record.module != f"recipes.{recipe.name}":
+        raise ConfigError(
+            f"the run {path} is one of {record.module}, not of recipes.{recipe.name}: "
+            f"python -m {record.module} --resume {shlex.quote(str(path))}"
+        )
+    if variant not in (None, record.variant):
+        raise ConfigError(
+            f"the run {path} is of variant {record.variant!r}, and a resumed run keeps its "
+            "variant: leave --variant out"
+        )
+    config = config_from_json(type(recipe.variants["default"]), record.config)
+    return record.variant, config
+
+
+def run(recipe: Recipe) -> None:
+    """Run the recipe from the command line of this process, and exit."""
+    sys.exit(main(recipe))
+
+
+def _description(recipe: Recipe, variant: str) -> str:
+    return (
+        f"{recipe.doc.strip()}\n\n--variant NAME picks the defaults, here {variant}: "
+        f"{', '.join(recipe.variants)}\n--resume RUN goes on with a run that was stopped, with its "
+        "own options\n--summary prints the layers of the network, and ends."
+    )

@@ -1,0 +1,257 @@
+"""A run opened from its directory, with its weights and without its data.
+
+Nothing in the directory is executed: it is read as JSON and safetensors, and the recipe that it
+names is imported from `recipes`, or is a module that the user names.
+"""
+
+import importlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from fnet import random
+from fnet.data import Dataset, Normalize, PadResize, Preprocess, Split, load
+from fnet.nn import Model, ModelError, Params
+from fnet.run.checkpoint import load_weights
+from fnet.run.config import Config
+from fnet.run.recipe import Experiment, Recipe
+from fnet.run.record import read_setup
+from fnet.run.runtime import ConfigError
+from fnet.run.splits import Splits
+from fnet.run.stored_config import config_from_json, tuples
+
+Weights = Literal["best", "final"]
+"""The weights of the best epoch, or those last reached."""
+
+_OWN_RECIPE = re.compile(r"recipes(\.[A-Za-z_]\w*)+", re.ASCII)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has weights.
+
+    Attributes:
+        path: its directory.
+        setup: its `config.json`.
+        recipe: the recipe it is a run of.
+        config: the recipe's config, complete.
+        experiment: what the recipe builds of the config; `preprocess` is the recorded one.
+        weights: which of its weights `params` are.
+        params: the parameters, in evaluation as in prediction.
+        classes: their names, in the order of the logits.
+        input_shape: (C, H, W) of the images.
+        data: the name of the data set it was trained on.
+    """
+
+    path: Path
+    setup: Mapping[str, Any]
+    recipe: Recipe
+    config: Config
+    experiment: Experiment
+    weights: Weights
+    params: Params
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    data: str
+
+    @property
+    def model(self) -> Model:
+        """The network."""
+        return self.experiment.model
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """From uint8 images to what the network sees, as in training."""
+        return self.experiment.preprocess
+
+    @property
+    def own_data(self) -> str:
+        """The name or the folder of the data set it was trained on."""
+        return self.data if self.config.data == "auto" else self.config.data
+
+    def open_data(self, name: str | None, root: str | None, split: Split) -> Dataset:
+        """Return images for the run's network, once they are seen to be of its kind.
+
+        Args:
+            name: the data set, by name or as a folder; None: the run's own.
+            root: the directory that holds published data sets; None: the run's.
+            split: which of its images.
+
+        Raises:
+            ConfigError: their classes or their shape are not the run's.
+            DataError: the data cannot be had.
+        """
+        dataset = load(
+            name or self.own_data,
+            root or self.config.root,
+            split=split,
+            skip_broken=self.config.skip_broken,
+        )
+        shape = tuple(dataset.images.shape[1:])
+        for what, given, expected in (
+            ("classes", dataset.classes, self.classes),
+            ("images of shape", shape, self.input_shape),
+        ):
+            if given != expected:
+                raise ConfigError(
+                    f"the run {self.path} is evaluated on {what} {_list(expected)}, and "
+                    f"{dataset.name} has {_list(given)}: give --data of the same kind"
+                )
+        return dataset
+
+
+def open_run(
+    path: Path | str,
+    weights: Weights = "best",
+    *,
+    recipe: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Run:
+    """Return the run in a directory that `fnet.run.train` wrote, with weights on the device.
+
+    Args:
+        path: the run's directory.
+        weights: "best" or "final".
+        recipe: the module of its recipe, where that is not the one that the run names.
+        device: where the parameters are put.
+
+    Raises:
+        ConfigError: there is no run, it has no such weights, or they do not fit it; its record is
+            damaged; its recipe cannot be had or has other options by now.
+    """
+    path = Path(path)
+    setup = read_setup(path)
+    found = load_recipe(recipe) if recipe else own_recipe(_entry(setup, "recipe", str, path))
+    config = config_from_json(type(found.variants["default"]), _entry(setup, "config", dict, path))
+    splits = _splits(setup, path)
+    try:
+        experiment = found.build(config, splits)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"recipe {found.name} cannot build the run {path}: {error}") from error
+    if isinstance(setup.get("preprocess"), dict):
+        preprocess = _preprocess(setup["preprocess"], experiment.preprocess, path)
+        experiment = replace(experiment, preprocess=preprocess)
+    return Run(
+        path=path,
+        setup=setup,
+        recipe=found,
+        config=config,
+        experiment=experiment,
+        weights=weights,
+        params=_read_weights(path, weights, experiment.model.init(random.key(0, device))),
+        classes=splits.train.classes,
+        input_shape=splits.input_shape,
+        data=splits.train.name,
+    )
+
+
+def load_recipe(module: str) -> Recipe:
+    """Return the `RECIPE` of a module, which is imported.
+
+    Raises:
+        ConfigError: there is no such module, or it is no recipe's.
+    """
+    try:
+        recipe = getattr(importlib.import_module(module), "RECIPE", None)
+    except (ImportError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"the recipe {module!r} cannot be imported ({error}): give --recipe a module that "
+            "Python finds"
+        ) from error
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(f"the module {module!r} has no RECIPE: name the module of a recipe")
+    return recipe
+
+
+def own_recipe(module: str) -> Recipe:
+    """Return the recipe that a run names: a record may choose among recipes, not import others.
+
+    Raises:
+        ConfigError: the module is none of `recipes`, or there is no such recipe.
+    """
+    if not _OWN_RECIPE.fullmatch(module):
+        raise ConfigError(
+            f"the run names {module!r} as its recipe, and a run's own choice is imported from "
+            f"recipes.* only: where you trust that module, give --recipe {module}"
+        )
+    return load_recipe(module)
+
+
+def _entry(setup: Mapping[str, Any], name: str, kind: type[_T], path: Path) -> _T:
+    value = setup.get(name)
+    if not isinstance(value, kind):
+        raise ConfigError(
+            f"{path / 'config.json'} has no {name!r} ({kind.__name__}): it is damaged, or from "
+            "another version of fnet; train again"
+        )
+    return value
+
+
+def _splits(setup: Mapping[str, Any], path: Path) -> Splits:
+    """Return stand-ins for the run's images: as many, of its shape, in next to no memory."""
+    classes = tuple(map(str, _entry(setup, "classes", list, path)))
+    name = _entry(setup, "data", str, path)
+    shape = _entry(setup, "input_shape", list, path)
+    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ConfigError(f"{path / 'config.json'} is damaged: input_shape is {shape}, not C, H, W")
+
+    def blank(split: str) -> Dataset:
+        n = _entry(setup, f"{split}_images", int, path)
+        if n < 1:
+            raise ConfigError(f"{path / 'config.json'} is damaged: {n} {split} images")
+        # Not all of one value: a recipe may divide by the deviation of its images.
+        row = torch.arange(shape[2]).to(torch.uint8)
+        labels = torch.zeros(1, dtype=torch.int64)
+        return Dataset(row.expand(n, *shape), labels.expand(n), classes, name)
+
+    return Splits(blank("train"), blank("test"))
+
+
+def _preprocess(values: Mapping[str, Any], built: Preprocess, path: Path) -> Preprocess:
+    """Return what was recorded with `dataclasses.asdict`: what the recipe builds, or one of fnet's.
+
+    Args:
+        values: the record.
+        built: what the recipe builds by now; it may be of a class of the user's own.
+        path: the run's directory.
+    """
+    own = is_dataclass(built) and not isinstance(built, type) and asdict(built)
+    if own == tuples(values):
+        return built
+    try:
+        if "then" in values:
+            return PadResize(values["padding"], Normalize(**tuples(values["then"])))
+        return Normalize(**tuples(values))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path / 'config.json'} has a preprocess that fnet does not know ({error}), "
+            "and not that of its recipe: open the run with the recipe that made it, or train again"
+        ) from error
+
+
+def _read_weights(path: Path, weights: Weights, like: Params) -> Params:
+    file = path / f"{weights}.safetensors"
+    if not os.path.lexists(file):
+        others = [w for w in ("best", "final") if os.path.lexists(path / f"{w}.safetensors")]
+        raise ConfigError(
+            f"the run {path} has no {weights} weights, but has {others[0]} weights: give "
+            f"--weights {others[0]}"
+            if others
+            else f"the run {path} has no weights: it was stopped before the first were saved, or "
+            "its first epoch goes on; train again, or wait"
+        )
+    try:
+        return load_weights(file, like)
+    except ModelError as error:
+        raise ConfigError(f"the {weights} weights of the run {path} are no use: {error}") from error
+
+
+def _list(values: tuple[object, ...]) -> str:
+    shown = ", ".join(map(str, values[:10]))
+    return f"({shown}, ...)" if len(values) > 10 else f"({shown})"

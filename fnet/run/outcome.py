@@ -1,0 +1,81 @@
+"""How a run ended, and how a user is told."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fnet.display import Display
+from fnet.run.figures import measured
+from fnet.run.recipe import Recipe
+from fnet.tables import MISSING, percent
+
+Status = Literal["complete", "interrupted", "diverged"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: "complete", "interrupted" by a signal, or "diverged" to numbers not finite.
+        signal: the one that interrupted it, else None.
+        directory: the run's directory.
+        data: the name of the data set.
+        stand_in: whether that stands in for the recipe's own.
+        final: the metrics line of the last whole epoch, None if there is none.
+        best: that of the best epoch.
+    """
+
+    status: Status
+    signal: int | None
+    directory: Path
+    data: str
+    stand_in: bool
+    final: dict[str, Any] | None
+    best: dict[str, Any] | None
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 for a run that diverged, and for one interrupted what a shell expects."""
+        if self.signal is not None:
+            return 128 + self.signal
+        return 0 if self.status == "complete" else 1
+
+
+def go_on(recipe: Recipe, directory: Path) -> str:
+    """Return how to go on with a run that was stopped."""
+    return f"To go on: python -m recipes.{recipe.name} --resume {shlex.quote(str(directory))}"
+
+
+def say_result(
+    recipe: Recipe, outcome: Outcome, step: int, reported: Mapping[str, str], display: Display
+) -> None:
+    """Print the figures, and in the last line how far the run came.
+
+    Args:
+        recipe: the run's.
+        outcome: how it ended.
+        step: after which step.
+        reported: the original author's figures by name.
+        display: prints them.
+    """
+    where = f"on {outcome.data}"
+    if outcome.stand_in:
+        where += f", a stand-in for {recipe.data} and no result of {recipe.name}"
+    figures = measured(outcome.final, outcome.best)
+    if figures:
+        rows = [[name, reported.get(name, MISSING), percent(figures[name])] for name in figures]
+        columns = ["figure", "reported by the author", "measured"]
+        display.table(f"{recipe.name} {where}", columns, rows)
+    if outcome.status != "complete":
+        reached = f"after step {step}: its weights are kept"
+        if not step:
+            reached = "before the first step: there are no weights to keep"
+        # Steps that diverged do so again: what to change was said with the reason.
+        more = f" {go_on(recipe, outcome.directory)}" if outcome.status == "interrupted" else ""
+        display.say(f"Stopped {reached}.{more}")
+    elif outcome.final is not None:
+        reached = percent(outcome.final["test_accuracy"])
+        display.say(f"Test accuracy {reached} {where}. Run: {outcome.directory}")

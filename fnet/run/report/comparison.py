@@ -1,0 +1,106 @@
+"""Several runs beside each other: their figures, the options they differ in, their curves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fnet import plots
+from fnet.run.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
+from fnet.run.record import RunRecord
+from fnet.run.report.html import Content, element, page, plot, section, table, warning
+from fnet.run.report.run_page import show
+from fnet.run.runtime import ConfigError
+from fnet.tables import MISSING, percent
+
+COLUMNS = (
+    "run",
+    TEST_FINAL,
+    "reported by the author",
+    TEST_BEST,
+    TRAIN_FINAL,
+    "seconds",
+    "epochs",
+    "status",
+    "recipe",
+    "variant",
+    "data",
+)
+_WHERE_IT_RAN = ("out", "root")
+
+
+def named(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
+    """Return the runs by their names, by their paths where two have one name.
+
+    Raises:
+        ConfigError: there are fewer than two, or one is given twice.
+    """
+    if len(records) < 2:
+        raise ConfigError("give at least two runs to compare")
+    places = [record.path.resolve() for record in records]
+    for place in places:
+        if places.count(place) > 1:
+            raise ConfigError(f"the run {place} is given twice")
+    names = [record.name for record in records]
+    unique = len(set(names)) == len(names)
+    return {record.name if unique else str(record.path.resolve()): record for record in records}
+
+
+def figures(runs: Mapping[str, RunRecord]) -> list[list[str]]:
+    """Return a row of each run, a cell for each of `COLUMNS`."""
+    rows = []
+    for name, record in runs.items():
+        shares = measured(record.final, record.best)
+        seconds = sum(line.get("seconds", 0) for line in record.lines)
+        rows.append(
+            [
+                name,
+                percent(shares.get(TEST_FINAL)),
+                record.reported.get(TEST_FINAL, MISSING),
+                percent(shares.get(TEST_BEST)),
+                percent(shares.get(TRAIN_FINAL)),
+                f"{seconds:,.1f}",
+                f"{len(record.lines)} of {record.config.get('epochs', '?')}",
+                record.status,
+                record.module.removeprefix("recipes."),
+                record.variant,
+                f"{record.setup.get('data', '?')}{' (a stand-in)' if record.stand_in else ''}",
+            ]
+        )
+    return rows
+
+
+def differences(runs: Mapping[str, RunRecord]) -> dict[str, list[Any]]:
+    """Return the options whose values differ, each with its value in every run.
+
+    None for a run whose recipe has no such option. Where the runs lie is no difference.
+    """
+    options = dict.fromkeys(name for record in runs.values() for name in record.config)
+    values = {
+        name: [record.config.get(name) for record in runs.values()]
+        for name in options
+        if name not in _WHERE_IT_RAN
+    }
+    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
+
+
+def comparison(runs: Mapping[str, RunRecord]) -> str:
+    """Return the comparison as one HTML document, which loads nothing and runs no script.
+
+    Args:
+        runs: by the names to show.
+    """
+    title = f"{len(runs)} runs compared"
+    parts: list[Content] = [element("h1", title)]
+    if len({record.setup.get("data") for record in runs.values()}) > 1:
+        parts.append(warning("These runs are not on the same data: compare with care."))
+    parts.append(section("Figures", table(COLUMNS, figures(runs))))
+    differing = differences(runs)
+    if differing:
+        rows = [[name, *map(show, values)] for name, values in differing.items()]
+        content = table(["option", *runs], rows)
+    else:
+        content = element("p", "The options of these runs are the same.")
+    parts.append(section("Differences of the config", content))
+    if any(record.lines for record in runs.values()):
+        drawn = plots.curves({name: record.lines for name, record in runs.items()})
+        parts.append(section("Curves", plot(drawn, "Curves of all runs")))
+    return page(title, *parts)

@@ -1,0 +1,126 @@
+"""The data of a run: opened by name, cut to size, or replaced where it cannot be had."""
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import TypedDict
+
+from fnet import data
+from fnet.data import DataError, Dataset
+from fnet.data.dataset import quoted
+from fnet.display import Display
+from fnet.run.config import Config
+from fnet.run.runtime import ConfigError
+
+STAND_IN = "shapes"
+STAND_IN_EPOCHS = 2
+
+
+class Sizes(TypedDict):
+    """How many classes, channels, and pixels a side."""
+
+    classes: int
+    channels: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The images to train on, to test on, and to choose the best epoch on (None: the test's)."""
+
+    train: Dataset
+    test: Dataset
+    validation: Dataset | None = None
+
+    @property
+    def checksum(self) -> str:
+        """What tells these images and labels from others: 8 hexadecimal digits."""
+        value = 0
+        for part in (self.train, self.test, self.validation):
+            if part is not None:
+                for tensor in (part.images.permute(0, 2, 3, 1), part.labels):
+                    value = zlib.crc32(tensor.cpu().contiguous().numpy().data, value)
+        return f"{value:08x}"
+
+    @property
+    def sizes(self) -> Sizes:
+        """What a network has to know of the data: the arguments of `fnet.models` that say it."""
+        channels, size, _ = self.input_shape
+        return {"classes": len(self.train.classes), "channels": channels, "size": size}
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+
+def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Splits, bool]:
+    """Return the config, the data, and whether it is a stand-in for the data set `name`.
+
+    `--data auto` is `name`, or where that cannot be had the drawn "shapes"; the config that comes
+    back is then that of a short run. Any other `--data` is that or nothing.
+
+    Raises:
+        ConfigError: the limit, the validation share or the batch size does not fit the data.
+        DataError: the data cannot be had, or is not as expected.
+    """
+    stand_in = False
+    try:
+        splits = _load(name if config.data == "auto" else config.data, config, display)
+    except DataError as error:
+        if config.data != "auto":
+            raise
+        stand_in = True
+        config = replace(config, epochs=min(config.epochs, STAND_IN_EPOCHS))
+        display.panel(
+            f"{error}\n\nThis run goes on with {STAND_IN!r}, a drawn data set of ten classes, for "
+            f"{STAND_IN_EPOCHS} epochs at most: it shows that everything works, and no more. To "
+            f"insist on the data: --data {name}. To use a folder of images: --data DIR.",
+            title=f"{name} cannot be had",
+        )
+        splits = _load(STAND_IN, config, display)
+    if config.limit is not None:
+        _require_at_most("--limit", config.limit, splits.train, "")
+        splits = replace(splits, train=splits.train.take(config.limit))
+    if config.validation:
+        held_out = round(config.validation * len(splits.train))
+        if not 1 <= held_out < len(splits.train):
+            raise ConfigError(
+                f"--validation {config.validation} of {len(splits.train)} training images is "
+                f"{held_out}: hold out at least one image, and leave at least one"
+            )
+        train, validation = splits.train.hold_out(held_out)
+        splits = replace(splits, train=train, validation=validation)
+    cut = " that --limit and --validation leave" if config.limit or config.validation else ""
+    _require_at_most("--batch-size", config.batch_size, splits.train, cut)
+    return config, splits, stand_in
+
+
+def _require_at_most(option: str, size: int, train: Dataset, which: str) -> None:
+    if size > len(train):
+        raise ConfigError(
+            f"{option} {size} is more than the {len(train)} training images of {train.name}"
+            f"{which}: give at most that many"
+        )
+
+
+def _load(name: str, config: Config, display: Display) -> Splits:
+    """Return both splits of a data set, with a bar while each is loaded."""
+
+    def load(split: data.Split) -> Dataset:
+        bar = f"loading {split}"
+        display.wait(bar)
+        loaded = data.load(
+            name,
+            config.root,
+            split=split,
+            skip_broken=config.skip_broken,
+            on_progress=lambda done, total: display.progress(bar, done, total),
+        )
+        display.finish(bar)
+        if loaded.skipped:
+            count = f"{len(loaded.skipped)} of the {split} files are broken and left out"
+            display.say(f"{count}: {quoted(loaded.skipped)}", "yellow")
+        return loaded
+
+    return Splits(load("train"), load("test"))

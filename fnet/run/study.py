@@ -1,0 +1,201 @@
+"""A study: several trainings that differ in one thing, compared in a table and in one plot."""
+
+import json
+import signal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from fnet import plots
+from fnet.data import steps_per_epoch
+from fnet.display import Display
+from fnet.files import write_atomically
+from fnet.nn import ModelError
+from fnet.run.config import Config
+from fnet.run.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
+from fnet.run.outcome import Outcome
+from fnet.run.recipe import Recipe, build_experiment
+from fnet.run.record import read_run
+from fnet.run.runtime import ConfigError, resolve
+from fnet.run.splits import Splits, open_splits
+from fnet.run.train import train
+from fnet.tables import MISSING
+
+COLUMNS = ["", "reported", "test, final", "test, best epoch", "train, final", "runs"]
+
+_OF_IMAGES = ("data", "root", "skip_broken", "limit", "validation")
+"""The options that say which images a run is trained on."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the trainings that a study compares.
+
+    Attributes:
+        recipe: what is trained.
+        label: what it differs in, in a word or two.
+        config: with which options.
+        reported: the original author's figure, if there is one.
+    """
+
+    recipe: Recipe
+    label: str
+    config: Config
+    reported: str = MISSING
+
+
+@dataclass(frozen=True)
+class Study:
+    """Trainings to compare: what the question is, and the arms."""
+
+    question: str
+    arms: Sequence[Arm]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The runs of one arm, one for each seed."""
+
+    arm: Arm
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def figures(self, name: str) -> list[float]:
+        """Return a figure of every run that has it, by the name that `measured` gives it."""
+        shares = [measured(outcome.final, outcome.best) for outcome in self.outcomes]
+        return [share[name] for share in shares if name in share]
+
+
+def check_arms(study: Study, overrides: dict[str, Any], display: Display) -> None:
+    """Check, before the first arm trains for hours, what can be known of the last one.
+
+    Args:
+        study: what is to be trained.
+        overrides: as in `run_study`.
+        display: shows how the data are opened.
+
+    Raises:
+        ConfigError: an arm's options are out of their range, or do not fit each other or the data;
+            there is no such device.
+        DataError: the data cannot be had, or are not as expected.
+    """
+    opened: dict[tuple[object, ...], Splits] = {}
+    with display.live():
+        for arm in study.arms:
+            config = replace(arm.config, **overrides)
+            config.validate()
+            resolve(config.device)
+            images = (arm.recipe.data, *(getattr(config, name) for name in _OF_IMAGES))
+            if images not in opened:
+                single = replace(config, batch_size=1)
+                _, opened[images], _ = open_splits(arm.recipe.data, single, display)
+            try:
+                steps_per_epoch(len(opened[images].train), config.batch_size)
+                build_experiment(arm.recipe, config, opened[images])
+            except (ConfigError, ModelError, ValueError) as error:
+                raise ConfigError(f"{arm.label!r} cannot be trained: {error}") from error
+
+
+def run_study(
+    results: Sequence[Result],
+    seeds: Sequence[int],
+    overrides: dict[str, Any],
+    out: Path,
+    display: Display,
+) -> int:
+    """Train every arm with every seed, and return the exit code.
+
+    That is 0, or what a shell expects after a signal, within a run or between two.
+
+    Args:
+        results: one of each arm. A run is added to its arm's as soon as it ends: what was reached
+            is there also where a later run raises an error.
+        seeds: of the runs of each arm.
+        overrides: options that replace those of every arm ("epochs", "limit", ...).
+        out: the directory for the runs, the plot and the table.
+        display: shows the runs.
+
+    Raises:
+        CheckpointError, ConfigError, DataError, ModelError: as `train`.
+    """
+    try:
+        for seed in seeds:
+            for result in results:
+                config = replace(result.arm.config, seed=seed, out=str(out), **overrides)
+                outcome = train(result.arm.recipe, result.arm.label, config, display)
+                if outcome.final is not None:
+                    result.outcomes.append(outcome)
+                if outcome.signal is not None:
+                    return outcome.exit_code
+    except KeyboardInterrupt:  # while no run trains, which would take it as a request to stop
+        return 128 + signal.SIGINT
+    return 0
+
+
+def rows(results: Sequence[Result]) -> list[list[str]]:
+    """Return a row of each arm, in `COLUMNS`."""
+    return [
+        [
+            result.arm.label,
+            result.arm.reported,
+            spread(result.figures(TEST_FINAL)),
+            spread(result.figures(TEST_BEST)),
+            spread(result.figures(TRAIN_FINAL)),
+            str(len(result.outcomes)),
+        ]
+        for result in results
+    ]
+
+
+def spread(figures: Sequence[float]) -> str:
+    """Return the mean in per cent, and of several figures the least and the greatest.
+
+    >>> spread([0.5]), spread([0.5, 0.6])
+    ('50.0 %', '55.0 % (50.0 to 60.0)')
+    """
+    if not figures:
+        return MISSING
+    text = f"{mean(figures):.1%}".replace("%", " %")
+    if len(figures) == 1:
+        return text
+    return f"{text} ({min(figures) * 100:.1f} to {max(figures) * 100:.1f})"
+
+
+def save(study: Study, results: Sequence[Result], out: Path) -> list[Path]:
+    """Write `study.json` and the curves of every arm's mean over its seeds; return the files.
+
+    Raises:
+        ConfigError: a file cannot be written.
+    """
+    record = {
+        "question": study.question,
+        "arms": [
+            {
+                "label": result.arm.label,
+                "reported": result.arm.reported,
+                "config": asdict(result.arm.config),
+                "runs": [outcome.directory.name for outcome in result.outcomes],
+                "final": [outcome.final for outcome in result.outcomes],
+                "best": [outcome.best for outcome in result.outcomes],
+            }
+            for result in results
+        ],
+    }
+    file = out / "study.json"
+    try:
+        write_atomically(file, (json.dumps(record, indent=2) + "\n").encode())
+        curves = {result.arm.label: _mean_curve(result) for result in results if result.outcomes}
+        drawn = plots.save(plots.curves(curves), out / "curves") if curves else []
+    except OSError as error:
+        raise ConfigError(f"cannot write to --out {out}: {error.strerror}") from error
+    return [file, *drawn]
+
+
+def _mean_curve(result: Result) -> list[dict[str, float]]:
+    runs = [read_run(outcome.directory).lines for outcome in result.outcomes]
+    # An interrupted run is shorter: the mean ends where the shortest does.
+    return [
+        {name: mean([line[name] for line in lines]) for name in lines[0]}
+        for lines in zip(*runs, strict=False)
+    ]

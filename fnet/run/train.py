@@ -1,0 +1,270 @@
+"""Run an experiment from its config to its run directory, showing how it goes."""
+
+import shlex
+import shutil
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from fnet import random, tree
+from fnet.data import Preprocess, steps_per_epoch
+from fnet.debug import NonFiniteError
+from fnet.display import Display
+from fnet.loop import Record
+from fnet.run.checkpoint import CheckpointError, Restored, run_lock
+from fnet.run.config import Config
+from fnet.run.directory import RunDirectory, new_directory
+from fnet.run.open_log import open_log
+from fnet.run.outcome import Outcome, Status, go_on, say_result
+from fnet.run.process import map_large_blocks
+from fnet.run.recipe import Experiment, Recipe, build_experiment
+from fnet.run.record import RunRecord, read_run
+from fnet.run.resume import check_options, require_checkpoint, same_data, same_runtime, say_resumed
+from fnet.run.runtime import (
+    ConfigError,
+    Runtime,
+    apply_runtime,
+    describe,
+    missing_compiler,
+    resolve,
+)
+from fnet.run.signals import stop_request
+from fnet.run.splits import STAND_IN, Splits, open_splits
+from fnet.run.trainer import Trainer
+from fnet.run.training_state import initial_state
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run that is ready to begin, or to go on."""
+
+    recipe: Recipe
+    variant: str
+    config: Config
+    splits: Splits
+    stand_in: bool
+    experiment: Experiment
+    runtime: Runtime
+    directory: RunDirectory
+    inexact: list[str] = field(default_factory=list)
+    """What makes it another run than one that was never stopped."""
+
+
+def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Outcome:
+    """Run the recipe with this config, in a new directory.
+
+    Raises:
+        ConfigError, DataError, ModelError: what the user asked for cannot be; before any training.
+        CheckpointError: what was reached cannot be written.
+    """
+    config.validate()
+    runtime = resolve(
+        config.device, config.precision, config.compile, deterministic=config.deterministic
+    )
+    _prepare(runtime)
+    with display.live():
+        config, splits, stand_in = open_splits(recipe.data, config, display)
+        experiment = build_experiment(recipe, config, splits)
+        path = new_directory(Path(config.out), f"{recipe.name}-{variant}-s{config.seed}")
+        directory = RunDirectory(path)
+        job = _Job(recipe, variant, config, splits, stand_in, experiment, runtime, directory)
+        with run_lock(path):
+            _begin(job)
+            _say_beginning(job, display)
+            return _run(job, display)
+
+
+def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outcome:
+    """Go on with the run in a directory from its last good checkpoint.
+
+    With the run's own config, on the same machine, the result is bit for bit that of the run that
+    was never stopped; what makes it another is said.
+
+    Args:
+        recipe: the run's.
+        path: the run's directory.
+        config: its config; see `fnet.run.resume` for what may differ.
+        display: shows how it goes.
+
+    Raises:
+        ConfigError, DataError, ModelError: the run cannot be gone on with, or not in this way.
+        CheckpointError: another process writes to the run, or it has no good checkpoint.
+    """
+    config.validate()
+    record = read_run(path)
+    inexact = check_options(record, config)
+    runtime, different = same_runtime(record, config)
+    _prepare(runtime)
+    with display.live(), run_lock(path):
+        splits = same_data(record, config, recipe.data, display)
+        experiment = build_experiment(recipe, config, splits)
+        job = _Job(
+            recipe,
+            record.variant,
+            config,
+            splits,
+            record.stand_in,
+            experiment,
+            runtime,
+            RunDirectory(path),
+            [*record.inexact, *inexact, *different],
+        )
+        _say_beginning(job, display)
+        return _run(job, display, _restore(job, record, display))
+
+
+def _prepare(runtime: Runtime) -> None:
+    """Set what holds for the whole process."""
+    map_large_blocks()
+    apply_runtime(runtime)
+
+
+def _begin(job: _Job) -> None:
+    """Write down what the run is; where that cannot be done, leave no directory of it."""
+    try:
+        _write_setup(job)
+    except CheckpointError as error:
+        path = job.directory.path
+        shutil.rmtree(path, ignore_errors=True)
+        reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        raise ConfigError(
+            f"cannot write the run {path}: {reason}: make room, or give another --out"
+        ) from error
+
+
+def _write_setup(job: _Job) -> None:
+    """Write down what the run is, before it begins or goes on."""
+    splits = job.splits
+    job.directory.write_json(
+        "config.json",
+        {
+            "recipe": f"recipes.{job.recipe.name}",
+            "variant": job.variant,
+            "config": asdict(job.config),
+            "data": splits.train.name,
+            "data_checksum": splits.checksum,
+            "stand_in": job.stand_in,
+            "train_images": len(splits.train),
+            "test_images": len(splits.test),
+            "classes": splits.train.classes,
+            "input_shape": splits.input_shape,
+            "preprocess": _values(job.experiment.preprocess),
+            "inexact": job.inexact,
+        },
+    )
+    job.directory.write_json("environment.json", describe(job.runtime))
+
+
+def _restore(job: _Job, record: RunRecord, display: Display) -> Restored | None:
+    """Return the last good checkpoint, with the run's directory brought back to that step."""
+    directory, config = job.directory, job.config
+    like = initial_state(job.experiment, config.seed, job.runtime.device)
+    restored = directory.checkpoints.restore(like)
+    steps = config.epochs * steps_per_epoch(len(job.splits.train), config.batch_size)
+    require_checkpoint(restored, record, steps)
+    _write_setup(job)
+    directory.checkpoints.discard_after(restored.step if restored else 0)
+    directory.write_metrics(restored.note["lines"] if restored else [])
+    directory.remove("result.json")
+    say_resumed(restored, job.inexact, display)
+    return restored
+
+
+def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outcome:
+    """Train, from the beginning or from a checkpoint, and conclude."""
+    directory, config = job.directory, job.config
+    log = open_log(config, f"{job.recipe.name}_{job.variant}", directory.path, display.say)
+    trainer = Trainer(job.experiment, job.splits, config, job.runtime, directory, display, log)
+    progress = trainer.progress
+    status: Status = "diverged"
+    reason = ""
+    with stop_request(
+        lambda: display.say("Stopping after this step. Once more stops at once.")
+    ) as stop:
+        try:
+            status = "complete" if trainer.run(stop, restored) else "interrupted"
+        except NonFiniteError as error:
+            reason = str(error)
+        except KeyboardInterrupt:
+            more = go_on(job.recipe, directory.path)
+            display.say(f"What the last checkpoint holds is kept. {more}")
+            raise
+    if progress.record is not None:
+        progress.write_weights("final", progress.record)
+    outcome = Outcome(
+        status,
+        stop.signal if status == "interrupted" else None,
+        directory.path,
+        job.splits.train.name,
+        job.stand_in,
+        progress.lines[-1] if progress.lines else None,
+        progress.best,
+    )
+    step = progress.record.step if progress.record else 0
+    reported = _reported(job)
+    directory.write_json(
+        "result.json",
+        {
+            "status": status,
+            **({"reason": reason} if reason else {}),
+            "step": step,
+            "data": outcome.data,
+            "stand_in": job.stand_in,
+            "final": outcome.final,
+            "best": outcome.best,
+            "reported": reported,
+        },
+    )
+    if reason:
+        display.say(reason, "red")
+    _write_report(job, progress.record, display)
+    say_result(job.recipe, outcome, step, reported, display)
+    return outcome
+
+
+def _reported(job: _Job) -> dict[str, str]:
+    """Return the author's figures, none beside drawn images; a folder may hold their data."""
+    name, figures = job.splits.train.name, job.recipe.reported.get(job.variant, {})
+    if name == STAND_IN:
+        return {}
+    if name == job.recipe.data:
+        return dict(figures)
+    return {figure: f"{value}, on {job.recipe.data}" for figure, value in figures.items()}
+
+
+def _say_beginning(job: _Job, display: Display) -> None:
+    config, runtime, splits = job.config, job.runtime, job.splits
+    size = tree.size(job.experiment.model.init(random.key(0)).trainable)
+    display.say(
+        f"{job.recipe.name} ({job.variant}): {size:,} parameters, {len(splits.train):,} images of "
+        f"{splits.train.name}, {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'} of "
+        f"batches of {config.batch_size}, on {runtime.device} in {runtime.precision}"
+    )
+    if config.compile and not runtime.compiled:
+        display.say(f"Steps run eagerly, and slower: this machine has {missing_compiler()}.")
+
+
+def _write_report(job: _Job, record: Record | None, display: Display) -> None:
+    """Write the run's report; whatever goes wrong with it, the run is over and stays as it is."""
+    path, experiment = job.directory.path, job.experiment
+    params = experiment.eval_params(record.params, record.opt_state) if record else None
+    try:
+        # Here, for it imports matplotlib, which takes longer than all of fnet.
+        from fnet.run.report import write_report
+
+        file = write_report(path, job.recipe, experiment, params, job.splits, job.runtime)
+    except (Exception, KeyboardInterrupt) as error:
+        reason = f"{type(error).__name__} {error}".strip().partition("\n")[0]
+        display.say(
+            f"No report: {reason}. Later: python -m recipes.report {shlex.quote(str(path))}",
+            "yellow",
+        )
+    else:
+        display.say(f"Report: {file}")
+
+
+def _values(preprocess: Preprocess) -> Any:
+    """Return what `fnet.run.opened` makes the preprocess of again, or at least its name."""
+    if is_dataclass(preprocess) and not isinstance(preprocess, type):
+        return asdict(preprocess)
+    return repr(preprocess)

@@ -1,0 +1,218 @@
+"""One run of an experiment: epochs of steps, each evaluated, to the last or a request to stop."""
+
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from torch import Tensor
+
+from fnet import data, metrics
+from fnet.debug import NonFiniteError, check_finite
+from fnet.display import Display
+from fnet.logging import Start
+from fnet.loop import Record, fit
+from fnet.nn import to_module
+from fnet.run.checkpoint import Restored
+from fnet.run.config import Config
+from fnet.run.directory import RunDirectory
+from fnet.run.divergence import Watch, find_divergence
+from fnet.run.held_out import HeldOut
+from fnet.run.log import RunLog
+from fnet.run.progress import Progress
+from fnet.run.ready import ready
+from fnet.run.recipe import Experiment
+from fnet.run.runtime import Runtime
+from fnet.run.signals import StopRequest
+from fnet.run.splits import Splits
+from fnet.run.throughput import Throughput
+from fnet.run.training_state import State, initial_state
+from fnet.step import Step
+
+_SAMPLES = 32
+# Steps from one look at the loss to the next: on a GPU a look waits for all steps before it.
+_LOOK_GPU = 50
+
+
+class Trainer:
+    """One run: trains epoch by epoch, evaluates after each, and tells of it.
+
+    Attributes:
+        progress: what was reached.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        splits: Splits,
+        config: Config,
+        runtime: Runtime,
+        directory: RunDirectory,
+        display: Display,
+        log: RunLog,
+    ) -> None:
+        self._experiment, self._config, self._runtime = experiment, config, runtime
+        self._directory, self._display, self._log = directory, display, log
+        train = splits.train.to(runtime.device)
+        self._samples = train.images[:: max(1, len(train) // _SAMPLES)][:_SAMPLES]
+        step, self._train = experiment.train_step(train, runtime.dtype)
+        self._held_out = HeldOut(experiment, splits, runtime)
+        self._look = 1 if runtime.device == "cpu" else _LOOK_GPU
+        self._steps_per_epoch = data.steps_per_epoch(len(self._train), config.batch_size)
+        self.progress = Progress(
+            directory, experiment, self._steps_per_epoch, self._held_out.chosen_by
+        )
+        self._step = ready(step, config, runtime)
+
+    def run(self, stop: StopRequest, restored: Restored | None = None) -> bool:
+        """Train to the last epoch; return whether that was reached before a request to stop.
+
+        Args:
+            stop: ends the run after the step that is under way.
+            restored: the checkpoint to go on from, None: begin.
+
+        Raises:
+            NonFiniteError: the loss or a parameter is not finite; the state before is saved.
+        """
+        if restored is None:
+            state = initial_state(self._experiment, self._config.seed, self._runtime.device)
+            record, seconds = self._at(state, 0), 0.0
+        else:
+            state = restored.state
+            record, seconds = self.progress.restore(restored)
+        problem = self.progress.mend_best(record)
+        if problem:
+            self._display.say(problem, "yellow")
+        if self._runtime.compiled:
+            self._display.say("Compiling: a minute or two the first time, seconds from then on.")
+            self._display.wait("compiling")
+        try:
+            self._log.start(self._start(record), record.metrics)
+            while record.epoch < self._config.epochs:
+                started = time.monotonic() - seconds
+                record, speed, stopping = self._train_epoch(state, record, started, stop)
+                state = state.after(record)
+                if stopping:
+                    self.progress.save(state, record, time.monotonic() - started)
+                    return False
+                state = self._end_epoch(state, record, started, speed)
+                record, seconds = self._at(state, record.step), 0.0
+                self.progress.save(state, record, seconds)
+                if stop and record.epoch < self._config.epochs:
+                    return False
+        finally:
+            self._log.close()
+        return True
+
+    def _at(self, state: State, step: int) -> Record:
+        """Return where a run is between two epochs."""
+        return Record(step, step // self._steps_per_epoch, False, state.params, state.opt_state, {})
+
+    def _start(self, record: Record) -> Start:
+        """Return what the loggers can show of the run before it goes on."""
+        return Start(
+            config=asdict(self._config),
+            images=self._samples,
+            example=self._experiment.preprocess(self._samples[:1]),
+            module=lambda: to_module(self._experiment.model, record.params),
+            step=record.step,
+            epoch=len(self.progress.lines),
+        )
+
+    def _train_epoch(
+        self, state: State, record: Record, started: float, stop: StopRequest
+    ) -> tuple[Record, float, bool]:
+        """Train for the rest of an epoch, or until asked to stop.
+
+        Returns where that ended, the images a second, and whether it was asked to stop.
+        """
+        throughput, watch, stopping = Throughput(), Watch(record), False
+        first = record.step + 1
+        self._display.restart("epoch")
+        records = self._fit(self._step, state.key, record)
+        for record in records:
+            self.progress.record = record
+            self._log.step(record)
+            if record.step == first:
+                throughput.restart()  # what came before was compiling
+                self._display.finish("compiling")
+            else:
+                throughput.add(self._config.batch_size)
+            self._show(record, f"{throughput.per_second:,.0f} images/s")
+            stopping = bool(stop)
+            due = stopping or record.epoch_done or self._is_checkpoint_due()
+            looked_at = due or record.step % self._look == 0
+            if looked_at and not watch.is_finite(record, params=due):
+                raise self._diverged(state, watch.last_finite(), record.step, started)
+            if stopping:
+                break
+            if due and not record.epoch_done:
+                self.progress.save(state.after(record), record, time.monotonic() - started)
+        return record, throughput.per_second, stopping
+
+    def _fit(self, step: Step, key: Tensor, record: Record) -> Iterator[Record]:
+        """Return the records of the rest of the epoch that `record` is in."""
+        return fit(
+            step,
+            record.params,
+            record.opt_state,
+            key,
+            self._train,
+            size=self._config.batch_size,
+            epochs=record.epoch + 1,
+            start=record.step,
+            sums=record.metrics,
+        )
+
+    def _show(self, record: Record, note: str) -> None:
+        """Move the bars to a record."""
+        of_epoch, epochs = self._steps_per_epoch, self._config.epochs
+        self._display.progress("epoch", record.step - record.epoch * of_epoch, of_epoch, note)
+        self._display.progress("run", record.step, of_epoch * epochs)
+
+    def _is_checkpoint_due(self) -> bool:
+        return self.progress.minutes_since_save() >= self._config.checkpoint_minutes
+
+    def _diverged(
+        self, state: State, finite: Record, failed: int, started: float
+    ) -> NonFiniteError:
+        """Save the state before the first step that is not finite; return what to say of it."""
+        again = self._fit(check_finite(self._step), state.key, finite)
+        last, where, reason = find_divergence(finite, again, failed)
+        rate = self._experiment.effective_rate(last.opt_state)
+        self.progress.record = last if last.step else None
+        self.progress.save(state.after(last), last, time.monotonic() - started)
+        return NonFiniteError(
+            f"{where}, at a learning rate of {rate:g}: {reason}. "
+            "The state before it is kept. Lower --lr in a new run, or leave such steps out: "
+            f"--resume {shlex.quote(str(self._directory.path))} --on-nonfinite skip"
+        )
+
+    def _end_epoch(self, state: State, record: Record, started: float, speed: float) -> State:
+        """Evaluate, write the epoch's line, and return the state that the next one begins with."""
+        self._show(record, "evaluating")
+        params = self._experiment.eval_params(record.params, record.opt_state)
+        train = metrics.means(record.metrics)
+        line = {
+            "epoch": record.epoch + 1,
+            "step": record.step,
+            **{f"train_{name}": value for name, value in train.items()},
+            **self._held_out.evaluate(params),
+            "learning_rate": self._experiment.effective_rate(record.opt_state),
+            "seconds": round(time.monotonic() - started, 3),
+            "images_per_second": round(speed, 1),
+        }
+        trained = record.metrics["count"].item() / self._config.batch_size
+        if self._config.on_nonfinite == "skip":
+            line["skipped_steps"] = self._steps_per_epoch - round(trained)
+        self.progress.add(line, record)
+        self._display.epoch(line, self._config.epochs)
+        if line.get("skipped_steps"):
+            self._display.say(f"{line['skipped_steps']} steps were not finite, and left out")
+        self._log.epoch(line)
+        plateau = self._experiment.plateau
+        if plateau is None or state.plateau is None:
+            return state
+        scale, plateau_state = plateau.update(line["train_loss"], state.plateau)
+        opt_state = self._experiment.with_lr_scale(state.opt_state, scale)
+        return state._replace(opt_state=opt_state, plateau=plateau_state)

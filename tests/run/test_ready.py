@@ -1,0 +1,47 @@
+"""What is made of a step, of a run's options and of what it runs on."""
+
+import pytest
+
+from fnet.run import ready as module
+from fnet.run.config import Config
+from fnet.run.ready import ready, ready_eval
+from fnet.run.runtime import Runtime
+
+BOTH = {"cuda_graph": True, "cpp_wrapper": True}
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """Have what is made of a step be its name."""
+
+    def namer(name):
+        def make(step, **options):
+            return f"{name}({', '.join([step, *[key for key in options if options[key]]])})"
+
+        return make
+
+    for name in ("compile", "cuda_graph", "skip_nonfinite", "first_call_apart"):
+        monkeypatch.setattr(module, name, namer(name))
+
+
+@pytest.mark.parametrize(
+    ("device", "compiled", "options", "expected"),
+    [
+        ("cpu", False, BOTH, "step"),
+        ("cpu", True, {}, "compile(step)"),
+        ("cpu", True, BOTH, "compile(step, cpp_wrapper)"),
+        ("cuda:0", True, {}, "compile(step)"),
+        ("cuda:0", True, BOTH, "cuda_graph(compile(step))"),
+        ("cuda:0", False, BOTH, "step"),
+        ("cuda:0", True, {"on_nonfinite": "skip"}, "compile(skip_nonfinite(step))"),
+    ],
+)
+def test_what_is_made_of_a_step(device, compiled, options, expected, named):
+    runtime = Runtime(device, "fp32", compiled, threads=1)
+    assert ready("step", Config(**options), runtime) == f"first_call_apart({expected})"
+
+
+@pytest.mark.parametrize(("compiled", "expected"), [(False, "step"), (True, "compile(step)")])
+def test_what_is_made_of_an_evaluation_step(compiled, expected, named):
+    runtime = Runtime("cpu", "fp32", compiled, threads=1)
+    assert ready_eval("step", runtime) == f"first_call_apart({expected})"
