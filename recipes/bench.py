@@ -39,7 +39,6 @@ from fnet.bench.record import record, versions
 from fnet.bench.roster import PeerName, candidates, missing
 from fnet.bench.tables import caption, markdown, row_table
 from fnet.bench.work import SGD, Adam, Optimizer, Work
-from fnet.display import Display
 from fnet.files import write_atomically
 from fnet.nn import check
 from fnet.run.command import Tool
@@ -54,6 +53,7 @@ from fnet.run.runtime import (
     resolve,
 )
 from fnet.run.splits import Splits, open_splits
+from fnet.show.terminal import Display
 from recipes import cnn, dainet7, mynet, net, resnet50
 
 RowName = Literal["net", "cnn", "cnnpro", "dainet7", "mynet", "resnet50"]

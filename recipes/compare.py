@@ -14,7 +14,6 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from fnet.data.load import expanded
-from fnet.display import Display
 from fnet.run.command import Tool
 from fnet.run.record import RunRecord, read_run
 from fnet.run.report import (
@@ -27,6 +26,7 @@ from fnet.run.report import (
     show,
     write_page,
 )
+from fnet.show.terminal import Display
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from fnet.data import Dataset, Split
-from fnet.display import Display
 from fnet.evaluation import Evaluation, evaluate_model
 from fnet.run.command import DataOptions, RunOptions, Tool
 from fnet.run.opened import Run
 from fnet.run.runtime import ConfigError
-from fnet.tables import CLASS_COLUMNS, class_rows, evaluation_rows, percent
+from fnet.show.tables import CLASS_COLUMNS, class_rows, evaluation_rows, percent
+from fnet.show.terminal import Display
 
 
 @dataclass(frozen=True, kw_only=True)

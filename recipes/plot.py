@@ -17,13 +17,13 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from fnet import plots
 from fnet.data.load import expanded
-from fnet.display import Display
 from fnet.run.command import DataOptions, OpenOptions, Tool
 from fnet.run.record import RunRecord, read_run
 from fnet.run.report import evaluate_run, evaluation_figures, named
 from fnet.run.runtime import ConfigError
+from fnet.show import plots
+from fnet.show.terminal import Display
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,13 @@ from rich.console import Console
 
 from fnet import data
 from fnet.data.load import expanded
-from fnet.display import Display
 from fnet.nn import summary
 from fnet.run.command import DataOptions, RunOptions, Tool
 from fnet.run.opened import Weights, load_recipe, own_recipe
 from fnet.run.record import RunRecord, read_run
 from fnet.run.report import REPORT, evaluate_run, report, require_new, write_page
 from fnet.run.runtime import resolve
+from fnet.show.terminal import Display
 
 
 @dataclass(frozen=True, kw_only=True)

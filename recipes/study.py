@@ -15,11 +15,11 @@ from typing import Annotated, Literal
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from fnet.display import Display
 from fnet.run.command import Tool
 from fnet.run.directory import new_directory
 from fnet.run.runtime import ConfigError, Precision
 from fnet.run.study import COLUMNS, Arm, Result, Study, check_arms, rows, run_study, save
+from fnet.show.terminal import Display
 from recipes import cnn, dainet, dainet7
 
 DAINET1 = dainet.Config(epochs=10)

@@ -10,7 +10,6 @@ import tyro
 from rich.console import Console
 
 from fnet.data.load import expanded
-from fnet.display import Display
 from fnet.nn import summary
 from fnet.run.command import exit_code
 from fnet.run.config import Config
@@ -20,7 +19,8 @@ from fnet.run.runtime import ConfigError
 from fnet.run.splits import open_splits
 from fnet.run.stored_config import config_from_json
 from fnet.run.train import resume, train
-from fnet.tables import layer_table
+from fnet.show.tables import layer_table
+from fnet.show.terminal import Display
 
 
 def main(recipe: Recipe, args: Sequence[str] | None = None) -> int:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fnet import metrics
-from fnet.logging.logger import Logger, Start
 from fnet.loop import Record
 from fnet.metrics import Metrics
+from fnet.show.loggers.logger import Logger, Start
 
 _READ_SECONDS = 1.0
 

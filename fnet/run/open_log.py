@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from fnet.logging.csv_log import CsvLog
-from fnet.logging.logger import Logger, compose
-from fnet.logging.visdom import VisdomLog
 from fnet.run.config import Config
 from fnet.run.log import RunLog
+from fnet.show.loggers.csv_log import CsvLog
+from fnet.show.loggers.logger import Logger, compose
+from fnet.show.loggers.visdom import VisdomLog
 
 
 def open_log(config: Config, name: str, directory: Path, warn: Callable[[str], None]) -> RunLog:
@@ -24,7 +24,7 @@ def open_log(config: Config, name: str, directory: Path, warn: Callable[[str], N
         loggers.append(CsvLog(directory))
     if "tensorboard" in config.log:
         # Here, because it comes with an extra that other runs do without.
-        from fnet.logging.tensorboard import TensorBoardLog
+        from fnet.show.loggers.tensorboard import TensorBoardLog
 
         loggers.append(TensorBoardLog(directory, warn, graph=config.log_graph))
     if "visdom" in config.log:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fnet.display import Display
 from fnet.run.figures import measured
 from fnet.run.recipe import Recipe
-from fnet.tables import MISSING, percent
+from fnet.show.tables import MISSING, percent
+from fnet.show.terminal import Display
 
 Status = Literal["complete", "interrupted", "diverged"]
 

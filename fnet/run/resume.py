@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from fnet.display import Display
 from fnet.run.checkpoint import CheckpointError, Restored
 from fnet.run.config import Config, option
 from fnet.run.record import RunRecord
@@ -12,6 +11,7 @@ from fnet.run.runtime import ConfigError, Runtime, describe, missing_compiler, r
 from fnet.run.splits import STAND_IN, Splits, open_splits
 from fnet.run.stored_config import config_from_json
 from fnet.run.training_state import Note
+from fnet.show.terminal import Display
 
 MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom")
 """Options that change nothing in what is computed."""

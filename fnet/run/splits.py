@@ -7,9 +7,9 @@ from typing import TypedDict
 from fnet import data
 from fnet.data import DataError, Dataset
 from fnet.data.dataset import quoted
-from fnet.display import Display
 from fnet.run.config import Config
 from fnet.run.runtime import ConfigError
+from fnet.show.terminal import Display
 
 STAND_IN = "shapes"
 STAND_IN_EPOCHS = 2

@@ -8,9 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from fnet import plots
 from fnet.data import steps_per_epoch
-from fnet.display import Display
 from fnet.files import write_atomically
 from fnet.nn import ModelError
 from fnet.run.config import Config
@@ -21,7 +19,9 @@ from fnet.run.record import read_run
 from fnet.run.runtime import ConfigError, resolve
 from fnet.run.splits import Splits, open_splits
 from fnet.run.train import train
-from fnet.tables import MISSING
+from fnet.show import plots
+from fnet.show.tables import MISSING
+from fnet.show.terminal import Display
 
 COLUMNS = ["", "reported", "test, final", "test, best epoch", "train, final", "runs"]
 

@@ -9,7 +9,6 @@ from typing import Any
 from fnet import random, tree
 from fnet.data import Preprocess, steps_per_epoch
 from fnet.debug import NonFiniteError
-from fnet.display import Display
 from fnet.loop import Record
 from fnet.run.checkpoint import CheckpointError, Restored, run_lock
 from fnet.run.config import Config
@@ -32,6 +31,7 @@ from fnet.run.signals import stop_request
 from fnet.run.splits import STAND_IN, Splits, open_splits
 from fnet.run.trainer import Trainer
 from fnet.run.training_state import initial_state
+from fnet.show.terminal import Display
 
 
 @dataclass(frozen=True)

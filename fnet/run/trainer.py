@@ -9,8 +9,6 @@ from torch import Tensor
 
 from fnet import data, metrics
 from fnet.debug import NonFiniteError, check_finite
-from fnet.display import Display
-from fnet.logging import Start
 from fnet.loop import Record, fit
 from fnet.nn import to_module
 from fnet.run.checkpoint import Restored
@@ -27,6 +25,8 @@ from fnet.run.signals import StopRequest
 from fnet.run.splits import Splits
 from fnet.run.throughput import Throughput
 from fnet.run.training_state import State, initial_state
+from fnet.show.loggers import Start
+from fnet.show.terminal import Display
 from fnet.step import Step
 
 _SAMPLES = 32

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from fnet import metrics
-from fnet.logging import compose
 from fnet.loop import Record
 from fnet.nn import Params
 from fnet.run import log
 from fnet.run.log import RunLog
+from fnet.show.loggers import compose
 
 STEPS = 5
 """Of an epoch."""

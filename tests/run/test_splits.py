@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from fnet.data import DataError
-from fnet.display import Display
 from fnet.run.config import Config
 from fnet.run.splits import open_splits
+from fnet.show.terminal import Display
 
 
 @pytest.fixture

@@ -7,16 +7,16 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fnet import plots
 from fnet.data import Dataset
 from fnet.evaluation import Evaluation, Prediction, evaluate_model, predictions
 from fnet.nn import Params, to_module
-from fnet.plots.images import filter_pixels
 from fnet.run.opened import Weights
 from fnet.run.recipe import Experiment
 from fnet.run.report.html import Content, Markup, element, join, photo, plot, section, table
 from fnet.run.runtime import Runtime
-from fnet.tables import CLASS_COLUMNS, class_rows, evaluation_rows
+from fnet.show import plots
+from fnet.show.plots.images import filter_pixels
+from fnet.show.tables import CLASS_COLUMNS, class_rows, evaluation_rows
 
 _SAMPLE = 24  # images of the data set; of mistakes as many
 _LARGEST_MATRIX = 40  # classes

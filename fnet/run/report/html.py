@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from fnet.plots import render
-from fnet.plots.style import DARK, LIGHT, Theme
+from fnet.show.plots import render
+from fnet.show.plots.style import DARK, LIGHT, Theme
 
 
 class Markup(str):
@@ -114,7 +114,7 @@ def table(
 
 
 def plot(figure: Figure, alt: str) -> Markup:
-    """Return a figure of `fnet.plots`, light or dark as the page is; it scrolls on a phone."""
+    """Return a figure of `fnet.show.plots`, light or dark as the page is; it scrolls on a phone."""
     svg = themed(render(figure, "svg").decode()).encode()
     image = element("img", src=_address("image/svg+xml", svg), alt=alt)
     return _box(image, "scroll plot")

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fnet import plots
 from fnet.nn import Summary
 from fnet.run.figures import TEST_BEST, Line, measured
 from fnet.run.recipe import Recipe
 from fnet.run.record import RunRecord, base_variant, changed_options, command
 from fnet.run.report.evaluated import Evaluated, evaluation_section
 from fnet.run.report.html import Content, Markup, element, page, plot, section, table, warning
-from fnet.tables import LAYER_COLUMNS, MISSING, layer_rows, layer_totals, percent, shape
+from fnet.show import plots
+from fnet.show.tables import LAYER_COLUMNS, MISSING, layer_rows, layer_totals, percent, shape
 
 _SHORT = {
     "train_loss": "train loss",

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from servers import running
 
-from fnet.logging import VisdomLog, visdom
+from fnet.show.loggers import VisdomLog, visdom
 
 needs_server = pytest.mark.skipif(
     importlib.util.find_spec("visdom") is None,

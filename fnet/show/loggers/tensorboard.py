@@ -10,7 +10,7 @@ from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
 
 from fnet.data.dataset import printable
-from fnet.logging.logger import Start
+from fnet.show.loggers.logger import Start
 
 _FLUSH_SECONDS = 10
 _COMPARED = ("test_accuracy", "test_loss", "train_accuracy", "train_loss")

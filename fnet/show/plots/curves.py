@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from fnet.plots.style import COLORS, LIGHT, MARKERS, label, new_axes, new_figure
-from fnet.run.figures import Line
+from fnet.show.plots.style import COLORS, LIGHT, MARKERS, label, new_axes, new_figure
+
+Line: TypeAlias = Mapping[str, float]
+"""The figures of one epoch: a line of `metrics.jsonl`."""
 
 _MARKS = 12  # on a curve; a shorter one has one at every epoch
 

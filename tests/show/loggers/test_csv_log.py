@@ -2,7 +2,7 @@ import csv
 
 import torch
 
-from fnet.logging import CsvLog, Start
+from fnet.show.loggers import CsvLog, Start
 
 
 def rows(file):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fnet.logging import Start
+from fnet.show.loggers import Start
 
 pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
 with warnings.catch_warnings():
@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    from fnet.logging.tensorboard import TensorBoardLog
+    from fnet.show.loggers.tensorboard import TensorBoardLog
 
 CONFIG = {
     "epochs": 2,

@@ -13,7 +13,7 @@ from http.client import HTTPException
 from queue import Empty, Full, Queue
 from typing import Any, NamedTuple
 
-from fnet.logging.logger import Start
+from fnet.show.loggers.logger import Start
 
 # Points that wait for a slow server; those beyond are left out.
 _PENDING = 10_000

@@ -8,7 +8,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from fnet.plots.style import LIGHT, label, new_axes, new_figure
+from fnet.show.plots.style import LIGHT, label, new_axes, new_figure
 
 _NUMBERED = 20  # classes at most, for numbers in the cells
 

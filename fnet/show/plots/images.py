@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fnet.plots.style import GREEN, LIGHT, VERMILLION, label, new_axes, new_figure
+from fnet.show.plots.style import GREEN, LIGHT, VERMILLION, label, new_axes, new_figure
 
 _TITLE = 18  # characters that fit above an image
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fnet.files import write_atomically
-from fnet.logging.logger import Start
+from fnet.show.loggers.logger import Start
 
 
 class CsvLog:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from fnet import plots
-from fnet.plots.style import COLORS, GREEN, VERMILLION
+from fnet.show import plots
+from fnet.show.plots.style import COLORS, GREEN, VERMILLION
 
 
 def run(epochs, rate=lambda epoch: 0.1, **changed):
@@ -239,7 +239,7 @@ def test_matplotlib_is_imported_for_plots_only_and_pyplot_never():
     code = """if True:
         import sys, fnet, fnet.nn
         assert "matplotlib" not in sys.modules
-        import fnet.plots
+        import fnet.show.plots
         assert "matplotlib.pyplot" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", code], check=True)

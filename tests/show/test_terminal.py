@@ -3,8 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from fnet import display
-from fnet.display import Display
+from fnet.show import terminal
+from fnet.show.terminal import Display
 
 LINE = {
     "epoch": 1,
@@ -55,17 +55,17 @@ def test_a_narrow_terminal_sees_whole_columns_and_one_line(width):
 
 
 def test_a_terminal_sees_bars_and_a_file_sees_none():
-    for terminal in (True, False):
-        console, shown = output(terminal)
+    for is_terminal in (True, False):
+        console, shown = output(is_terminal)
         with shown.live():
             shown.progress("epoch", 1, 3, "250 images/s")
             shown.progress("epoch", 3, 3, "250 images/s")
         printed = console.file.getvalue()
-        assert ("250 images/s" in printed) == terminal
+        assert ("250 images/s" in printed) == is_terminal
 
 
 def test_a_file_sees_a_line_now_and_then(monkeypatch):
-    monkeypatch.setattr(display, "_PLAIN_SECONDS", -1.0)
+    monkeypatch.setattr(terminal, "_PLAIN_SECONDS", -1.0)
     console, shown = output()
     with shown.live():
         shown.progress("epoch", 3, 3, "250 images/s")

@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from fnet.files import write_atomically
-from fnet.plots.style import DARK, LIGHT, Theme
+from fnet.show.plots.style import DARK, LIGHT, Theme
 
 Format = Literal["png", "svg"]
 _DPI = 144
@@ -23,7 +23,7 @@ _REPRODUCIBLE: Any = {"svg.hashsalt": "fnet", "svg.fonttype": "path"}
 
 
 def render(figure: Figure, format: Format, dark: bool = False) -> bytes:
-    """Return a figure of `fnet.plots` as the bytes of a PNG or SVG file.
+    """Return a figure of `fnet.show.plots` as the bytes of a PNG or SVG file.
 
     The same figure gives the same bytes with the same version of matplotlib: no date is written.
     With `dark` the background is dark, and what was dark on it is light. The figure itself is
@@ -50,7 +50,7 @@ def save(figure: Figure, path: Path | str, dark: bool = False) -> list[Path]:
     With `dark`, `path-dark.png` and `path-dark.svg` follow, for pages with a dark background.
 
     Args:
-        figure: from one of the functions of `fnet.plots`.
+        figure: from one of the functions of `fnet.show.plots`.
         path: without a suffix, in a directory that exists.
         dark: whether the dark variants are written as well.
 

@@ -8,7 +8,7 @@ from fnet import models
 from fnet.evaluation import evaluate_logits
 from fnet.losses import cross_entropy
 from fnet.nn import Layer, Summary, from_module, summary
-from fnet.tables import class_rows, evaluation_rows, layer_rows, layer_table
+from fnet.show.tables import class_rows, evaluation_rows, layer_rows, layer_table
 
 
 def test_the_layer_table():
