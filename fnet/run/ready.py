@@ -1,6 +1,6 @@
 """Steps as a run takes them: compiled, and whatever else the run's options ask for."""
 
-from fnet.cuda_graph import cuda_graph
+from fnet.compiler.cuda_graph import cuda_graph
 from fnet.run.config import Config
 from fnet.run.process import first_call_apart
 from fnet.run.runtime import Runtime

@@ -6,7 +6,7 @@ from networks import batch, full
 
 from fnet import cuda_graph as module
 from fnet import optim, random, tree
-from fnet.cuda_graph import cuda_graph
+from fnet.compiler.cuda_graph import cuda_graph
 from fnet.losses import cross_entropy
 from fnet.step import compile, make_grad, make_step
 
