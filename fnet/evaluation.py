@@ -10,10 +10,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from fnet.compiler import compile
 from fnet.data import Dataset, Preprocess, eval_batches
 from fnet.losses import Loss
 from fnet.nn import Model, Params
-from fnet.step import compile
 
 EVAL_BATCH = 125
 """Images in a batch of an evaluation: few, so that it takes little memory beside training."""

@@ -1,11 +1,11 @@
 """The training step and the evaluation step as pure functions, and the seams to change them.
 
 `make_grad` makes a gradient function; whatever changes how a gradient is made wraps it.
-`make_step` joins it to a gradient transformation; `compile` turns a step into one graph.
+`make_step` joins it to a gradient transformation; `fnet.compiler.compile` makes one graph of it.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from torch.func import grad
 
 from fnet import metrics, optim, random, tree
 from fnet.data import Augment, Batch, Preprocess
-from fnet.jit import jit
 from fnet.losses import Loss
 from fnet.metrics import Metrics
 from fnet.nn import Model, Params
@@ -27,7 +26,6 @@ Step: TypeAlias = Callable[[Params, Tree, Batch], tuple[Params, Tree, Metrics]]
 EvalStep: TypeAlias = Callable[[Params, Batch], Metrics]
 # An annotation inside a compiled function is traced, and Dynamo cannot subscript a type.
 _LossAndAux: TypeAlias = tuple[Tensor, tuple[Stats, Metrics]]
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def make_grad(
@@ -156,42 +154,6 @@ def make_eval(
         return metrics.from_logits(loss(logits, batch.labels), logits, batch.labels, batch.weight)
 
     return eval_step
-
-
-def compile(fn: F, *, donate: bool = False, cpp_wrapper: bool = False) -> F:
-    """Return `fn` (a step, an evaluation step, any pure function of tensors) as one compiled graph.
-
-    The signature stays. As `jax.jit`: `fn` is run on tensors without data, once at the first call
-    and once for each new structure, shape or dtype of its arguments, and what it computes of them
-    is the graph; a new value never compiles again. The values of tensors that `fn` closes over are
-    read at each call; what else it closes over is taken to stay what it is.
-    Compile outermost: `compile(vmap(step))`, not the other way round, which is an error; gradients
-    are taken inside of `fn`, autograd does not go through the result. Needs a C++ compiler on the
-    CPU (`fnet.run.runtime.missing_compiler` tells).
-
-    Args:
-        fn: what to compile.
-        donate: of a step only: the caller gives up `params` and `opt_state`, and gets the same
-            tensors back with the new values in them. There is then one copy of the state in
-            memory instead of two. As `jax.jit(donate_argnums=(0, 1))`.
-        cpp_wrapper: have C++ call the kernels, not Python. Steps of a few milliseconds get quicker,
-            compiling takes longer. As Inductor's option of this name.
-    """
-    if not donate:
-        return jit(fn, cpp_wrapper=cpp_wrapper)  # type: ignore[return-value]
-
-    def update(params: Params, opt_state: Tree, batch: Batch) -> Metrics:
-        new_params, new_state, sums = fn(params, opt_state, batch)
-        tree.map(torch.Tensor.copy_, params, new_params)
-        tree.map(torch.Tensor.copy_, opt_state, new_state)
-        return sums
-
-    compiled = jit(update, cpp_wrapper=cpp_wrapper)
-
-    def step(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:
-        return params, opt_state, compiled(params, opt_state, batch)
-
-    return step  # type: ignore[return-value]
 
 
 def _count(batch: Batch) -> Tensor:

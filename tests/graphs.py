@@ -1,33 +1,48 @@
 """Compiled functions for tests: with a compiler that is quick to start, and what they call."""
 
 import functools
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
-from fnet import jit as module
-from fnet.jit import jit
+import torch
+from torch._dynamo.backends.common import aot_autograd
+
+from fnet.compiler import compile
+
+# The package has the function under the module's name.
+module = importlib.import_module("fnet.compiler.compile")
 
 
-def operations(traced, _):
-    """Return the graph, which calls one operation after the other: the quickest compiler."""
-    return traced.graph
+def operations(graph, _):
+    """Return the graph, which calls one ATen operation after the other: the quickest compiler."""
+    return graph.forward
+
+
+def backend(compiler):
+    """Return what `torch.compile` is told, so that `compiler` gets the ATen graph."""
+    return {
+        "backend": aot_autograd(fw_compiler=compiler, inference_compiler=compiler),
+        "options": {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe},
+    }
 
 
 def traced(fn, compiler=None):
-    """Return the function traced as `fnet.step.compile` traces it, and run operation by operation.
+    """Return the function as `compile` traces it, run operation by operation.
 
     Args:
         fn: the function.
-        compiler: what is made of a `fnet.trace.Traced` instead; "inductor" for the usual.
+        compiler: what gets the ATen graph instead; "inductor" for the usual.
     """
-    compiled = jit(fn)
+    compiled = compile(fn)
     if compiler == "inductor":
         return compiled
 
     @functools.wraps(fn)
     def call(*args, **kwargs):
-        with mock.patch.object(module, "_inductor", compiler or operations):
+        told = backend(compiler or operations)
+        with mock.patch.object(module, "_backend", return_value=told):
             return compiled(*args, **kwargs)
 
     return call
@@ -36,7 +51,7 @@ def traced(fn, compiler=None):
 @contextmanager
 def nothing_compiled() -> Iterator[None]:
     """Have it be an error where a function is traced and compiled."""
-    with mock.patch.object(module, "_graph", side_effect=AssertionError("compiled again")):
+    with mock.patch.object(module, "_Graph", side_effect=AssertionError("compiled again")):
         yield
 
 
@@ -44,8 +59,8 @@ def recorded(fn):
     """Return the function traced, and the list that the names of its operations will be in."""
     names = []
 
-    def look(traced, _):
-        names.extend(str(node.target) for node in traced.graph.graph.nodes)
-        return traced.graph
+    def look(graph, _):
+        names.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
 
     return traced(fn, look), names

@@ -18,7 +18,7 @@ def test_the_script_runs_as_it_stands_in_at_most_25_lines(monkeypatch, capsys):
     script = blocks("python")[0]
     assert len([line for line in script.splitlines() if line.strip()]) <= 25
     # Compiling is tested elsewhere, and takes longer than all of this.
-    monkeypatch.setattr("fnet.step.compile", lambda fn: fn)
+    monkeypatch.setattr("fnet.compiler.compile", lambda fn: fn)
     names: dict = {}
     exec(compile(script, "README.md", "exec"), names)
     assert "accuracy" in capsys.readouterr().out

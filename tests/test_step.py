@@ -3,6 +3,7 @@
 import copy
 from contextlib import nullcontext
 
+import graphs
 import pytest
 import torch
 from graphs import nothing_compiled, operations, traced
@@ -10,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import batch, full, plain, take
 
-from fnet import jit, metrics, optim, random, tree
+from fnet import metrics, optim, random, tree
+from fnet.compiler import compile
 from fnet.data import compose, random_crop, random_flip
 from fnet.losses import cross_entropy
 from fnet.nn import Params, pool
-from fnet.step import accumulate, compile, make_eval, make_grad, make_step, skip_nonfinite
+from fnet.step import accumulate, make_eval, make_grad, make_step, skip_nonfinite
 
 OPTIMIZERS = {
     "sgd": lambda: optim.sgd(0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
@@ -84,7 +86,7 @@ def test_steps_of_one_shape_are_compiled_apart():
 
 
 def test_a_donated_state_holds_the_new_values(monkeypatch):
-    monkeypatch.setattr(jit, "_inductor", operations)
+    monkeypatch.setattr(graphs.module, "_backend", lambda *_: graphs.backend(operations))
     model, tx = full(), OPTIMIZERS["muon"]()
     step = step_of(model, tx)
     donated, step = compile(step, donate=True), compile(step)

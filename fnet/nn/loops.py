@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fnet.operation import is_plain
-from fnet.trace import is_compiling
+from fnet.private import is_tracing as is_compiling
 
 
 def has_own_way(layer: nn.Module, x: Tensor) -> bool:

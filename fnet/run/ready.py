@@ -1,10 +1,11 @@
 """Steps as a run takes them: compiled, and whatever else the run's options ask for."""
 
+from fnet.compiler import compile
 from fnet.compiler.cuda_graph import cuda_graph
 from fnet.run.config import Config
 from fnet.run.process import first_call_apart
 from fnet.run.runtime import Runtime
-from fnet.step import EvalStep, Step, compile, skip_nonfinite
+from fnet.step import EvalStep, Step, skip_nonfinite
 
 
 def ready(step: Step, config: Config, runtime: Runtime) -> Step:

@@ -33,9 +33,9 @@ def split(tree: Tree) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tree]]
 def signature(tree: Tree) -> tuple[list[Tensor], Hashable]:
     """Return the tensors, in order, and all that the tree is but their values: equal if alike.
 
-    That is its structure, the shape, strides, dtype and device of each tensor, and the other
-    leaves, which must be hashable. A quick look at the arguments of a function that is called
-    often.
+    That is its structure, the shape, strides, dtype and device of each tensor and whether it
+    requires a gradient, and the other leaves, which must be hashable. A quick look at the
+    arguments of a function that is called often.
 
     >>> import torch
     >>> x = torch.ones(2)
@@ -56,7 +56,7 @@ def _gather(node: Tree, tensors: list[Tensor], rest: list[Hashable]) -> None:
     kind = type(node)
     if isinstance(node, Tensor):
         tensors.append(node)
-        rest.append((node.shape, node.stride(), node.dtype, node.device))
+        rest.append((node.shape, node.stride(), node.dtype, node.device, node.requires_grad))
     elif kind is dict:
         rest.append((kind, tuple(node)))
         for child in node.values():
@@ -65,6 +65,8 @@ def _gather(node: Tree, tensors: list[Tensor], rest: list[Hashable]) -> None:
         rest.append((kind, len(node)))
         for child in node:
             _gather(child, tensors, rest)
+    elif kind is float or kind is complex:
+        rest.append((kind, repr(node)))  # 0.0 == -0.0, and NaN is not equal to itself
     elif pytree.tree_is_leaf(node):
         rest.append((kind, node))
     else:

@@ -6,9 +6,10 @@ from networks import batch, full
 
 from fnet import cuda_graph as module
 from fnet import optim, random, tree
+from fnet.compiler import compile
 from fnet.compiler.cuda_graph import cuda_graph
 from fnet.losses import cross_entropy
-from fnet.step import compile, make_grad, make_step
+from fnet.step import make_grad, make_step
 
 TX = optim.adam(0.01)
 STEP = make_step(

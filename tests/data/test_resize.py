@@ -10,6 +10,7 @@ from graphs import traced
 from torchvision import transforms
 
 from fnet import random
+from fnet.compiler import compile
 from fnet.data import (
     NORM_CIFAR10,
     NORM_HALF,
@@ -21,7 +22,6 @@ from fnet.data import (
     resize,
     shapes,
 )
-from fnet.jit import jit
 
 IMAGES = shapes(random.key(0), 20).images
 WIDE = IMAGES[..., :24, :]
@@ -88,7 +88,7 @@ def test_ahead_for_a_whole_data_set_it_is_the_same():
 
 def test_compiled_by_inductor():
     preprocess = PadResize(4, NORM_CIFAR10)
-    result = jit(preprocess)(IMAGES)
+    result = compile(preprocess)(IMAGES)
     torch.testing.assert_close(result, preprocess(IMAGES), rtol=1e-6, atol=1e-6)
     assert result.stride() == IMAGES.stride()
 

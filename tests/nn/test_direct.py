@@ -130,10 +130,10 @@ def test_inductor_makes_of_it_what_it_is():
 
 
 def test_called_by_cpp_it_is_the_same():
-    from fnet.jit import jit
+    from fnet.compiler import compile
 
     weights, x = case()
-    got = jit(lambda w, x: gradients(own([1, 1]), w, x), cpp_wrapper=True)(weights, x)
+    got = compile(lambda w, x: gradients(own([1, 1]), w, x), cpp_wrapper=True)(weights, x)
     tree.assert_close(got, gradients(library([1, 1]), weights, x), rtol=1e-11, atol=1e-11)
 
 

@@ -12,7 +12,7 @@ import sys
 from fnet.run.startup import leave_out_triton
 leave_out_triton()
 import torch
-from fnet.step import compile
+from fnet.compiler import compile
 print(compile(lambda x: x.sin() + 1)(torch.zeros(3)).tolist(), sys.modules.get("triton"))
 """
 

@@ -7,7 +7,7 @@ from states import Pair
 from trees import trees
 
 from fnet import tree
-from fnet.jit import jit
+from fnet.compiler import compile
 
 few = settings(max_examples=25, deadline=None)
 
@@ -236,7 +236,7 @@ def test_compiled_raveling_keeps_the_layout():
         return unravel({name: 2 * vector for name, vector in vectors.items()})
 
     weights = {name: DENSE[name] for name in ("channels last", "transposed", "0-d")}
-    doubled = jit(double)(weights)
+    doubled = compile(double)(weights)
     tree.assert_equal(doubled, double(weights))
     assert tree.first_layout_difference(doubled, weights) is None
 

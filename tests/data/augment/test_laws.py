@@ -6,6 +6,7 @@ from graphs import traced
 from networks import take
 
 from fnet import random
+from fnet.compiler import compile
 from fnet.data import (
     NORM_CIFAR10,
     Batch,
@@ -19,7 +20,6 @@ from fnet.data import (
     random_grayscale,
     shapes,
 )
-from fnet.jit import jit
 
 BATCH = batch_at(random.key(1), shapes(random.key(0), 50), 20, step=3)
 AUGMENTS = {
@@ -97,7 +97,7 @@ def test_compiled_by_inductor(name):
     def prepare(batch):
         return NORM_CIFAR10(AUGMENTS[name](batch).images)
 
-    result = jit(prepare)(BATCH)
+    result = compile(prepare)(BATCH)
     torch.testing.assert_close(result, prepare(BATCH), rtol=1e-6, atol=1e-6)
     assert result.stride() == BATCH.images.stride()
 

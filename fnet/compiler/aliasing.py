@@ -1,0 +1,54 @@
+"""Aliasing of tensors: which of them overlap in memory, as a key."""
+
+from collections.abc import Hashable, Sequence
+
+from torch import Tensor
+
+
+def extent(x: Tensor) -> int:
+    """Return how many bytes lie from the first element to the end of the last one.
+
+    >>> import torch
+    >>> extent(torch.zeros(4, 6)[:, :2])
+    80
+    """
+    if not x.numel():
+        return 0
+    last = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+    return (last + 1) * x.element_size()
+
+
+def overlaps(tensors: Sequence[Tensor], extents: Sequence[int]) -> Hashable:
+    """Return each pair of tensors that overlap, with their distance in bytes; most often ().
+
+    A compiled function is called with this at each call, so the usual case is a sort and a loop.
+
+    Args:
+        tensors: any tensors.
+        extents: `extent` of each.
+
+    >>> import torch
+    >>> x = torch.zeros(6)
+    >>> whole, first, rest = x, x[:3], x[3:]
+    >>> overlaps([first, rest], [12, 12])
+    ()
+    >>> overlaps([whole, rest], [24, 12])
+    ((0, 1, 12),)
+    """
+    places = sorted((x.data_ptr(), n) for n, x in enumerate(tensors) if extents[n])
+    end = 0
+    for start, n in places:
+        if start < end and start:
+            return _pairs(places, extents)
+        end = max(end, start + extents[n])
+    return ()
+
+
+def _pairs(places: Sequence[tuple[int, int]], extents: Sequence[int]) -> Hashable:
+    pairs = []
+    for n, (start, first) in enumerate(places):
+        for other, second in places[n + 1 :]:
+            if other >= start + extents[first]:
+                break
+            pairs.append((first, second, other - start))
+    return tuple(sorted(pairs))

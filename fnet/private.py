@@ -1,0 +1,119 @@
+"""Every private name of PyTorch that Python uses, why, and what happens without it.
+
+A name is private if a part of it begins with one underscore, or if it is below
+`torch.fx.experimental`. Each function here imports its names when it is called, so that a name
+that is gone costs what its docstring says, and never an import of fnet.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+
+
+@cache
+def _gone(name: str, consequence: str) -> None:
+    """Warn once about a name that this PyTorch lacks."""
+    warnings.warn(f"this PyTorch has no {name}: {consequence}", stacklevel=4)
+
+
+def nonstrict_trace(fn: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Return `fn` as a function that Dynamo calls on fake tensors and does not read the code of.
+
+    `torch.compiler` has it from 2.12 on, `torch._dynamo` before. Without it: None, and Dynamo
+    reads the code of the function.
+    """
+    public = getattr(torch.compiler, "nonstrict_trace", None)
+    if public is not None:
+        return public(fn)
+    try:
+        from torch._dynamo import nonstrict_trace
+    except ImportError:
+        _gone("nonstrict_trace", "Dynamo reads the code of steps, which takes longer to start")
+        return None
+    return nonstrict_trace(fn)
+
+
+def is_tracing() -> bool:
+    """Say whether what runs is being compiled by `torch.compile`.
+
+    Within `nonstrict_trace` only the tracing context knows it. Without it: the public
+    `torch.compiler.is_compiling`, which knows of Dynamo alone.
+    """
+    if torch.compiler.is_compiling():
+        return True
+    try:
+        from torch._guards import TracingContext
+    except ImportError:
+        return False
+    return TracingContext.try_get() is not None
+
+
+def is_transformed() -> bool:
+    """Say whether what runs is within a `torch.func` transform, such as `grad` or `vmap`.
+
+    Without the stack of transforms: False, and PyTorch's own error instead of ours.
+    """
+    try:
+        from torch._C._functorch import peek_interpreter_stack
+    except ImportError:
+        return False
+    return peek_interpreter_stack() is not None
+
+
+def is_fake(x: object) -> bool:
+    """Say whether `x` is a tensor of a compiler's trace: it has no data.
+
+    Without these classes: False, and a closed-over tensor is a constant of the graph.
+    """
+    try:
+        from torch._subclasses import FakeTensor
+        from torch._subclasses.functional_tensor import FunctionalTensor
+    except ImportError:
+        return False
+    return isinstance(x, FakeTensor | FunctionalTensor)
+
+
+def forget_values(inputs: Sequence[Any]) -> None:
+    """Have the fake tensors that stand for 0-d integers and float64s forget the inputs' values.
+
+    Dynamo lets a function read them (`if count > 3`), and relies on a guard. Without the
+    attribute: nothing to forget.
+    """
+    for x in inputs:
+        if getattr(x, "item_memo", None) is not None:
+            x.item_memo = None
+
+
+def dispatch_mode() -> type:
+    """Return the class of modes that see each ATen operation.
+
+    It is documented for this use, but lies in a private module. Without it: a class that sees
+    nothing; closed-over tensors, draws and leaks are not noticed.
+    """
+    try:
+        from torch.utils._python_dispatch import TorchDispatchMode
+    except ImportError:
+        _gone("TorchDispatchMode", "what a step closes over is constant")
+        return _Blind
+    return TorchDispatchMode
+
+
+def argument_names(op: Any) -> list[str]:
+    """Return the names of an ATen operation's arguments, in order.
+
+    The schema is an attribute with an underscore. Without it: no names; an operation that may
+    draw counts as one that does.
+    """
+    schema = getattr(op, "_schema", None)
+    return [] if schema is None else [argument.name for argument in schema.arguments]
+
+
+class _Blind:
+    def __enter__(self) -> "_Blind":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
