@@ -1,52 +1,83 @@
-"""Max pooling in training mode, compiled for the CPU: as loops, in C++, or a library call."""
+"""Max pooling and its backward on the CPU: as loops, in C++, or a library call.
 
+While a function is traced, `Pooling` writes max pooling down as a pair of opaque operations that
+leave the way open; the graph pass chooses it where strides are final. In Inductor's own graph the
+pair could be found as well, but what its backward is there differs by version, dtype and mode: an
+ATen operation, or a `scatter_add` between views.
+"""
+
+import operator
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.fx import Node
 from torch.nn import functional
 
-from fnet import native
-from fnet.nn.loops import has_own_way, in_memory
-from fnet.operation import as_laid_out, operation
+from fnet.compiler.kernels import native
+from fnet.compiler.kernels.loops import in_memory
+from fnet.opaque import operation
 
-_SOURCE = "fnet.nn", "pool.cpp"
-# Places in a tile up to which a loop looks at them one after the other.
-_SMALL = 16
-# Numbers from which on a library call takes less time than what a compiler makes of one, and all
-# threads less than one.
+_SOURCE = "pool.cpp"
+# Pixels of a tile up to which a loop looks at them one after the other.
+_MAX_TILE = 16
+# Numbers above which a library call takes less time than Inductor's loop, and all threads take less
+# than one.
 _MANY = 100_000
 
 
-class MaxPool2d(nn.MaxPool2d):
-    """`nn.MaxPool2d`, computed as is quickest while it trains, compiled for the CPU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the maxima of the windows of `x` `[N, C, H, W]`."""
-        if not has_own_way(self, x):
-            return super().forward(x)
-        window = [_pair(w) for w in (self.kernel_size, self.stride, self.padding, self.dilation)]
-        if _is_tiled(x, *window):
-            if _are_in_rows(x, window[0], window[2]):
-                return _InRows.apply(x, native.threads() if x.numel() > _MANY else 1)[0]
-            if not x.is_contiguous():
-                return _Tiles.apply(x, window[0], window[2])[0]
-        if x.numel() > _MANY:
-            return _MaxPool.apply(x, *window, self.ceil_mode)[0]
-        return super().forward(x)
+def forward_way(node: Node) -> Callable[..., Any]:
+    """Return what computes `fnet::max_pool2d`: `(x, *window) -> (maxima, places)`."""
+    x, *window = node.args
+    pair = any(user.target is operator.getitem and user.args[1] == 1 for user in node.users)
+    # Without a backward it is one loop, which Inductor joins to others.
+    way = _way(x.meta["val"], *window) if pair else _LIBRARY_LOOPS
+    return way[0]
 
 
-def own_pool(layer: nn.Module) -> nn.Module | None:
-    """Return what takes the place of an `nn.MaxPool2d`, else None."""
-    if type(layer) is not nn.MaxPool2d or layer.return_indices:
-        return None
-    window = layer.kernel_size, layer.stride, layer.padding, layer.dilation
-    return MaxPool2d(*window, ceil_mode=layer.ceil_mode)
+def backward_way(node: Node) -> Callable[..., Any]:
+    """Return what computes `fnet::max_pool2d_backward`: `(grad, x, places, *window) -> grad_x`."""
+    _, x, _, *window = node.args
+    return _way(x.meta["val"], *window)[1]
+
+
+def max_pool2d(
+    x: Tensor,
+    kernel_size: int | tuple[int, ...],
+    stride: int | tuple[int, ...] | None = None,
+    padding: int | tuple[int, ...] = 0,
+    dilation: int | tuple[int, ...] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """Return `functional.max_pool2d(x, ...)` as the pair of operations that leaves the way open."""
+    window = [_pair(w) for w in (kernel_size, stride or kernel_size, padding, dilation)]
+    return _MaxPool.apply(x, *window, ceil_mode)[0]
+
+
+def _way(
+    x: Tensor,
+    kernel: list[int],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    ceil_mode: bool,
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return how the maxima of images like `x` are computed, and their gradient."""
+    if _is_tiled(x, kernel, stride, padding, dilation):
+        if _are_in_rows(x, kernel, padding):
+            return _rows, _rows_backward
+        if not x.is_contiguous():
+            return _tiles, _tiles_backward
+    return (_forward, _backward) if x.numel() > _MANY else _LIBRARY_LOOPS
 
 
 def _pair(value: int | tuple[int, ...]) -> list[int]:
-    return [value, value] if isinstance(value, int) else list(value)
+    if isinstance(value, int):
+        return [value, value]
+    return list(value) * 2 if len(value) == 1 else list(value)
 
 
 def _is_tiled(
@@ -58,7 +89,7 @@ def _is_tiled(
         (stride, dilation) == (kernel, [1, 1])
         and all(size % k == 0 for size, k in zip(padded, kernel, strict=True))
         and all(2 * p <= k for p, k in zip(padding, kernel, strict=True))
-        and prod(kernel) <= _SMALL
+        and prod(kernel) <= _MAX_TILE
     )
 
 
@@ -66,67 +97,62 @@ def _are_in_rows(x: Tensor, tile: list[int], padding: list[int]) -> bool:
     """Say whether images lie row after row, to be cut into tiles of 2 x 2."""
     if (tile, padding) != ([2, 2], [0, 0]) or x.dtype not in (torch.float32, torch.float64):
         return False
-    return x.is_contiguous() and native.is_possible(*_SOURCE)
+    return x.is_contiguous() and native.is_possible(_SOURCE)
 
 
-class _InRows(torch.autograd.Function):
-    """`(x, threads) -> (maxima, their places in the tiles)`, of tiles of 2 x 2 (`pool.cpp`)."""
-
-    @staticmethod
-    def forward(x: Tensor, threads: int) -> tuple[Tensor, Tensor]:
-        return _pool(x, threads)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        _, ctx.threads = inputs
-        ctx.save_for_backward(output[1])
-        ctx.mark_non_differentiable(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        (places,) = ctx.saved_tensors
-        return _pool_backward(grad, places, ctx.threads), None
+def _rows(x: Tensor, *window: Any) -> tuple[Tensor, Tensor]:
+    """Return the maxima of tiles of 2 x 2 and their places, by `pool.cpp`."""
+    return _pool(x, _threads(x))
 
 
-class _Tiles(torch.autograd.Function):
-    """`(x, tile, padding) -> (maxima, their places in the tiles)`, as loops that join others.
+def _rows_backward(grad: Tensor, x: Tensor, places: Tensor, *window: Any) -> Tensor:
+    return _pool_backward(grad, places, _threads(x))
+
+
+def _threads(x: Tensor) -> int:
+    return native.threads() if x.numel() > _MANY else 1
+
+
+def _tiles(
+    x: Tensor, tile: list[int], stride: list[int], padding: list[int], *_: Any
+) -> tuple[Tensor, Tensor]:
+    """Return the maxima of tiles and their places, as loops that Inductor joins to others.
 
     Places are numbers of the dtype of `x`: others would be converted in the loops.
     """
+    (high, wide), (down, across) = tile, padding
+    x = functional.pad(x, (across, across, down, down), value=-torch.inf)
+    maxima = x[:, :, ::high, ::wide]
+    places = torch.zeros_like(maxima)
+    for place in range(1, high * wide):
+        row, column = divmod(place, wide)
+        other = x[:, :, row::high, column::wide]
+        places = torch.where(other > maxima, float(place), places)
+        maxima = torch.maximum(maxima, other)
+    return in_memory(maxima), in_memory(places)
 
-    @staticmethod
-    def forward(x: Tensor, tile: list[int], padding: list[int]) -> tuple[Tensor, Tensor]:
-        (high, wide), (down, across) = tile, padding
-        x = functional.pad(x, (across, across, down, down), value=-torch.inf)
-        maxima = x[:, :, ::high, ::wide]
-        places = torch.zeros_like(maxima)
-        for place in range(1, high * wide):
-            row, column = divmod(place, wide)
-            other = x[:, :, row::high, column::wide]
-            places = torch.where(other > maxima, float(place), places)
-            maxima = torch.maximum(maxima, other)
-        return in_memory(maxima), in_memory(places)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        _, ctx.tile, ctx.padding = inputs
-        ctx.save_for_backward(output[1])
-        ctx.mark_non_differentiable(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
-        (places,), (high, wide), (down, across) = ctx.saved_tensors, ctx.tile, ctx.padding
-        # In the order of the loop: a linear layer's gradient is not.
-        grad = in_memory(grad.contiguous(memory_format=torch.channels_last))
-        tile = torch.arange(high * wide, dtype=places.dtype).view(high, 1, wide)
-        is_place = places[:, :, :, None, :, None] == tile
-        spread = torch.where(is_place, grad[:, :, :, None, :, None], 0.0)
-        padded = spread.flatten(4, 5).flatten(2, 3)
-        return functional.pad(padded, (-across, -across, -down, -down)), None, None
+def _tiles_backward(
+    grad: Tensor,
+    x: Tensor,
+    places: Tensor,
+    tile: list[int],
+    stride: list[int],
+    padding: list[int],
+    *_: Any,
+) -> Tensor:
+    (high, wide), (down, across) = tile, padding
+    # In the order of the loop: a linear layer's gradient is not.
+    grad = in_memory(grad.contiguous(memory_format=torch.channels_last))
+    numbers = torch.arange(high * wide, dtype=places.dtype).view(high, 1, wide)
+    is_place = places[:, :, :, None, :, None] == numbers
+    spread = torch.where(is_place, grad[:, :, :, None, :, None], 0.0)
+    padded = spread.flatten(4, 5).flatten(2, 3)
+    return functional.pad(padded, (-across, -across, -down, -down))
 
 
 class _MaxPool(torch.autograd.Function):
-    """`(x, kernel, stride, padding, dilation, ceil_mode) -> (maxima, their places)`."""
+    """`(x, kernel, stride, padding, dilation, ceil_mode) -> (maxima, places)`."""
 
     @staticmethod
     def forward(*args: Any) -> tuple[Tensor, Tensor]:
@@ -145,7 +171,8 @@ class _MaxPool(torch.autograd.Function):
 
 def _compute_backward(grad: Tensor, x: Tensor, places: Tensor, *window: Any) -> Tensor:
     grad_x = torch.ops.aten.max_pool2d_with_indices_backward(grad, x, *window, places)
-    return as_laid_out(grad_x, x)
+    like_x = torch.empty_like(x)
+    return grad_x if grad_x.stride() == like_x.stride() else like_x.copy_(grad_x)
 
 
 def _like_tiles(x: Tensor, threads: int) -> tuple[Tensor, Tensor]:
@@ -159,9 +186,17 @@ def _like_pixels(grad: Tensor, places: Tensor, threads: int) -> Tensor:
     return grad.new_empty(n, channels, 2 * height, 2 * width)
 
 
-_pool = operation("pool", "(Tensor x, int threads) -> (Tensor, Tensor)", fake=_like_tiles)
+_pool = operation(
+    "pool",
+    "(Tensor x, int threads) -> (Tensor, Tensor)",
+    fake=_like_tiles,
+    kernel=native.loading(_SOURCE, "pool"),
+)
 _pool_backward = operation(
-    "pool_backward", "(Tensor grad, Tensor places, int threads) -> Tensor", fake=_like_pixels
+    "pool_backward",
+    "(Tensor grad, Tensor places, int threads) -> Tensor",
+    fake=_like_pixels,
+    kernel=native.loading(_SOURCE, "pool_backward"),
 )
 _WINDOW = "int[] kernel, int[] stride, int[] padding, int[] dilation, bool ceil_mode"
 _forward = operation(
@@ -176,3 +211,11 @@ _backward = operation(
     kernel=_compute_backward,
     fake=lambda grad, x, *_: torch.empty_like(x),
 )
+
+
+def _loops_backward(grad: Tensor, x: Tensor, places: Tensor, *window: Any) -> Tensor:
+    return torch.ops.aten.max_pool2d_with_indices_backward(grad, x, *window, places)
+
+
+_LIBRARY_LOOPS = torch.ops.aten.max_pool2d_with_indices.default, _loops_backward
+FORWARD, BACKWARD = _forward, _backward

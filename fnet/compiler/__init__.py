@@ -1,0 +1,1 @@
+"""The compiler: `torch.compile`, what it is told, and the kernels that it may choose."""
