@@ -29,6 +29,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
 
     Without it: no kernels of ours.
     """
+    import torch._inductor.lowering  # what some of them ask for
     from torch._inductor.decomposition import select_decomp_table
 
     return select_decomp_table()

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import torch
 from torch._dynamo import nonstrict_trace
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from fnet import tree
 from fnet.compiler import passes
 from fnet.compiler.kernels import tracing_modes
-from fnet.private import make_fx
 
 
 def compiled(fn: Callable, kernels="auto", **options) -> Callable:
@@ -23,8 +23,8 @@ def compiled(fn: Callable, kernels="auto", **options) -> Callable:
                 results, joined["results"] = tree.split(fn(*arguments(tensors)[0]))
             return results
 
+        torch.compiler.reset()  # which forgets what is traced in this way, too
         traced = nonstrict_trace(flat)
-        torch.compiler.reset()
         compiled = torch.compile(
             lambda *tensors: traced(*tensors),
             fullgraph=True,
@@ -53,7 +53,7 @@ def exchanged(fn: Callable, seen: list[str] | None = None, kernels="auto") -> Ca
             return results
 
         with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            graph = make_fx(flat, *map(mode.from_tensor, tensors))
+            graph = make_fx(flat, _allow_non_fake_inputs=True)(*map(mode.from_tensor, tensors))
         if kernels == "auto":
             passes.exchange(graph.graph)
             graph.recompile()

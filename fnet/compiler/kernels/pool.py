@@ -31,7 +31,9 @@ _MANY = 100_000
 def forward_way(node: Node) -> Callable[..., Any]:
     """Return what computes `fnet::max_pool2d`: `(x, *window) -> (maxima, places)`."""
     x, *window = node.args
-    pair = any(user.target is operator.getitem and user.args[1] == 1 for user in node.users)
+    pair = any(
+        user.target is operator.getitem and user.args[1] and user.users for user in node.users
+    )
     # Without a backward it is one loop, which Inductor joins to others.
     way = _way(x.meta["val"], *window) if pair else _LIBRARY_LOOPS
     return way[0]

@@ -133,10 +133,14 @@ def is_used(layer, weights, x, wrap=lambda fn: fn):
     return any("winograd" in target for target in seen)
 
 
+def two(leaf):
+    return torch.stack([leaf, leaf])
+
+
 def test_it_is_for_fp32_without_vmap():
     layer, weights, x = case("padded")
     assert is_used(layer, weights, x)
-    assert not is_used(layer, tree.map(lambda leaf: leaf[None], weights), x[None], vmap)
+    assert not is_used(layer, tree.map(two, weights), two(x), vmap)
     assert not is_used(layer, *tree.map(torch.Tensor.bfloat16, (weights, x)))
 
 
