@@ -29,7 +29,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
 
     Without it: no kernels of ours.
     """
-    import torch._inductor.lowering  # what some of them ask for
+    import torch._inductor.lowering  # noqa: F401 (some of them ask for it)
     from torch._inductor.decomposition import select_decomp_table
 
     return select_decomp_table()

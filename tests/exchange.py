@@ -31,7 +31,8 @@ def compiled(fn: Callable, kernels="auto", **options) -> Callable:
             dynamic=False,
             options={**passes.options(kernels), **options},
         )
-        return joined["results"](compiled(*tensors))
+        results = compiled(*tensors)
+        return joined["results"](results)
 
     return call
 
