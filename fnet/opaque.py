@@ -30,9 +30,9 @@ def operation(
         schema: its arguments and results, as `torch.library.define` takes them.
         fake: makes empty results of the right shapes, dtypes and strides.
         kernel: computes it, on any device; its results share no memory with its arguments. None
-            where C++ does (see `fnet.native.library`).
+            where C++ does.
         vmap: `(info, in_dims, *args) -> (results, out_dims)`, as `torch.library.register_vmap`;
-            None where it is never mapped (see `is_plain`).
+            None where it is never mapped.
     """
     torch.library.define(f"fnet::{name}", schema)
     if kernel is not None:

@@ -8,10 +8,6 @@ import torch
 from torch import Tensor
 
 
-class NoPass:
-    """What a graph pass derives from where PyTorch has no `CustomGraphPass`."""
-
-
 def custom_graph_pass() -> type | None:
     """Return the class of graph passes whose `uuid()` is part of Inductor's cache key.
 

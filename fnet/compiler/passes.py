@@ -116,7 +116,7 @@ class _Exchanged:
         placeholders = traced.find_nodes(op="placeholder")
         known = dict(zip(placeholders, inputs, strict=True))
         with self.graph.inserting_before(node):
-            results = self.graph.graph_copy(traced, known)
+            results: Any = self.graph.graph_copy(traced, known)
         for new in known.values():
             if new not in inputs:
                 new.meta = {**_origin(node), **new.meta}
@@ -124,7 +124,7 @@ class _Exchanged:
             self._replace_uses(node, results)
             return
         for user in list(node.users):
-            result = results[user.args[1]]  # type: ignore[index,call-overload]
+            result = results[user.args[1]]
             if result is not None:  # else nobody asked for this gradient, and no one uses it
                 self._replace_uses(user, result)
 
@@ -168,7 +168,7 @@ class _Exchanged:
         """Return a copy of a result with the strides of another, inserted before a node."""
         order = sorted(range(like.ndim), key=like.stride, reverse=True)
         back = sorted(range(like.ndim), key=order.__getitem__)
-        contiguous = {"memory_format": torch.contiguous_format}
+        contiguous: dict[str, Any] = {"memory_format": torch.contiguous_format}
         for target, args, kwargs in (
             (_ATEN.permute.default, (order,), {}),
             (_ATEN.clone.default, (), contiguous),

@@ -30,7 +30,8 @@ _MANY = 100_000
 
 def forward_way(node: Node) -> Callable[..., Any]:
     """Return what computes `fnet::max_pool2d`: `(x, *window) -> (maxima, places)`."""
-    x, *window = node.args
+    args: Any = node.args
+    x, *window = args
     pair = any(
         user.target is operator.getitem and user.args[1] and user.users for user in node.users
     )
@@ -41,7 +42,8 @@ def forward_way(node: Node) -> Callable[..., Any]:
 
 def backward_way(node: Node) -> Callable[..., Any]:
     """Return what computes `fnet::max_pool2d_backward`: `(grad, x, places, *window) -> grad_x`."""
-    _, x, _, *window = node.args
+    args: Any = node.args
+    _, x, _, *window = args
     return _way(x.meta["val"], *window)[1]
 
 

@@ -18,7 +18,8 @@ Rule = Callable[[Node], Callable[..., Any] | None]
 
 
 def _convolution(node: Node) -> Callable[..., Tensor] | None:
-    x, weight, bias, stride, padding, *others = node.args
+    args: Any = node.args
+    x, weight, bias, stride, padding, *others = args
     own = _kernel(x, weight, stride, padding, *others)
     if own is None or (bias is not None and _val(bias).dtype != _val(x).dtype):
         return None
@@ -26,7 +27,8 @@ def _convolution(node: Node) -> Callable[..., Tensor] | None:
 
 
 def _convolution_backward(node: Node) -> Callable[..., tuple[Tensor | None, ...]] | None:
-    _, x, weight, _, stride, padding, *others, mask = node.args
+    args: Any = node.args
+    _, x, weight, _, stride, padding, *others, mask = args
     own = _kernel(x, weight, stride, padding, *others)
     if own is None:
         return None
@@ -61,8 +63,9 @@ def _kernel(
 
 def _mm(node: Node) -> Callable[..., Tensor] | None:
     """A weight gradient is the product of a transposed matrix, `[outputs, rows]`, and another."""
-    transposed, x = node.args
-    is_gradient = transposed.target in _TRANSPOSE and x.target not in _TRANSPOSE  # type: ignore
+    args: Any = node.args
+    transposed, x = args
+    is_gradient = transposed.target in _TRANSPOSE and x.target not in _TRANSPOSE
     if not is_gradient or _val(x).device.type != "cpu":
         return None
     return linear.product if linear.is_worth_it(_val(transposed), _val(x)) else None
