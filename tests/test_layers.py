@@ -20,11 +20,6 @@ LAYERS = [
     ["run"],
     ["bench"],
 ]
-# Modules that are on their way into a room, and already keep to its level.
-MOVING = {
-    **dict.fromkeys(["jit", "trace", "native", "cuda_graph"], "compiler"),
-    "operation": "opaque",
-}
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted((ROOT / "fnet").rglob("*.py"))
 
@@ -39,13 +34,12 @@ def imported(file: Path) -> set[str]:
                 found |= {rest[0]} if rest else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("fnet.")}
-    return {MOVING.get(name, name) for name in found}
+    return set(found)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_imports_go_downward(file):
     own = file.relative_to(ROOT / "fnet").with_suffix("").parts[0]
-    own = MOVING.get(own, own)
     if own == "__init__":
         assert not imported(file)
         return

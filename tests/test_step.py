@@ -13,9 +13,10 @@ from networks import batch, full, plain, take
 
 from fnet import metrics, optim, random, tree
 from fnet.compiler import compile
+from fnet.compiler.kernels import pool
 from fnet.data import compose, random_crop, random_flip
 from fnet.losses import cross_entropy
-from fnet.nn import Params, pool
+from fnet.nn import Params
 from fnet.step import accumulate, make_eval, make_grad, make_step, skip_nonfinite
 
 OPTIMIZERS = {

@@ -13,19 +13,21 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from fnet import private, tree
+from fnet.compiler import passes
 from fnet.compiler.aliasing import extent, overlaps
+from fnet.compiler.kernels import tracing_modes
+from fnet.compiler.passes import Kernels
 from fnet.compiler.trace import TraceError, Watch, explained, identity, stand_in
 from fnet.tree import Tree
 from fnet.tree.arguments import signature, split
 
 F = TypeVar("F", bound=Callable[..., Any])
-Kernels = Literal["auto", "library"]
 
 # Compiling changes the state of the process, so one thread does it at a time.
 _COMPILING = threading.RLock()
@@ -199,6 +201,7 @@ class _Graph:
         self._closed_over = [identity(x) for x in closed_over]
         # Dynamo leaves out the modes of functions, and a default device is one.
         self._device = torch.device(torch.get_default_device())
+        self._kernels = options[1]
         self._runs = 0
         self._error: Exception | None = None
         self._join: Callable[[Sequence[Tensor]], Tree] | None = None
@@ -248,7 +251,7 @@ class _Graph:
         closed_over = dict(zip(self._closed_over, inputs[count:], strict=True))
         watch = Watch(closed_over, inputs if is_first else None)
         torch.clear_autocast_cache()  # of weights cast in another run
-        with self._device, watch:
+        with self._device, tracing_modes(self._kernels), watch:
             results = self._results(inputs)
         torch.clear_autocast_cache()
         results = [watch.input(x) for x in results]
@@ -290,6 +293,7 @@ def _backend(cpp_wrapper: bool, kernels: Kernels) -> dict[str, Any]:
         "cpp_wrapper": cpp_wrapper,
         # Said because torch 2.11 leaves the number of threads out of its cache's keys.
         "cpp.threads": torch.get_num_threads(),
+        **passes.options(kernels),
     }
     return {"backend": "inductor", "options": options}
 

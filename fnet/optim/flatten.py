@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fnet import tree
-from fnet.operation import operation
+from fnet.opaque import operation
 from fnet.optim.base import GradientTransformation, State
 from fnet.tree import Tree
 

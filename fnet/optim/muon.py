@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fnet import tree
-from fnet.operation import operation
+from fnet.opaque import operation
 from fnet.optim.base import GradientTransformation, State, chain, stateless
 from fnet.optim.flatten import flatten
 from fnet.optim.hyper import Hyper

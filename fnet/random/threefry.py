@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fnet.operation import operation
+from fnet.opaque import operation
 
 _MASK = 0xFFFFFFFF
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))

@@ -4,9 +4,9 @@ import pytest
 import torch
 from networks import batch, full
 
-from fnet import cuda_graph as module
 from fnet import optim, random, tree
 from fnet.compiler import compile
+from fnet.compiler import cuda_graph as module
 from fnet.compiler.cuda_graph import cuda_graph
 from fnet.losses import cross_entropy
 from fnet.step import make_grad, make_step

@@ -1,4 +1,4 @@
-// The convolutions of fnet/nn/direct.py, and their gradients: sums of products of windows and
+// The convolutions of direct.py, and their gradients: sums of products of windows and
 // images, which are read where they lie.
 //
 // A register holds results, or pixels, that lie beside each other in a row of an image. Each thread

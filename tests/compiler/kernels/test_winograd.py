@@ -2,18 +2,20 @@
 
 import pytest
 import torch
+from exchange import compiled, exchanged, recorded
 from gradients import gradients
-from graphs import recorded, traced
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels import differentiable
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from fnet import native, tree
-from fnet.nn.conv import own_conv
-from fnet.nn.winograd import convolution, is_worth_it
+from fnet import tree
+from fnet.compiler.kernels import native, winograd
+from fnet.compiler.kernels.winograd import is_worth_it
 
+convolution = differentiable(winograd)
 LAYERS = {
     "padded": lambda: nn.Conv2d(64, 64, 3, padding=1),
     "not padded": lambda: nn.Conv2d(64, 64, 3),
@@ -25,7 +27,7 @@ each_layer = pytest.mark.parametrize("name", LAYERS)
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled_for_one_thread():
-    native.library("fnet.nn", "winograd.cpp")
+    native.library("winograd.cpp")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -33,7 +35,7 @@ def compiled_for_one_thread():
 
 
 def case(name, layout=torch.channels_last, seed=0):
-    """Return PyTorch's layer, the one in its place, weights, and images `[16, 64, 12, 20]`."""
+    """Return a layer, weights, and images `[16, 64, 12, 20]`."""
     layer = LAYERS[name]()
     generator = torch.Generator().manual_seed(seed)
     weights = {
@@ -41,7 +43,7 @@ def case(name, layout=torch.channels_last, seed=0):
         for name, leaf in layer.named_parameters()
     }
     x = torch.randn(16, 64, 12, 20, generator=generator).contiguous(memory_format=layout)
-    return layer, own_conv(layer), weights, x
+    return layer, weights, x
 
 
 def called(layer):
@@ -66,21 +68,21 @@ def exactly(convolve, weights, x):
 @each_layer
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_compiled_it_is_the_layer_it_replaces(name, layout):
-    theirs, ours, weights, x = case(name, layout)
-    got = traced(lambda w, x: gradients(called(ours), w, x))(weights, x)
-    assert_close(got, exactly(called(theirs), weights, x))
+    layer, weights, x = case(name, layout)
+    got = exchanged(lambda w, x: gradients(called(layer), w, x))(weights, x)
+    assert_close(got, exactly(called(layer), weights, x))
 
 
 def test_inductor_makes_of_it_what_it_is():
-    theirs, ours, weights, x = case("padded")
+    layer, weights, x = case("padded")
 
     def after_another(weights, x):
-        return gradients(lambda w, x: called(ours)(w, 2 * x.relu()).relu(), weights, x)
+        return gradients(lambda w, x: called(layer)(w, 2 * x.relu()).relu(), weights, x)
 
     def exact(weights, x):
-        return called(theirs)(weights, 2 * x.relu()).relu()
+        return called(layer)(weights, 2 * x.relu()).relu()
 
-    got = traced(after_another, "inductor")(weights, x)
+    got = compiled(after_another)(weights, x)
     assert_close(got, exactly(exact, weights, x))
 
 
@@ -107,39 +109,39 @@ def test_any_size_has_whole_tiles(n, size, padding, window):
     assert_close(got, expected, tolerance=1e-12)
 
 
-def test_eager_it_is_the_layer_itself():
-    theirs, ours, weights, x = case("padded")
-    tree.assert_equal(gradients(called(ours), weights, x), gradients(called(theirs), weights, x))
-
-
 def test_second_derivatives_are_right():
-    theirs, ours, weights, x = case("padded")
+    layer, weights, x = case("padded")
 
-    def energy(layer):
+    def energy(weight, bias, x):
         def steepness(weight):
             def loss(weight):
-                return called(layer)({**weights, "weight": weight}, x).pow(2).mean()
+                return called(layer)({"weight": weight, "bias": bias}, x).pow(2).mean()
 
             return grad(loss)(weight).pow(2).mean()
 
-        return grad(steepness)
+        return grad(steepness)(weight)
 
-    got = traced(energy(ours))(weights["weight"])
-    torch.testing.assert_close(got, energy(theirs)(weights["weight"]), rtol=1e-3, atol=1e-6)
+    got = exchanged(energy)(weights["weight"], weights["bias"], x)
+    expected = energy(weights["weight"], weights["bias"], x)
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-6)
 
 
 def is_used(layer, weights, x, wrap=lambda fn: fn):
     """Say whether the compiled layer is made of tiles."""
-    compiled, seen = recorded(wrap(lambda w, x: gradients(called(layer), w, x)))
-    compiled(weights, x)
+    call, seen = recorded(wrap(lambda w, x: gradients(called(layer), w, x)))
+    call(weights, x)
     return any("winograd" in target for target in seen)
 
 
+def two(leaf):
+    return torch.stack([leaf, leaf])
+
+
 def test_it_is_for_fp32_without_vmap():
-    _, ours, weights, x = case("padded")
-    assert is_used(ours, weights, x)
-    assert not is_used(ours, tree.map(lambda leaf: leaf[None], weights), x[None], vmap)
-    assert not is_used(ours, *tree.map(torch.Tensor.bfloat16, (weights, x)))
+    layer, weights, x = case("padded")
+    assert is_used(layer, weights, x)
+    assert not is_used(layer, tree.map(two, weights), two(x), vmap)
+    assert not is_used(layer, *tree.map(torch.Tensor.bfloat16, (weights, x)))
 
 
 @pytest.mark.parametrize(
@@ -174,11 +176,11 @@ def test_it_is_for_panels_of_channels_and_many_full_tiles(
 
 
 def test_other_channels_and_dtypes_are_refused_as_pytorch_does():
-    _, ours, weights, x = case("padded")
+    layer, weights, x = case("padded")
     with pytest.raises(RuntimeError, match="32 channels"):
-        traced(called(ours))(weights, x[:, :32])
+        exchanged(called(layer))(weights, x[:, :32])
     with pytest.raises(RuntimeError, match="type"):
-        traced(called(ours))({**weights, "weight": weights["weight"].double()}, x)
+        exchanged(called(layer))({**weights, "weight": weights["weight"].double()}, x)
 
 
 def test_it_is_not_for_more_threads_than_have_tiles_and_memory(monkeypatch):
@@ -193,15 +195,15 @@ def test_it_is_not_for_more_threads_than_have_tiles_and_memory(monkeypatch):
 
 
 def test_it_is_not_where_the_compiler_may_not_know_registers(monkeypatch):
-    _, ours, weights, x = case("padded")
+    layer, weights, x = case("padded")
     monkeypatch.setattr(native, "is_possible", lambda *_: False)
-    assert not is_used(ours, weights, x)
+    assert not is_used(layer, weights, x)
 
 
 def test_evaluation_is_made_of_tiles_too():
-    theirs, ours, weights, x = case("padded")
-    compiled, seen = recorded(called(ours.eval()))
-    assert_close(compiled(weights, x), exactly(called(theirs), weights, x)[1])
+    layer, weights, x = case("padded")
+    call, seen = recorded(called(layer.eval()))
+    assert_close(call(weights, x), exactly(called(layer), weights, x)[1])
     assert any("winograd" in target for target in seen)
 
 
@@ -224,12 +226,12 @@ def test_weights_lie_as_they_will(layout, channels):
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_threads_share_the_tiles(threads):
-    _, ours, weights, x = case("padded")
+    layer, weights, x = case("padded")
     try:
         torch.set_num_threads(threads)
-        assert is_used(ours, weights, x)
-        got = traced(lambda w, x: gradients(called(ours), w, x))(weights, x)
-        again = traced(lambda w, x: gradients(called(ours), w, x))(weights, x)
+        assert is_used(layer, weights, x)
+        got = exchanged(lambda w, x: gradients(called(layer), w, x))(weights, x)
+        again = exchanged(lambda w, x: gradients(called(layer), w, x))(weights, x)
     finally:
         torch.set_num_threads(1)
     tree.assert_equal(got, again)
@@ -237,9 +239,9 @@ def test_threads_share_the_tiles(threads):
 
 
 def test_numbers_that_are_not_finite_stay_so():
-    _, ours, weights, x = case("padded")
+    layer, weights, x = case("padded")
     x[1, 5, 6, 7] = torch.nan
-    y = traced(called(ours))(weights, x)
+    y = exchanged(called(layer))(weights, x)
     assert y[1, :, 5:8, 6:9].isnan().all()
     assert y[2:].isfinite().all()
 

@@ -6,36 +6,35 @@ called without Python.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fnet import native
-from fnet.operation import operation
+from fnet.compiler.kernels import native
+from fnet.opaque import operation
 
-_SOURCE = "fnet.nn", "direct.cpp"
+_SOURCE = "direct.cpp"
 # The widths of windows that `direct.cpp` is compiled for, and the dtypes.
 _WIDTHS, _DTYPES = (3, 5), (torch.float32, torch.float64, torch.bfloat16)
-# Results beside each other that take as long as one.
+# SIMD lanes: eight outputs of one row cost as much as one.
 _LANES = 8
 # Multiply-adds up to which a library call takes longer.
-_SMALL = 4_000_000
+_MAX_MULTIPLY_ADDS = 4_000_000
 
 
 def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
-    """Say whether `convolution` takes less time than the library does."""
+    """Say whether `convolution` and `backward` take less time than the library does."""
     window, (below, beside) = weight.shape[2:], _results(x, weight, padding)
     if x.shape[1] != weight.shape[1] or x.dtype not in _DTYPES or weight.dtype != x.dtype:
         return False
     if min(below, beside) < 1 or any(z >= side for z, side in zip(padding, window, strict=True)):
         return False
-    small = x.shape[0] * below * max(beside, _LANES) * weight.numel() <= _SMALL
-    return small and window[1] in _WIDTHS and native.is_possible(*_SOURCE)
+    small = x.shape[0] * below * max(beside, _LANES) * weight.numel() <= _MAX_MULTIPLY_ADDS
+    return small and window[1] in _WIDTHS and native.is_possible(_SOURCE)
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
-    """Return the convolution `[N, K, H', W']`.
+    """Return the convolution `[N, K, H', W']`, contiguous.
 
     Args:
         x: images `[N, C, H, W]`.
@@ -46,34 +45,28 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequenc
     In bfloat16 it is computed in float32, and rounded. `is_worth_it` is to be asked before: it
     compiles what this calls.
     """
-    # Its gradient will lie as it does, which must not be in one place many times.
-    if torch.empty_like(weight).stride() != weight.stride():
-        weight = weight.contiguous()
-    dtype = torch.promote_types(x.dtype, torch.float32)
+    dtype = _computed_in(x)
     added = weight.new_zeros(weight.shape[0]) if bias is None else bias.contiguous()
     x_weight_bias = (tensor.to(dtype) for tensor in (x, weight, added))
-    y = _Convolution.apply(*x_weight_bias, *padding, native.threads())
-    return y.to(x.dtype)
+    return _convolution(*x_weight_bias, *padding, native.threads()).to(x.dtype)
 
 
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    # No star: Dynamo of torch 2.11 would take it for a context.
-    def forward(
-        x: Tensor, weight: Tensor, bias: Tensor, above: int, before: int, threads: int
-    ) -> Tensor:
-        return _convolution(x, weight, bias, above, before, threads)
+def backward(
+    grad: Tensor, x: Tensor, weight: Tensor, padding: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, of the weight (with its strides) and of the bias."""
+    # The weight gradient takes the weight's strides, so the weight must not be expanded (stride 0).
+    if torch.empty_like(weight).stride() != weight.stride():
+        weight = weight.contiguous()
+    dtype, sizes = _computed_in(x), (*padding, native.threads())
+    grad, images, windows = (tensor.to(dtype) for tensor in (grad, x, weight))
+    grad_x = _input_gradient(grad, windows, *sizes)
+    grad_weight, grad_bias = _weight_gradient(grad, images, windows, *sizes)
+    return grad_x.to(x.dtype), grad_weight.to(x.dtype), grad_bias.to(x.dtype)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, _, *ctx.sizes = inputs
-        ctx.save_for_backward(x, weight)
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        grad_x = _input_gradient(grad, weight, *ctx.sizes)
-        return grad_x, *_weight_gradient(grad, x, weight, *ctx.sizes), None, None, None
+def _computed_in(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _results(x: Tensor, weight: Tensor, padding: Sequence[int]) -> list[int]:
@@ -98,13 +91,20 @@ def _like_weight(grad: Tensor, x: Tensor, weight: Tensor, *sizes: int) -> tuple[
 # The rows and columns of zeros around x, and threads.
 _SIZES = "int above, int before, int threads"
 _convolution = operation(
-    "direct", f"(Tensor x, Tensor weight, Tensor bias, {_SIZES}) -> Tensor", fake=_like_results
+    "direct",
+    f"(Tensor x, Tensor weight, Tensor bias, {_SIZES}) -> Tensor",
+    fake=_like_results,
+    kernel=native.loading(_SOURCE, "direct"),
 )
 _input_gradient = operation(
-    "direct_input_gradient", f"(Tensor grad, Tensor weight, {_SIZES}) -> Tensor", fake=_like_input
+    "direct_input_gradient",
+    f"(Tensor grad, Tensor weight, {_SIZES}) -> Tensor",
+    fake=_like_input,
+    kernel=native.loading(_SOURCE, "direct_input_gradient"),
 )
 _weight_gradient = operation(
     "direct_weight_gradient",
     f"(Tensor grad, Tensor x, Tensor weight, {_SIZES}) -> (Tensor, Tensor)",
     fake=_like_weight,
+    kernel=native.loading(_SOURCE, "direct_weight_gradient"),
 )

@@ -1,4 +1,4 @@
-// The convolutions of fnet/nn/winograd.py: tiles of images are transformed, multiplied by windows or
+// The convolutions of winograd.py: tiles of images are transformed, multiplied by windows or
 // by each other, and transformed back.
 //
 // Images are channels last: [images, height, width, channels]. Each thread takes a few tiles at a

@@ -1,39 +1,38 @@
-"""C++ of this package, compiled where it is first needed, by the compiler that Inductor has."""
+"""The C++ of this package, compiled where it is first needed, by the compiler that Inductor has."""
 
 import ctypes
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fnet.operation import constant
+from fnet.private import CppCodeCache, inductor_config
 
 _NUMBERS = {torch.float32: "float", torch.float64: "double"}
 
 
-@constant
 def threads() -> int:
     """Return how many threads an operation takes."""
     return torch.get_num_threads()
 
 
-@constant
-def is_possible(package: str, name: str) -> bool:
+def is_possible(name: str) -> bool:
     """Say whether a source file is compiled, by now; warn where another compiler than MSVC failed.
 
     The C++ is written with registers as types, which GCC and Clang know.
     """
-    return sys.platform != "win32" and _is_compiled(package, name)
+    return sys.platform != "win32" and _is_compiled(name)
 
 
 @cache
-def _is_compiled(package: str, name: str) -> bool:
+def _is_compiled(name: str) -> bool:
     try:
-        library(package, name)
+        library(name)
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         warnings.warn(f"steps take longer: {name} was not compiled: {reason}", stacklevel=3)
@@ -42,8 +41,8 @@ def _is_compiled(package: str, name: str) -> bool:
 
 
 @cache
-def library(package: str, name: str) -> ctypes.CDLL:
-    """Return the functions of a source file, after `fnet/native.h`, compiled or from a cache.
+def library(name: str) -> ctypes.CDLL:
+    """Return the functions of a source file, after `native.h`, compiled or from a cache.
 
     Where one of them is `install`, PyTorch calls others as its operations from then on, without
     Python.
@@ -51,17 +50,31 @@ def library(package: str, name: str) -> ctypes.CDLL:
     Raises:
         RuntimeError: the compiler failed, or PyTorch does not take the operations.
     """
-    from torch._inductor import config
-    from torch._inductor.codecache import CppCodeCache
-
-    paths = files("fnet").joinpath("native.h"), files(package).joinpath(name)
-    source = "\n".join(path.read_text(encoding="utf-8") for path in paths)
-    # Products that are added up are one instruction, which rounds once.
-    with config.patch({"cpp.enable_floating_point_contract_flag": "fast"}):
-        loaded = CppCodeCache.load(source)
+    source = "\n".join(read(part) for part in ("native.h", name))
+    # Allow FMA contraction (-ffp-contract=fast).
+    with inductor_config().patch({"cpp.enable_floating_point_contract_flag": "fast"}):
+        loaded = CppCodeCache().load(source)
     if hasattr(loaded, "install") and loaded.install() != 0:
         raise RuntimeError(f"PyTorch did not take the operations of {name}")
     return loaded
+
+
+def read(name: str) -> str:
+    """Return the text of a source file of this package."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def loading(name: str, operation: str) -> Callable[..., Any]:
+    """Return the kernel that `fnet::operation` has until the library that installs it is loaded.
+
+    A graph from Inductor's cache calls the operation in a process where no pass has run.
+    """
+
+    def first(*args: Any) -> Any:
+        library(name)
+        return getattr(torch.ops.fnet, operation).default(*args)
+
+    return first
 
 
 def call(library: ctypes.CDLL, name: str, sizes: Sequence[int], *tensors: Tensor) -> None:

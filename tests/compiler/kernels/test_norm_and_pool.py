@@ -1,17 +1,17 @@
-"""Batch norm and max pooling in their own way: the numbers of PyTorch's own layers."""
+"""Batch norm and max pooling exchanged: the numbers of PyTorch's own layers."""
 
 import pytest
 import torch
-from graphs import recorded, traced
+from exchange import compiled as by_inductor
+from exchange import exchanged, recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call, grad, vmap
+from torch.nn import functional
 
-from fnet import native, tree
-from fnet.nn import pool
-from fnet.nn.norm import own_norm
-from fnet.nn.pool import own_pool
+from fnet import tree
+from fnet.compiler.kernels import native, pool
 
 LAYERS = {
     "batch norm": lambda: nn.BatchNorm2d(3, eps=1e-3, momentum=0.3),
@@ -36,15 +36,11 @@ def no_graphs(monkeypatch):
     monkeypatch.setattr(pool, "_MANY", 0)
 
 
-def pair(name):
-    """Return PyTorch's layer, and the one in its place."""
+def made(name):
     layer = LAYERS[name]()
     if isinstance(layer, nn.BatchNorm2d):
         layer.num_batches_tracked = None
-    replacement = own_norm(layer) or own_pool(layer)
-    if isinstance(layer, nn.BatchNorm2d):
-        replacement.num_batches_tracked = None
-    return layer, replacement
+    return layer
 
 
 def state(layer, seed=0):
@@ -74,8 +70,8 @@ def run(layer, weights, x):
     return grad(loss, argnums=(0, 1), has_aux=True)(trainable, x)
 
 
-def compiled(layer, weights, x, compiler=None):
-    return traced(lambda weights, x: run(layer, weights, x), compiler)(weights, x)
+def compiled(layer, weights, x, compiler=exchanged):
+    return compiler(lambda weights, x: run(layer, weights, x))(weights, x)
 
 
 @each_layer
@@ -83,11 +79,11 @@ def compiled(layer, weights, x, compiler=None):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("training", [True, False])
 def test_compiled_it_is_the_layer_it_replaces(name, layout, dtype, training):
-    theirs, ours = pair(name)
+    layer = made(name)
     # With ties, as after an activation, and below zero.
-    x, weights = images(layout, dtype).relu() - 1, state(theirs)
-    expected = run(theirs.train(training), weights, x)
-    got = compiled(ours.train(training), weights, x)
+    x, weights = images(layout, dtype).relu() - 1, state(layer)
+    expected = run(layer.train(training), weights, x)
+    got = compiled(layer.train(training), weights, x)
     tolerance = {torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
     tree.assert_close(got, expected, rtol=tolerance, atol=10 * tolerance)
     assert got[1][0].stride() == expected[1][0].stride()
@@ -96,90 +92,93 @@ def test_compiled_it_is_the_layer_it_replaces(name, layout, dtype, training):
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "batch norm"])
 @each_layout
 def test_compiled_pooling_is_pytorchs_bit_for_bit(name, layout):
-    theirs, ours = pair(name)
+    layer = made(name)
     x = images(layout).relu() - 1
-    tree.assert_equal(compiled(ours, {}, x), run(theirs, {}, x))
-
-
-@each_layer
-def test_eager_it_is_the_layer_itself(name):
-    theirs, ours = pair(name)
-    x, weights = images(), state(theirs)
-    tree.assert_equal(run(ours, weights, x), run(theirs, weights, x))
+    tree.assert_equal(compiled(layer, {}, x), run(layer, {}, x))
 
 
 @pytest.mark.parametrize("name", ["batch norm", "max pool", "max pool, padded tiles"])
 @each_layout
 def test_the_compilers_loops_compute_the_same(name, layout):
-    theirs, ours = pair(name)
-    x, weights = images(layout), state(theirs)
-    got = compiled(ours, weights, x, "inductor")
-    tree.assert_close(got, run(theirs, weights, x), rtol=1e-5, atol=1e-5)
+    layer = made(name)
+    x, weights = images(layout), state(layer)
+    got = compiled(layer, weights, x, by_inductor)
+    tree.assert_close(got, run(layer, weights, x), rtol=1e-5, atol=1e-5)
 
 
 def test_batch_norm_in_fp64_is_pytorchs():
-    theirs, ours = pair("batch norm")
+    layer = made("batch norm")
     x = images(dtype=torch.float64)
-    weights = tree.map(torch.Tensor.double, state(theirs))
-    expected = run(theirs, weights, x)
-    tree.assert_close(compiled(ours, weights, x), expected, rtol=1e-12, atol=1e-12)
+    weights = tree.map(torch.Tensor.double, state(layer))
+    expected = run(layer, weights, x)
+    tree.assert_close(compiled(layer, weights, x), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_far_from_zero_batch_norm_is_as_exact_as_pytorchs():
-    theirs, ours = pair("batch norm")
-    x, weights = images() + 1000, state(theirs)
-    exact = tree.leaves(run(theirs, tree.map(torch.Tensor.double, weights), x.double()))
-    both = [tree.leaves(result) for result in (compiled(ours, weights, x), run(theirs, weights, x))]
+    layer = made("batch norm")
+    x, weights = images() + 1000, state(layer)
+    exact = tree.leaves(run(layer, tree.map(torch.Tensor.double, weights), x.double()))
+    both = [tree.leaves(result) for result in (compiled(layer, weights, x), run(layer, weights, x))]
     for mine, other, true in zip(*both, exact, strict=True):
         error, allowed = [(leaf - true).abs().max().item() for leaf in (mine, other)]
         assert error <= 2 * allowed + 1e-6 * true.abs().max().item()
 
 
 @each_layer
-@pytest.mark.parametrize("compiler", [None, "inductor"])
+@pytest.mark.parametrize("compiler", [exchanged, by_inductor])
 @pytest.mark.parametrize("shared", ["nothing", "images"])
 def test_vmap_is_a_loop(name, shared, compiler):
-    _, ours = pair(name)
-    cases = [(state(ours, seed), images(seed=seed)) for seed in (3, 4, 5)]
+    layer = made(name)
+    cases = [(state(layer, seed), images(seed=seed)) for seed in (3, 4, 5)]
     if shared == "images":
         cases = [(weights, cases[0][1]) for weights, _ in cases]
     weights = {name: torch.stack([w[name] for w, _ in cases]) for name in cases[0][0]}
     if shared == "images" and not weights:
         return
     x = cases[0][1] if shared == "images" else torch.stack([x for _, x in cases])
-    together = vmap(lambda w, x: run(ours, w, x), in_dims=(0, None if shared == "images" else 0))
-    result = traced(together, compiler)(weights, x)
+    together = vmap(lambda w, x: run(layer, w, x), in_dims=(0, None if shared == "images" else 0))
+    result = compiler(together)(weights, x)
     for place, case in enumerate(cases):
         one = tree.map(lambda leaf, place=place: leaf[place], result)
-        tree.assert_close(one, run(ours, *case), rtol=1e-5, atol=1e-5)
+        tree.assert_close(one, run(layer, *case), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["batch norm", "max pool", "max pool, padded"])
 def test_second_derivatives_are_right(name):
-    theirs, ours = pair(name)
-    weights = state(theirs)
+    layer = made(name)
+    weights = state(layer)
 
-    def energy(layer):
+    def energy(weights, x):
         def steepness(x):
             fresh = tree.map(torch.clone, weights)
             slope = grad(lambda x: functional_call(layer, fresh, (x,)).pow(3).sum())(x)
             return slope.pow(2).mean()
 
-        return grad(steepness)
+        return grad(steepness)(x)
 
     x = images()
-    got, expected = traced(energy(ours))(x), energy(theirs)(x)
+    got, expected = exchanged(energy)(weights, x), energy(weights, x)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
 def way(name, x, training=True):
     """Return which way a compiled layer goes: the library's, its own loops, or an operation."""
-    _, ours = pair(name)
-    step, seen = recorded(lambda w, x: run(ours.train(training), w, x))
-    step(state(ours), x)
+    layer = made(name)
+    step, seen = recorded(lambda w, x: run(layer.train(training), w, x))
+    step(state(layer), x)
     if any("fnet." in target for target in seen):
         return "operation"
     return "loops" if any("as_strided" in target for target in seen) else "library"
+
+
+def forward_way(name, x):
+    """Return which way an evaluated layer goes whose gradient nobody asks for."""
+    layer = made(name).eval()
+    call, seen = recorded(lambda w, x: functional_call(layer, w, (x,)))
+    weights = state(layer)
+    torch.testing.assert_close(call(weights, x), functional_call(layer, weights, (x,)))
+    ours = any("fnet." in target or "as_strided" in target for target in seen)
+    return "ours" if ours else "library"
 
 
 @each_layer
@@ -190,7 +189,9 @@ def test_which_way_a_layer_goes(name, layout, monkeypatch):
     loops = tiled or name == "batch norm"
     in_rows = name == "max pool" and layout == torch.contiguous_format
     assert way(name, x) == ("loops" if loops else "operation")
-    assert way(name, x, training=False) == "library"
+    if name == "batch norm":
+        assert way(name, x, training=False) == "library"
+    assert forward_way(name, x) == "library"
     monkeypatch.setattr(pool, "_MANY", x.numel())
     assert way(name, x) == ("loops" if loops else "operation" if in_rows else "library")
 
@@ -214,46 +215,109 @@ def test_rows_of_any_width_are_pooled_as_pytorch_does(shape, threads, dtype):
 
 
 class InRows(nn.Module):
-    """What `fnet.nn.pool` makes of tiles of 2 x 2 in images that lie row after row."""
+    """What `pool` makes of tiles of 2 x 2 in contiguous images."""
 
     def __init__(self, threads):
         super().__init__()
-        native.library("fnet.nn", "pool.cpp")
+        native.library("pool.cpp")
         self.threads = threads
 
     def forward(self, x):
-        return pool._InRows.apply(x, self.threads)[0]
+        threads = self.threads
+
+        class Rows(torch.autograd.Function):
+            @staticmethod
+            def forward(x):
+                return pool._pool(x, threads)
+
+            @staticmethod
+            def setup_context(ctx, inputs, output):
+                ctx.save_for_backward(output[1])
+                ctx.mark_non_differentiable(output[1])
+
+            @staticmethod
+            def backward(ctx, grad, _):
+                return pool._pool_backward(grad, *ctx.saved_tensors, threads)
+
+        return Rows.apply(x)[0]
 
 
 @each_layout
 def test_not_a_number_stays_one(layout):
-    _, ours = pair("max pool")
+    layer = made("max pool")
     x = images(layout)
     x[1, 2, 3, 4] = torch.nan
-    assert compiled(ours, {}, x)[1][0].isnan().nonzero().tolist() == [[1, 2, 1, 2]]
+    assert compiled(layer, {}, x)[1][0].isnan().nonzero().tolist() == [[1, 2, 1, 2]]
 
 
 def test_one_number_for_each_channel_is_refused_as_pytorch_does():
-    _, ours = pair("batch norm")
+    layer = made("batch norm")
     with pytest.raises(ValueError, match="more than 1 value per channel"):
-        compiled(ours, state(ours), images()[:1, :, :1, :1])
+        compiled(layer, state(layer), images()[:1, :, :1, :1])
 
 
 def test_more_padding_than_half_a_window_is_refused_as_pytorch_does():
-    ours = own_pool(nn.MaxPool2d(2, padding=(2, 1)))
+    layer = nn.MaxPool2d(2, padding=(2, 1))
     with pytest.raises(RuntimeError, match="at most half of"):
-        compiled(ours, {}, images())
+        compiled(layer, {}, images())
 
 
 def test_other_channels_are_refused_as_pytorch_does():
-    _, ours = pair("batch norm")
+    layer = made("batch norm")
     with pytest.raises(RuntimeError, match="3"):
-        compiled(ours, state(ours), images()[:, :2])
+        compiled(layer, state(layer), images()[:, :2])
 
 
-def test_what_has_no_twin_stays():
-    assert own_norm(nn.BatchNorm2d(3, affine=False)) is None
-    assert own_norm(nn.BatchNorm2d(3, track_running_stats=False)) is None
-    assert own_norm(nn.BatchNorm1d(3)) is None
-    assert own_pool(nn.MaxPool2d(2, return_indices=True)) is None
-    assert own_pool(nn.AvgPool2d(2)) is None
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.BatchNorm2d(3, affine=False),
+        nn.BatchNorm2d(3, track_running_stats=False),
+        nn.AvgPool2d(2),
+    ],
+    ids=str,
+)
+def test_other_layers_are_the_librarys(layer):
+    layer.num_batches_tracked = None
+    step, seen = recorded(lambda w, x: run(layer, w, x))
+    weights = state(layer)
+    tree.assert_close(step(weights, images()), run(layer, weights, images()), rtol=1e-4, atol=1e-4)
+    assert not any("fnet." in target or "as_strided" in target for target in seen)
+
+
+def test_batch_norm_of_vectors_is_the_librarys():
+    x = images()[:, :, 0, 0]
+    weights = [torch.zeros(3), torch.ones(3), torch.rand(3), torch.rand(3)]
+
+    def norm(x, mean, var, *weights):
+        return functional.batch_norm(x, mean.clone(), var.clone(), *weights, training=True)
+
+    step, seen = recorded(norm)
+    torch.testing.assert_close(step(x, *weights), norm(x, *weights))
+    assert not any("as_strided" in target for target in seen)
+
+
+def test_pooling_that_returns_places_is_the_librarys():
+    def pooled(x):
+        return functional.max_pool2d(x, 2, return_indices=True)
+
+    step, seen = recorded(pooled)
+    tree.assert_equal(step(images()), pooled(images()))
+    assert not any("fnet." in target for target in seen)
+
+
+@pytest.mark.parametrize("call", [functional.batch_norm, torch.batch_norm])
+def test_batch_norm_as_a_function_is_quick_too(call):
+    x, weights = images(), state(made("batch norm"))
+    order = ("running_mean", "running_var", "weight", "bias")
+    if call is torch.batch_norm:
+        order = ("weight", "bias", "running_mean", "running_var")
+
+    def norm(weights, x):
+        given = {name: leaf.clone() for name, leaf in weights.items()}
+        rest = (True, 0.2, 1e-5, False)[: 4 if call is torch.batch_norm else 3]
+        return call(x, *(given[name] for name in order), *rest), given
+
+    step, seen = recorded(norm)
+    tree.assert_close(step(weights, x), norm(weights, x), rtol=1e-5, atol=1e-5)
+    assert any("as_strided" in target for target in seen)

@@ -1,23 +1,23 @@
 """Small convolutions in C++: the numbers of the library's."""
 
-import copy
-
 import pytest
 import torch
+from exchange import compiled, recorded
 from gradients import gradients
-from graphs import traced
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels import differentiable
 from torch.func import grad
 from torch.nn import functional
 
-from fnet import native, tree
-from fnet.nn.direct import convolution, is_worth_it
+from fnet import tree
+from fnet.compiler.kernels import direct, native
+from fnet.compiler.kernels.direct import is_worth_it
 
 
 @pytest.fixture(autouse=True, scope="module")
-def compiled():
-    native.library("fnet.nn", "direct.cpp")
+def in_cpp():
+    native.library("direct.cpp")
 
 
 def case(n=2, channels=(3, 7), size=(9, 11), window=(5, 5), layout=torch.contiguous_format, seed=0):
@@ -30,6 +30,9 @@ def case(n=2, channels=(3, 7), size=(9, 11), window=(5, 5), layout=torch.contigu
     x, weight = randn(n, channels[0], *size), randn(*reversed(channels), *window)
     x, weight = (tensor.contiguous(memory_format=layout) for tensor in (x, weight))
     return {"weight": weight, "bias": randn(channels[1])}, x
+
+
+convolution = differentiable(direct)
 
 
 def own(padding):
@@ -125,16 +128,15 @@ def test_inductor_makes_of_it_what_it_is():
     def between(way):
         return lambda w, x: gradients(lambda w, x: way([1, 1])(w, 2 * x.relu()).relu(), w, x)
 
-    got = traced(between(own), "inductor")(weights, x)
+    got = compiled(between(library))(weights, x)
     tree.assert_close(got, between(library)(weights, x), rtol=1e-11, atol=1e-11)
 
 
 def test_called_by_cpp_it_is_the_same():
-    from fnet.compiler import compile
-
     weights, x = case()
-    got = compile(lambda w, x: gradients(own([1, 1]), w, x), cpp_wrapper=True)(weights, x)
-    tree.assert_close(got, gradients(library([1, 1]), weights, x), rtol=1e-11, atol=1e-11)
+    way = library([1, 1])
+    got = compiled(lambda w, x: gradients(way, w, x), cpp_wrapper=True)(weights, x)
+    tree.assert_close(got, gradients(way, weights, x), rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -169,18 +171,11 @@ def test_it_is_not_for_other_dtypes_nor_where_the_compiler_may_not_know_register
 
 def test_the_gradient_of_the_images_is_computed_only_where_it_is_asked_for():
     weights, x = case()
-    operations = set()
-
-    def look(traced, _):
-        graph = copy.deepcopy(traced.graph)
-        # As every compiler does.
-        graph.graph.eliminate_dead_code()
-        operations.update(str(node.target) for node in graph.graph.nodes)
-        return traced.graph
 
     def of_weights(w, x):
-        return grad(lambda w: own([0, 0])(w, x).pow(2).sum())(w)
+        return grad(lambda w: library([0, 0])(w, x).pow(2).sum())(w)
 
-    traced(of_weights, look)(weights, x)
+    call, operations = recorded(of_weights)
+    call(weights, x)
     assert "fnet.direct_weight_gradient.default" in operations
     assert "fnet.direct_input_gradient.default" not in operations

@@ -8,34 +8,37 @@ the gradient of the windows. Source: Lavin and Gray, Fast Algorithms for Convolu
 Networks (2016), F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5), and their transposes.
 
 `winograd.cpp` does this for a few tiles at a time, which a cache has room for. In fp32 no number is
-off by more than 2e-5 of the largest (`python -m pytest tests/nn/test_winograd.py -k rounding`).
+off by more than 2e-5 of the largest
+(`python -m pytest tests/compiler/kernels/test_winograd.py -k rounding`).
 """
 
 from collections.abc import Sequence
 from functools import cache
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fnet import native
-from fnet.operation import operation
+from fnet.compiler.kernels import native
+from fnet.opaque import operation
 
-_SOURCE = "fnet.nn", "winograd.cpp"
+_SOURCE = "winograd.cpp"
 # For the side of a window, the results of a tile along its own.
 _RESULTS = {3: 4, 5: 2}
 # Channels that `winograd.cpp` takes at once.
 _PANEL = 16
-# Tiles for each thread from which on it pays to transform the windows, and multiplications to start
-# at all; numbers that the threads may take for their products.
-_MANY, _MUCH, _MOST = 32, 2**18, 2**26
+# Tiles for each thread from which on it pays to transform the windows.
+_MIN_TILES_PER_THREAD = 32
+# Tiles times pairs of channels from which on it pays to start at all.
+_MIN_MULTIPLY_ADDS = 2**18
+# Numbers that the threads together may take for their products.
+_MAX_SCRATCH_FLOATS = 2**26
 # The points at which the paper's polynomials are evaluated, besides infinity, and their scales.
 _POINTS = {0: 1 / 4, 1: -1 / 6, -1: -1 / 6, 2: 1 / 24, -2: 1 / 24}
 
 
 def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
-    """Say whether `convolution` takes less time than the library does."""
+    """Say whether `convolution` and `backward` take less time than the library does."""
     high, window = weight.shape[2:]
     if high != window or window not in _RESULTS or x.shape[1] != weight.shape[1]:
         return False
@@ -48,14 +51,14 @@ def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
     tiles, products = x.shape[0] * each, prod(weight.shape[:2])
     # What is saved may be lost where tiles are nearly a third empty.
     full = prod(results) >= 0.7 * each * _RESULTS[window] ** 2
-    enough = tiles >= _MANY * threads and tiles * products >= _MUCH
-    if not full or not enough or 36 * products * threads > _MOST:
+    enough = tiles >= _MIN_TILES_PER_THREAD * threads and tiles * products >= _MIN_MULTIPLY_ADDS
+    if not full or not enough or 36 * products * threads > _MAX_SCRATCH_FLOATS:
         return False
-    return native.is_possible(*_SOURCE)
+    return native.is_possible(_SOURCE)
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
-    """Return the convolution `[N, K, H', W']`.
+    """Return the convolution `[N, K, H', W']`, channels last.
 
     Args:
         x: images `[N, C, H, W]`.
@@ -63,27 +66,16 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequenc
         bias: `[K]`, or None.
         padding: zeros around each image, down and across: less than a window's side.
     """
-    return _Convolution.apply(x, weight, bias, padding)
+    return _convolution(x, weight, bias, padding)
 
 
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
-        return _convolution(x, weight, bias, padding)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, bias, ctx.padding = inputs
-        ctx.has_bias = bias is not None
-        ctx.save_for_backward(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        around = [weight.shape[-1] - 1 - zeros for zeros in ctx.padding]
-        grad_x = _convolution(grad, weight.flip((2, 3)).transpose(0, 1), None, around)
-        grad_weight, grad_bias = _weight_gradient(grad, x, ctx.padding)
-        return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None
+def backward(
+    grad: Tensor, x: Tensor, weight: Tensor, padding: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, of the weight and of the bias."""
+    around = [weight.shape[-1] - 1 - zeros for zeros in padding]
+    grad_x = _convolution(grad, weight.flip((2, 3)).transpose(0, 1), None, around)
+    return grad_x, *_weight_gradient(grad, x, padding)
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
@@ -110,7 +102,7 @@ def _run(
     name: str, window: int, x: Tensor, y: Tensor, padding: Sequence[int], *tensors: Tensor
 ) -> None:
     """Call a function of `winograd.cpp` with images `x`, padded, their results `y`, and more."""
-    library, threads = native.library(*_SOURCE), native.threads()
+    library, threads = native.library(_SOURCE), native.threads()
     # The results are so already: what is written to them must not go to a copy.
     x, y = (images.contiguous(memory_format=torch.channels_last) for images in (x, y))
     (n, inputs, *of_x), (_, outputs, *of_y) = x.shape, y.shape

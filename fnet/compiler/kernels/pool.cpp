@@ -1,4 +1,4 @@
-// The maxima of fnet/nn/pool.py: of tiles of 2 x 2 pixels, of images that lie row after row.
+// The maxima of pool.py: of tiles of 2 x 2 pixels, of images that lie row after row.
 
 namespace {
 

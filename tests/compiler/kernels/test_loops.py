@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from graphs import traced
-from torch._inductor import config, metrics
+from exchange import compiled
+from torch._inductor import metrics
+from torch._inductor.utils import fresh_cache
 
-from fnet.nn.loops import in_memory
+from fnet.compiler.kernels.loops import in_memory
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -16,7 +17,7 @@ def test_what_is_in_memory_is_a_result_of_its_own(keep):
 
     x, scale = torch.rand(64, 16), torch.rand(16) + 1
     metrics.reset()
-    with config.patch(force_disable_caches=True):
-        result = traced(normalised, "inductor")(x, scale)
+    with fresh_cache():
+        result = compiled(normalised)(x, scale)
     torch.testing.assert_close(result, x * scale.rsqrt())
     assert metrics.ir_nodes_pre_fusion == (2 if keep else 1)

@@ -1,0 +1,102 @@
+"""The graph pass as Inductor knows it: its key, its cache, and where there is none."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fnet import private
+from fnet.compiler import passes
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import sys
+import torch
+from torch._dynamo.utils import counters
+from exchange import compiled
+from fnet.compiler import passes
+
+if sys.argv[1:]:
+    sources = passes.sources
+    def changed():
+        return [(n, s + b" " if n == sys.argv[1] else s) for n, s in sources()]
+    passes.sources = changed
+x, weight = torch.ones(2, 3, 8, 8), torch.ones(4, 3, 3, 3)
+y = compiled(torch.nn.functional.conv2d)(x, weight)
+assert torch.equal(y, torch.full((2, 4, 6, 6), 27.0))
+print(counters["inductor"]["fxgraph_cache_hit"], counters["inductor"]["fxgraph_cache_miss"])
+"""
+
+
+def key(kernels="auto"):
+    return passes.options(kernels)["joint_custom_pre_pass"].uuid()
+
+
+def test_a_graph_is_found_again_until_a_source_changes(tmp_path):
+    def counted(*changed):
+        path = f"{ROOT}:{ROOT / 'tests'}"
+        environment = {
+            "PYTHONPATH": path,
+            "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
+            "TORCHINDUCTOR_AUTOGRAD_CACHE": "0",
+            "PATH": os.environ["PATH"],
+        }
+        command = [sys.executable, "-c", PROGRAM, *changed]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    assert counted() == ["0", "1"]
+    # It calls the kernel, which no pass has loaded.
+    assert counted() == ["1", "0"]
+    assert counted("direct.cpp") == ["0", "1"]
+
+
+def test_the_key_is_of_sources_threads_and_cpu(monkeypatch):
+    keys = [key(), key()]
+    assert len(set(keys)) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: 77)
+        keys.append(key())
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "OTHER")
+        keys.append(key())
+    for name in ("native.h", "winograd.cpp", "rules.py"):
+        sources = [(n, s + b" " if n == name else s) for n, s in passes.sources()]
+        with monkeypatch.context() as patch:
+            patch.setattr(passes, "sources", lambda sources=sources: sources)
+            keys.append(key())
+    assert len(set(keys[1:])) == len(keys) - 1
+
+
+def test_the_library_needs_no_pass():
+    assert passes.options("library") == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch._inductor.custom_graph_pass.CustomGraphPass",
+        "torch._inductor.decomposition.select_decomp_table",
+        "torch._inductor.codecache.CppCodeCache",
+        "torch.fx.experimental.proxy_tensor.make_fx",
+    ],
+)
+def test_without_graph_passes_there_is_a_warning(name, monkeypatch):
+    monkeypatch.delattr(name)
+    private._gone.cache_clear()
+    with pytest.warns(UserWarning, match="place for a graph pass.*steps take longer"):
+        assert passes.options("auto") == {}
+
+
+def test_only_the_pass_and_compile_know_the_kernels():
+    knowing = {
+        str(file.relative_to(ROOT / "fnet"))
+        for file in (ROOT / "fnet").rglob("*.py")
+        if "compiler.kernels" in file.read_text(encoding="utf-8")
+        and "compiler/kernels" not in str(file)
+    }
+    assert knowing <= {"compiler/passes.py", "compiler/compile.py"}

@@ -1,0 +1,71 @@
+"""Functions whose operations are exchanged for our kernels, for tests."""
+
+from collections.abc import Callable
+
+import torch
+from torch._dynamo import nonstrict_trace
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from fnet import tree
+from fnet.compiler import passes
+from fnet.compiler.kernels import tracing_modes
+
+
+def compiled(fn: Callable, kernels="auto", **options) -> Callable:
+    """Return the function compiled by Inductor with these kernels: of trees of tensors."""
+    joined = {}
+
+    def call(*args):
+        tensors, arguments = tree.split((args, {}))
+
+        def flat(*tensors):
+            with tracing_modes(kernels):
+                results, joined["results"] = tree.split(fn(*arguments(tensors)[0]))
+            return results
+
+        torch.compiler.reset()  # which forgets what is traced in this way, too
+        traced = nonstrict_trace(flat)
+        compiled = torch.compile(
+            lambda *tensors: traced(*tensors),
+            fullgraph=True,
+            dynamic=False,
+            options={**passes.options(kernels), **options},
+        )
+        results = compiled(*tensors)
+        return joined["results"](results)
+
+    return call
+
+
+def exchanged(fn: Callable, seen: list[str] | None = None, kernels="auto") -> Callable:
+    """Return the function as its graph, exchanged, and run operation by operation.
+
+    Quicker than `compiled`. The names of the graph's operations are added to `seen`.
+    """
+
+    def call(*args):
+        tensors, arguments = tree.split((args, {}))
+        joined = []
+
+        def flat(*tensors):
+            with tracing_modes(kernels):
+                results, join = tree.split(fn(*arguments(tensors)[0]))
+            joined.append(join)
+            return results
+
+        with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            graph = make_fx(flat, _allow_non_fake_inputs=True)(*map(mode.from_tensor, tensors))
+        if kernels == "auto":
+            passes.exchange(graph.graph)
+            graph.recompile()
+        if seen is not None:
+            seen.extend(str(node.target) for node in graph.graph.nodes)
+        return joined[-1](graph(*tensors))
+
+    return call
+
+
+def recorded(fn: Callable, kernels="auto") -> tuple[Callable, list[str]]:
+    """Return the function exchanged, and the list that the names of its operations will be in."""
+    seen: list[str] = []
+    return exchanged(fn, seen, kernels), seen
