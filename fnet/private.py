@@ -44,13 +44,16 @@ def is_tracing() -> bool:
     Within `nonstrict_trace` only the tracing context knows it. Without it: the public
     `torch.compiler.is_compiling`, which knows of Dynamo alone.
     """
-    if torch.compiler.is_compiling():
-        return True
+    return torch.compiler.is_compiling() or _tracing_context()() is not None
+
+
+@cache
+def _tracing_context() -> Callable[[], Any]:
     try:
         from torch._guards import TracingContext
     except ImportError:
-        return False
-    return TracingContext.try_get() is not None
+        return lambda: None
+    return TracingContext.try_get
 
 
 def is_transformed() -> bool:
@@ -58,11 +61,51 @@ def is_transformed() -> bool:
 
     Without the stack of transforms: False, and PyTorch's own error instead of ours.
     """
+    return _innermost_transform()() is not None
+
+
+@cache
+def _innermost_transform() -> Callable[[], Any]:
     try:
         from torch._C._functorch import peek_interpreter_stack
     except ImportError:
-        return False
-    return peek_interpreter_stack() is not None
+        return lambda: None
+    return peek_interpreter_stack
+
+
+def default_device() -> torch.device:
+    """Return the device of new tensors.
+
+    The public `torch.get_default_device` takes ten times as long as to see that no mode of
+    functions is entered, which a default device is. Without the stack of modes: the public one.
+    """
+    length = getattr(torch._C, "_len_torch_function_stack", None)
+    return _CPU if length is not None and not length() else torch.get_default_device()
+
+
+_CPU = torch.device("cpu")
+
+
+def stance() -> str | None:
+    """Return what `torch.compiler.set_stance` was told: "default", "force_eager", ...
+
+    Without the name: None, and each call goes through Dynamo, which knows.
+    """
+    from torch._dynamo import eval_frame
+
+    return getattr(getattr(eval_frame, "_stance", None), "stance", None)
+
+
+def inductor(options: dict[str, Any]) -> Callable[..., Any] | str:
+    """Return Inductor as a function of a graph and its inputs, as `torch.compile` makes it.
+
+    So that what it returns can be called without Dynamo, which looks at each call for 0.05 to
+    0.1 ms. Without the class: "inductor", and each call goes through Dynamo.
+    """
+    wrapper = getattr(torch, "_TorchCompileInductorWrapper", None)
+    if wrapper is None:
+        return "inductor"
+    return wrapper(None, options, False)
 
 
 def is_fake(x: object) -> bool:

@@ -35,16 +35,18 @@ def overlaps(tensors: Sequence[Tensor], extents: Sequence[int]) -> Hashable:
     >>> overlaps([whole, rest], [24, 12])
     ((0, 1, 12),)
     """
-    places = sorted((x.data_ptr(), n) for n, x in enumerate(tensors) if extents[n])
+    pointers = list(map(Tensor.data_ptr, tensors))
     end = 0
-    for start, n in places:
-        if start < end and start:
-            return _pairs(places, extents)
-        end = max(end, start + extents[n])
+    for start, size in sorted(zip(pointers, extents, strict=True)):
+        if start < end and size:
+            return _pairs(pointers, extents)
+        if size and start:
+            end = start + size
     return ()
 
 
-def _pairs(places: Sequence[tuple[int, int]], extents: Sequence[int]) -> Hashable:
+def _pairs(pointers: Sequence[int], extents: Sequence[int]) -> Hashable:
+    places = sorted((start, n) for n, start in enumerate(pointers) if start and extents[n])
     pairs = []
     for n, (start, first) in enumerate(places):
         for other, second in places[n + 1 :]:

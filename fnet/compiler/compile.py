@@ -205,10 +205,13 @@ class _Graph:
         self._runs = 0
         self._error: Exception | None = None
         self._join: Callable[[Sequence[Tensor]], Tree] | None = None
-        self._compiled = _torch_compile(self._flat, getattr(fn, "__name__", "fn"), *options)
+        self._backend = _Backend(*options)
+        self._compiled = _torch_compile(self._flat, getattr(fn, "__name__", "fn"), self._backend)
+        self._direct: Callable[..., list[Tensor]] | None = None
 
     def __call__(self, inputs: Sequence[Tensor]) -> Tree:
-        return self._join(self._compiled(*inputs))  # type: ignore[misc]
+        call = self._direct if self._direct and private.stance() == "default" else self._compiled
+        return self._join(call(*inputs))  # type: ignore[misc]
 
     def first(self, inputs: Sequence[Tensor]) -> Tree:
         """Compile, and return the results; raise what the function raised."""
@@ -222,6 +225,7 @@ class _Graph:
             error, self._error = self._error, None
             raise error from None
         self.is_compiled = self._runs > 0
+        self._direct = self._backend.function(len(inputs), results)
         return self._join(results)  # type: ignore[misc]
 
     def _flat(self, *inputs: Tensor) -> list[Tensor]:
@@ -271,8 +275,50 @@ class _Graph:
         return results
 
 
+class _Backend:
+    """Inductor, which remembers what it made of a graph.
+
+    A graph that Dynamo hands over has the function's inputs and results in order, unless two of
+    them are one tensor; then what is remembered is not used.
+    """
+
+    def __init__(self, cpp_wrapper: bool, kernels: Kernels) -> None:
+        self.told = _backend(cpp_wrapper, kernels)
+        self._compiler = self.told["backend"]
+        if callable(self._compiler):
+            self.told["backend"] = self._compile
+        self._made: Callable[..., Sequence[Tensor]] | None = None
+        self._results: Sequence[Tensor] | None = None
+        self._names: list[str] = []
+
+    def _compile(self, graph: Any, inputs: Any, **told: Any) -> Callable[..., Sequence[Tensor]]:
+        made = self._compiler(graph, inputs, **told)
+        self._names = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
+        self._made = made
+
+        def call(*inputs: Tensor) -> Sequence[Tensor]:
+            if self._results is None:
+                self._results = made(*inputs)
+                return self._results
+            return made(*inputs)
+
+        return call
+
+    def function(
+        self, inputs: int, results: Sequence[Tensor]
+    ) -> Callable[..., Sequence[Tensor]] | None:
+        """Return what was made of the function, if its first results are those of the graph."""
+        made, computed, self._results = self._made, self._results, ()
+        if made is None or computed is None or len(computed) != len(results):
+            return None
+        if self._names != [f"l_inputs_{n}_" for n in range(inputs)]:
+            return None
+        same = all(one is other for one, other in zip(computed, results, strict=True))
+        return made if same else None
+
+
 def _torch_compile(
-    flat: Callable[..., list[Tensor]], name: str, cpp_wrapper: bool, kernels: Kernels
+    flat: Callable[..., list[Tensor]], name: str, backend: _Backend
 ) -> Callable[..., list[Tensor]]:
     """Return `flat` compiled for the tensors of its first call; no later call is looked at."""
 
@@ -283,26 +329,27 @@ def _torch_compile(
     # Dynamo keeps what it compiled by the code object: each graph needs one of its own.
     code = entry.__code__.replace(co_name=f"{name}_{next(_NUMBERS)}")
     entry = FunctionType(code, globals(), name, None, entry.__closure__)
-    return torch.compile(entry, fullgraph=True, dynamic=False, **_backend(cpp_wrapper, kernels))
+    return torch.compile(entry, fullgraph=True, dynamic=False, **backend.told)
 
 
 def _backend(cpp_wrapper: bool, kernels: Kernels) -> dict[str, Any]:
     """Return what makes a graph quick, as arguments of `torch.compile`."""
     options = {
-        "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
         "cpp_wrapper": cpp_wrapper,
         # Said because torch 2.11 leaves the number of threads out of its cache's keys.
         "cpp.threads": torch.get_num_threads(),
         **passes.options(kernels),
     }
-    return {"backend": "inductor", "options": options}
+    guards = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    backend = private.inductor(options)
+    return {"backend": backend, "options": guards if callable(backend) else options | guards}
 
 
 def _modes() -> Hashable:
     """Return what else a graph depends on: what PyTorch was told for the whole process."""
     return (
         torch.get_default_dtype(),
-        torch.get_default_device(),
+        private.default_device(),
         torch.get_num_threads(),
         torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
         torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
