@@ -18,7 +18,6 @@ LAYERS = [
     ["testing", "analysis"],
     ["show"],
     ["run"],
-    ["bench"],
 ]
 # Modules that are on their way into a room, and already keep to its level.
 MOVING = {

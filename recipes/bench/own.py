@@ -14,16 +14,16 @@ from dataclasses import replace
 import torch
 
 from fnet import random
-from fnet.bench.arrays import open_config, open_work
-from fnet.bench.contender import Stream, Streams
-from fnet.bench.devices import waiting
-from fnet.bench.work import Work
 from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
 from fnet.run.process import map_large_blocks
 from fnet.run.ready import ready, ready_eval
 from fnet.run.runtime import Runtime
+from recipes.bench.arrays import open_config, open_work
+from recipes.bench.contender import Stream, Streams
+from recipes.bench.devices import waiting
+from recipes.bench.work import Work
 
 _FOREVER = 10**9
 
