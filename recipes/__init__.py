@@ -4,7 +4,7 @@ import re
 import sys
 from types import TracebackType
 
-from fnet.run.startup import leave_out_triton
+from fnet.run.process import leave_out_triton
 
 
 def _say_stopped(

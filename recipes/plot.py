@@ -19,9 +19,9 @@ from tyro.conf import Positional, arg
 
 from fnet.data.load import expanded
 from fnet.run.command import DataOptions, OpenOptions, Tool
+from fnet.run.config import ConfigError
 from fnet.run.record import RunRecord, read_run
 from fnet.run.report import evaluate_run, evaluation_figures, named
-from fnet.run.runtime import ConfigError
 from fnet.show import plots
 from fnet.show.terminal import Display
 

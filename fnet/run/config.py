@@ -5,9 +5,12 @@ from importlib.util import find_spec
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from fnet.run.runtime import ConfigError, Precision
-
+Precision = Literal["auto", "bf16", "fp32"]
 LoggerName = Literal["csv", "tensorboard", "visdom"]
+
+
+class ConfigError(Exception):
+    """An option that cannot be: what was given, what was expected."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from fnet.data.load import expanded
 from fnet.files import write_atomically
 from fnet.nn import Model, Params
 from fnet.run.checkpoint import CheckpointError, Checkpoints, save_weights
-from fnet.run.runtime import ConfigError
+from fnet.run.config import ConfigError
 
 _METRICS = "metrics.jsonl"
 

@@ -4,9 +4,7 @@ Nothing in the directory is executed: it is read as JSON and safetensors, and th
 names is imported from `recipes`, or is a module that the user names.
 """
 
-import importlib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
@@ -18,17 +16,15 @@ from fnet import random
 from fnet.data import Dataset, Normalize, PadResize, Preprocess, Split, load
 from fnet.nn import Model, ModelError, Params
 from fnet.run.checkpoint import load_weights
-from fnet.run.config import Config
-from fnet.run.recipe import Experiment, Recipe
+from fnet.run.config import Config, ConfigError
+from fnet.run.recipe import Experiment, Recipe, load_recipe, own_recipe
 from fnet.run.record import read_setup
-from fnet.run.runtime import ConfigError
 from fnet.run.splits import Splits
 from fnet.run.stored_config import config_from_json, tuples
 
 Weights = Literal["best", "final"]
 """The weights of the best epoch, or those last reached."""
 
-_OWN_RECIPE = re.compile(r"recipes(\.[A-Za-z_]\w*)+", re.ASCII)
 _T = TypeVar("_T")
 
 
@@ -149,38 +145,6 @@ def open_run(
         input_shape=splits.input_shape,
         data=splits.train.name,
     )
-
-
-def load_recipe(module: str) -> Recipe:
-    """Return the `RECIPE` of a module, which is imported.
-
-    Raises:
-        ConfigError: there is no such module, or it is no recipe's.
-    """
-    try:
-        recipe = getattr(importlib.import_module(module), "RECIPE", None)
-    except (ImportError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"the recipe {module!r} cannot be imported ({error}): give --recipe a module that "
-            "Python finds"
-        ) from error
-    if not isinstance(recipe, Recipe):
-        raise ConfigError(f"the module {module!r} has no RECIPE: name the module of a recipe")
-    return recipe
-
-
-def own_recipe(module: str) -> Recipe:
-    """Return the recipe that a run names: a record may choose among recipes, not import others.
-
-    Raises:
-        ConfigError: the module is none of `recipes`, or there is no such recipe.
-    """
-    if not _OWN_RECIPE.fullmatch(module):
-        raise ConfigError(
-            f"the run names {module!r} as its recipe, and a run's own choice is imported from "
-            f"recipes.* only: where you trust that module, give --recipe {module}"
-        )
-    return load_recipe(module)
 
 
 def _entry(setup: Mapping[str, Any], name: str, kind: type[_T], path: Path) -> _T:

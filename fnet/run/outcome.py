@@ -4,12 +4,37 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from fnet.run.figures import measured
 from fnet.run.recipe import Recipe
 from fnet.show.tables import MISSING, percent
 from fnet.show.terminal import Display
+
+Line: TypeAlias = Mapping[str, float]
+"""The figures of one epoch: a line of `metrics.jsonl`."""
+
+TEST_FINAL = "test accuracy, final"
+TEST_BEST = "test accuracy, best epoch"
+TRAIN_FINAL = "train accuracy, final"
+
+
+def measured(final: Line | None, best: Line | None) -> dict[str, float]:
+    """Return what a run is judged by, shares 0..1, by the names of a recipe's `reported`.
+
+    Args:
+        final: the line of the last whole epoch, None if there is none.
+        best: that of the best epoch.
+
+    >>> measured({"test_accuracy": 0.5, "train_accuracy": 0.75}, None)
+    {'test accuracy, final': 0.5, 'train accuracy, final': 0.75}
+    """
+    figures = {
+        TEST_FINAL: (final, "test_accuracy"),
+        TEST_BEST: (best, "test_accuracy"),
+        TRAIN_FINAL: (final, "train_accuracy"),
+    }
+    return {name: line[key] for name, (line, key) in figures.items() if line and key in line}
+
 
 Status = Literal["complete", "interrupted", "diverged"]
 

@@ -4,16 +4,89 @@ Knows nothing of how a step is made, and shows nothing.
 """
 
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
+from fnet import random
 from fnet.loop import Record
-from fnet.run.best_weights import best_problem
-from fnet.run.checkpoint import Restored
+from fnet.nn import ModelError, Params
+from fnet.optim import PlateauState
+from fnet.run.checkpoint import Restored, weights_epoch
 from fnet.run.directory import RunDirectory
 from fnet.run.recipe import Experiment
-from fnet.run.training_state import Note, State
+from fnet.tree import Tree
+
+
+def best_problem(file: Path, best: int | None, done: int, *, at_hand: bool) -> str | None:
+    """Return a sentence on why a file is not the weights of the best epoch, None where it is.
+
+    It is not after a fallback to an older checkpoint, which may be of before the best epoch's end,
+    or where it was lost.
+
+    Args:
+        file: the run's `best.safetensors`.
+        best: the best of the epochs done, None before the first ends: there is no file yet.
+        done: how many epochs are done.
+        at_hand: whether the run has the weights of the best epoch, and so writes the file again.
+    """
+    try:
+        epoch = weights_epoch(file)
+        what = f"is of epoch {epoch}" if epoch else "does not say which epoch it is of"
+    except ModelError:
+        epoch, what = None, "is damaged" if file.exists() else "is missing"
+    if epoch == best:
+        return None
+    if at_hand:
+        return f"{file.name} {what}: it is written again, with the weights of epoch {best}."
+    if epoch is not None and epoch > done:
+        return (
+            f"{file.name} {what}: the run goes on from before that epoch's end, and writes it "
+            "again when it gets there."
+        )
+    return (
+        f"{file.name} {what}, and the weights of epoch {best}, the best so far, cannot be had "
+        "again: it is written when a better epoch comes."
+    )
+
+
+class State(NamedTuple):
+    """The tensors that a run goes on from."""
+
+    params: Params
+    opt_state: Tree
+    key: Tensor
+    plateau: PlateauState | None
+
+    def after(self, record: Record) -> "State":
+        """Return the state once the steps up to this record are done."""
+        return self._replace(params=record.params, opt_state=record.opt_state)
+
+
+def initial_state(experiment: Experiment, seed: int, device: str) -> State:
+    """Return the state before the first step: that of every run of the seed."""
+    init_key, data_key = random.split(random.key(seed, device))
+    params = experiment.model.init(init_key)
+    plateau = experiment.plateau.init() if experiment.plateau else None
+    return State(params, experiment.tx.init(params.trainable), data_key, plateau)
+
+
+class Note(NamedTuple):
+    """The rest of it.
+
+    Attributes:
+        sums: of the metrics in an epoch that has no line yet.
+        lines: of the whole epochs.
+        best: which of these is the best, None before the first ends.
+        seconds: for how long the epoch has gone on.
+    """
+
+    sums: dict[str, float]
+    lines: list[dict[str, Any]]
+    best: int | None
+    seconds: float
 
 
 class Progress:

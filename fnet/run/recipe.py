@@ -1,5 +1,7 @@
 """What a recipe describes: the parts of its training, and how they are made of its options."""
 
+import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +13,12 @@ from fnet.data import Augment, Dataset, Preprocess, prepare
 from fnet.losses import Loss
 from fnet.nn import Model, Params, check
 from fnet.optim import GradientTransformation, Plateau, get_hyper, set_hyper
-from fnet.run.runtime import ConfigError
+from fnet.run.config import ConfigError
 from fnet.run.splits import Splits
 from fnet.step import EvalStep, Step, make_eval, make_grad, make_step
 from fnet.tree import Tree
+
+_OWN_RECIPE = re.compile(r"recipes(\.[A-Za-z_]\w*)+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -113,3 +117,35 @@ def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return experiment
+
+
+def load_recipe(module: str) -> Recipe:
+    """Return the `RECIPE` of a module, which is imported.
+
+    Raises:
+        ConfigError: there is no such module, or it is no recipe's.
+    """
+    try:
+        recipe = getattr(importlib.import_module(module), "RECIPE", None)
+    except (ImportError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"the recipe {module!r} cannot be imported ({error}): give --recipe a module that "
+            "Python finds"
+        ) from error
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(f"the module {module!r} has no RECIPE: name the module of a recipe")
+    return recipe
+
+
+def own_recipe(module: str) -> Recipe:
+    """Return the recipe that a run names: a record may choose among recipes, not import others.
+
+    Raises:
+        ConfigError: the module is none of `recipes`, or there is no such recipe.
+    """
+    if not _OWN_RECIPE.fullmatch(module):
+        raise ConfigError(
+            f"the run names {module!r} as its recipe, and a run's own choice is imported from "
+            f"recipes.* only: where you trust that module, give --recipe {module}"
+        )
+    return load_recipe(module)

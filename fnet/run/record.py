@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fnet import files
-from fnet.run.config import option
-from fnet.run.figures import Line
+from fnet.run.config import ConfigError, option
+from fnet.run.outcome import Line
 from fnet.run.recipe import Recipe
-from fnet.run.runtime import ConfigError
 
 _RESULT = "result.json"
 _T = TypeVar("_T")

@@ -5,12 +5,12 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fnet.run.checkpoint import CheckpointError, Restored
-from fnet.run.config import Config, option
+from fnet.run.config import Config, ConfigError, option
+from fnet.run.progress import Note
 from fnet.run.record import RunRecord
-from fnet.run.runtime import ConfigError, Runtime, describe, missing_compiler, resolve
+from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
 from fnet.run.splits import STAND_IN, Splits, open_splits
 from fnet.run.stored_config import config_from_json
-from fnet.run.training_state import Note
 from fnet.show.terminal import Display
 
 MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom")

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from fnet.run.config import Config
-from fnet.run.runtime import ConfigError
+from fnet.run.config import Config, ConfigError
 
 
 def config_from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:

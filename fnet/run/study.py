@@ -11,12 +11,11 @@ from typing import Any
 from fnet.data import steps_per_epoch
 from fnet.files import write_atomically
 from fnet.nn import ModelError
-from fnet.run.config import Config
-from fnet.run.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
-from fnet.run.outcome import Outcome
+from fnet.run.config import Config, ConfigError
+from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, Outcome, measured
 from fnet.run.recipe import Recipe, build_experiment
 from fnet.run.record import read_run
-from fnet.run.runtime import ConfigError, resolve
+from fnet.run.runtime import resolve
 from fnet.run.splits import Splits, open_splits
 from fnet.run.train import train
 from fnet.show import plots

@@ -11,26 +11,19 @@ from fnet.data import Preprocess, steps_per_epoch
 from fnet.debug import NonFiniteError
 from fnet.loop import Record
 from fnet.run.checkpoint import CheckpointError, Restored, run_lock
-from fnet.run.config import Config
+from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
-from fnet.run.open_log import open_log
+from fnet.run.log import open_log
 from fnet.run.outcome import Outcome, Status, go_on, say_result
 from fnet.run.process import map_large_blocks
+from fnet.run.progress import initial_state
 from fnet.run.recipe import Experiment, Recipe, build_experiment
 from fnet.run.record import RunRecord, read_run
 from fnet.run.resume import check_options, require_checkpoint, same_data, same_runtime, say_resumed
-from fnet.run.runtime import (
-    ConfigError,
-    Runtime,
-    apply_runtime,
-    describe,
-    missing_compiler,
-    resolve,
-)
+from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
 from fnet.run.signals import stop_request
 from fnet.run.splits import STAND_IN, Splits, open_splits
 from fnet.run.trainer import Trainer
-from fnet.run.training_state import initial_state
 from fnet.show.terminal import Display
 
 

@@ -8,23 +8,21 @@ from dataclasses import asdict
 from torch import Tensor
 
 from fnet import data, metrics
+from fnet.data import Dataset
 from fnet.debug import NonFiniteError, check_finite
-from fnet.loop import Record, fit
-from fnet.nn import to_module
+from fnet.evaluation import EVAL_BATCH
+from fnet.loop import Record, evaluate, fit
+from fnet.nn import Params, to_module
 from fnet.run.checkpoint import Restored
 from fnet.run.config import Config
 from fnet.run.directory import RunDirectory
 from fnet.run.divergence import Watch, find_divergence
-from fnet.run.held_out import HeldOut
 from fnet.run.log import RunLog
-from fnet.run.progress import Progress
-from fnet.run.ready import ready
+from fnet.run.progress import Progress, State, initial_state
 from fnet.run.recipe import Experiment
-from fnet.run.runtime import Runtime
+from fnet.run.runtime import Runtime, ready, ready_eval
 from fnet.run.signals import StopRequest
 from fnet.run.splits import Splits
-from fnet.run.throughput import Throughput
-from fnet.run.training_state import State, initial_state
 from fnet.show.loggers import Start
 from fnet.show.terminal import Display
 from fnet.step import Step
@@ -216,3 +214,53 @@ class Trainer:
         scale, plateau_state = plateau.update(line["train_loss"], state.plateau)
         opt_state = self._experiment.with_lr_scale(state.opt_state, scale)
         return state._replace(opt_state=opt_state, plateau=plateau_state)
+
+
+class HeldOut:
+    """The test images of a run, and its validation images where it has some, on its device.
+
+    Attributes:
+        chosen_by: the figure that is highest in the best epoch: the accuracy on the validation
+            images, or where there are none on the test images.
+    """
+
+    def __init__(self, experiment: Experiment, splits: Splits, runtime: Runtime) -> None:
+        datasets = {"test": splits.test.to(runtime.device)}
+        if splits.validation is not None:
+            datasets["validation"] = splits.validation.to(runtime.device)
+        self.chosen_by = f"{'validation' if splits.validation is not None else 'test'}_accuracy"
+        step, prepared = experiment.eval_step(*datasets.values(), dtype=runtime.dtype)
+        self._datasets = dict(zip(datasets, prepared, strict=True))
+        self._step = ready_eval(step, runtime)
+
+    def evaluate(self, params: Params) -> dict[str, float]:
+        """Return the means over each set of images: "test_loss", "test_accuracy", ..."""
+        return {
+            f"{split}_{name}": value
+            for split, dataset in self._datasets.items()
+            for name, value in self._means(params, dataset).items()
+        }
+
+    def _means(self, params: Params, dataset: Dataset) -> dict[str, float]:
+        size = min(EVAL_BATCH, len(dataset))
+        return metrics.means(evaluate(self._step, params, dataset, size=size))
+
+
+class Throughput:
+    """Images per second since the last restart."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Count anew from now."""
+        self._images, self._since = 0, time.monotonic()
+
+    def add(self, images: int) -> None:
+        """Count these images."""
+        self._images += images
+
+    @property
+    def per_second(self) -> float:
+        """Images counted since the restart, by the seconds since then."""
+        return self._images / max(time.monotonic() - self._since, 1e-9)

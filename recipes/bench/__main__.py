@@ -34,16 +34,9 @@ from rich.console import Console
 from fnet.files import write_atomically
 from fnet.nn import check
 from fnet.run.command import Tool
-from fnet.run.config import Config
+from fnet.run.config import Config, ConfigError, Precision
 from fnet.run.recipe import Experiment, Recipe
-from fnet.run.runtime import (
-    ConfigError,
-    Precision,
-    Runtime,
-    describe,
-    missing_compiler,
-    resolve,
-)
+from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
 from fnet.run.splits import Splits, open_splits
 from fnet.show.terminal import Display
 from recipes import cnn, dainet7, mynet, net, resnet50

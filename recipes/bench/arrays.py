@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from fnet.data import Dataset, Preprocess
-from fnet.run.opened import load_recipe
-from fnet.run.recipe import Experiment
+from fnet.run.recipe import Experiment, load_recipe
 from fnet.run.splits import Splits
 from recipes.bench.work import ArrayName, Work
 

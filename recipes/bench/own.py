@@ -4,7 +4,7 @@ As the recipes do, and the peers do not, the process goes without Triton where t
 keeps the memory that it frees.
 """
 
-from fnet.run.startup import leave_out_triton
+from fnet.run.process import leave_out_triton
 
 leave_out_triton()
 
@@ -18,8 +18,7 @@ from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
 from fnet.run.process import map_large_blocks
-from fnet.run.ready import ready, ready_eval
-from fnet.run.runtime import Runtime
+from fnet.run.runtime import Runtime, ready, ready_eval
 from recipes.bench.arrays import open_config, open_work
 from recipes.bench.contender import Stream, Streams
 from recipes.bench.devices import waiting

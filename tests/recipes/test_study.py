@@ -11,8 +11,7 @@ import fnet.run.study
 import fnet.run.train
 from fnet import data
 from fnet.run.checkpoint import CheckpointError
-from fnet.run.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL
-from fnet.run.outcome import Outcome
+from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, Outcome
 from fnet.run.splits import Splits
 from fnet.run.study import Arm, Result, spread
 from recipes import cnn, study

@@ -10,10 +10,10 @@ from records import edit, read_lines, write_lines
 
 from fnet import files
 from fnet.run.checkpoint import CheckpointError
+from fnet.run.config import ConfigError
 from fnet.run.opened import open_run
 from fnet.run.record import read_run
 from fnet.run.resume import require_checkpoint, same_runtime
-from fnet.run.runtime import ConfigError
 from fnet.run.stored_config import config_from_json
 from recipes import dainet7
 

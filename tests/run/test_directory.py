@@ -7,8 +7,8 @@ import pytest
 from records import read, read_lines
 
 from fnet.run.checkpoint import CheckpointError
+from fnet.run.config import ConfigError
 from fnet.run.directory import RunDirectory, new_directory
-from fnet.run.runtime import ConfigError
 
 
 def test_each_run_gets_a_directory_of_its_own(tmp_path):

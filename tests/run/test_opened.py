@@ -12,8 +12,8 @@ from records import edit, read
 from fnet import random, tree
 from fnet.data import NORM_CIFAR10, NORM_HALF, PadResize
 from fnet.run import cli
+from fnet.run.config import ConfigError
 from fnet.run.opened import open_run
-from fnet.run.runtime import ConfigError
 from fnet.run.stored_config import config_from_json
 from recipes import dainet7
 

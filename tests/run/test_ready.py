@@ -2,10 +2,9 @@
 
 import pytest
 
-from fnet.run import ready as module
+from fnet.run import runtime as module
 from fnet.run.config import Config
-from fnet.run.ready import ready, ready_eval
-from fnet.run.runtime import Runtime
+from fnet.run.runtime import Runtime, ready, ready_eval
 
 BOTH = {"cuda_graph": True, "cpp_wrapper": True}
 

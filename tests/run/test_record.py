@@ -7,8 +7,8 @@ import tyro
 from records import edit, edit_config, read, write_lines
 
 from fnet.files import dumps
+from fnet.run.config import ConfigError
 from fnet.run.record import changed_options, command, read_run
-from fnet.run.runtime import ConfigError
 from recipes import cnn, dainet7
 
 

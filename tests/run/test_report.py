@@ -11,12 +11,13 @@ from records import edit, read, read_lines, write_lines
 from fnet import data
 from fnet.data import Dataset
 from fnet.nn import summary
+from fnet.run.config import ConfigError
 from fnet.run.opened import open_run
 from fnet.run.recipe import Recipe
 from fnet.run.record import read_run
 from fnet.run.report import comparison, differences, evaluate_run, named, report, write_page
 from fnet.run.report.html import element, table, themed
-from fnet.run.runtime import ConfigError, resolve
+from fnet.run.runtime import resolve
 from fnet.show.plots.style import DARK, LIGHT
 from recipes import dainet7
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fnet.run.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
+from fnet.run.config import ConfigError
+from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
 from fnet.run.record import RunRecord
 from fnet.run.report.html import Content, element, page, plot, section, table, warning
 from fnet.run.report.run_page import show
-from fnet.run.runtime import ConfigError
 from fnet.show import plots
 from fnet.show.tables import MISSING, percent
 

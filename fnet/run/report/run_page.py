@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fnet.nn import Summary
-from fnet.run.figures import TEST_BEST, Line, measured
+from fnet.run.outcome import TEST_BEST, Line, measured
 from fnet.run.recipe import Recipe
 from fnet.run.record import RunRecord, base_variant, changed_options, command
 from fnet.run.report.evaluated import Evaluated, evaluation_section
