@@ -53,7 +53,7 @@ def _run(options: Options) -> int:
     figures = {}
     if CURVES in wanted:
         runs = named(records) if len(records) > 1 else {records[0].name: records[0]}
-        figures[CURVES] = plots.curves({name: record.lines for name, record in runs.items()})
+        figures[CURVES] = plots.curves({name: record.curves for name, record in runs.items()})
     if set(wanted) & set(OF_IMAGES):
         drawn = _of_images(records[0], options)
         figures |= {name: figure for name, figure in drawn.items() if name in wanted}

@@ -15,8 +15,8 @@ from fnet.run.command import exit_code
 from fnet.run.config import Config, ConfigError
 from fnet.run.recipe import Recipe, build_experiment
 from fnet.run.record import read_run
+from fnet.run.schema import config_from_json
 from fnet.run.splits import open_splits
-from fnet.run.stored_config import config_from_json
 from fnet.run.train import resume, train
 from fnet.show.tables import layer_table
 from fnet.show.terminal import Display

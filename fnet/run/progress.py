@@ -5,7 +5,7 @@ Knows nothing of how a step is made, and shows nothing.
 
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from fnet.optim import PlateauState
 from fnet.run.checkpoint import Restored, weights_epoch
 from fnet.run.directory import RunDirectory
 from fnet.run.recipe import Experiment
+from fnet.run.schema import Line, Note, best_line
+from fnet.run.typed_json import from_json, to_json
 from fnet.tree import Tree
 
 
@@ -73,22 +75,6 @@ def initial_state(experiment: Experiment, seed: int, device: str) -> State:
     return State(params, experiment.tx.init(params.trainable), data_key, plateau)
 
 
-class Note(NamedTuple):
-    """The rest of it.
-
-    Attributes:
-        sums: of the metrics in an epoch that has no line yet.
-        lines: of the whole epochs.
-        best: which of these is the best, None before the first ends.
-        seconds: for how long the epoch has gone on.
-    """
-
-    sums: dict[str, float]
-    lines: list[dict[str, Any]]
-    best: int | None
-    seconds: float
-
-
 class Progress:
     """What a run has reached, kept in its directory so that it can go on from there.
 
@@ -96,36 +82,37 @@ class Progress:
         directory: the run's.
         experiment: what is trained.
         steps_per_epoch: how many steps an epoch has.
-        chosen_by: the entry of a line that is highest in the best epoch.
 
     Attributes:
         record: where the run is, None before the first step.
-        lines: the metrics line of each whole epoch.
-        best: that of the best epoch, None before the first ends.
+        lines: the figures of each whole epoch.
     """
 
     def __init__(
-        self, directory: RunDirectory, experiment: Experiment, steps_per_epoch: int, chosen_by: str
+        self, directory: RunDirectory, experiment: Experiment, steps_per_epoch: int
     ) -> None:
         self._directory, self._experiment = directory, experiment
-        self._steps_per_epoch, self._chosen_by = steps_per_epoch, chosen_by
+        self._steps_per_epoch = steps_per_epoch
         self._saved_at = time.monotonic()
         self.record: Record | None = None
-        self.lines: list[dict[str, Any]] = []
-        self.best: dict[str, Any] | None = None
+        self.lines: list[Line] = []
+
+    @property
+    def best(self) -> Line | None:
+        """The line of the best epoch, None before the first ends."""
+        return best_line(self.lines)
 
     def restore(self, restored: Restored) -> tuple[Record, float]:
         """Take up what a checkpoint holds.
 
         Returns where the run is, and for how many seconds its epoch has gone on.
         """
-        state, note = restored.state, Note(**restored.note)
+        state, note = restored.state, from_json(Note, restored.note)
         sums = {
             name: torch.tensor(value, dtype=torch.float64, device=state.key.device)
             for name, value in note.sums.items()
         }
-        self.lines = note.lines
-        self.best = self.lines[note.best - 1] if note.best else None
+        self.lines = list(note.lines)
         # With sums the epoch is not written down yet, even where its last step is done.
         epoch = len(self.lines)
         self.record = Record(restored.step, epoch, False, state.params, state.opt_state, sums)
@@ -136,7 +123,7 @@ class Progress:
 
         Returns a sentence on what is wrong with those on disk, or None.
         """
-        best = self.best["epoch"] if self.best else None
+        best = self.best.epoch if self.best else None
         # With sums, steps of the next epoch have changed the weights since.
         at_hand = best == record.epoch and not record.metrics
         file = self._directory.path / "best.safetensors"
@@ -145,17 +132,16 @@ class Progress:
             self.write_weights("best", record)
         return problem
 
-    def add(self, line: dict[str, Any], record: Record) -> None:
+    def add(self, line: Line, record: Record) -> None:
         """Write down an epoch, and its weights where it is the best so far.
 
         Args:
-            line: its metrics.
+            line: its figures.
             record: its last.
         """
         self._directory.append_metrics(line)
         self.lines.append(line)
-        if self.best is None or line[self._chosen_by] > self.best[self._chosen_by]:
-            self.best = line
+        if self.best is line:
             self.write_weights("best", record)
 
     def save(self, state: State, record: Record, seconds: float) -> None:
@@ -167,8 +153,9 @@ class Progress:
             seconds: for how long its epoch has gone on.
         """
         sums = {name: value.item() for name, value in record.metrics.items()}
-        note = Note(sums, self.lines, self.best["epoch"] if self.best else None, seconds)
-        self._directory.checkpoints.save(record.step, state, note._asdict())
+        best = self.best.epoch if self.best else None
+        note = to_json(Note(sums, tuple(self.lines), best, seconds))
+        self._directory.checkpoints.save(record.step, state, note)
         self._saved_at = time.monotonic()
 
     def minutes_since_save(self) -> float:

@@ -21,6 +21,7 @@ from fnet.run.log import RunLog
 from fnet.run.progress import Progress, State, initial_state
 from fnet.run.recipe import Experiment
 from fnet.run.runtime import Runtime, ready, ready_eval
+from fnet.run.schema import Line
 from fnet.run.signals import StopRequest
 from fnet.run.splits import Splits
 from fnet.show.loggers import Start
@@ -57,9 +58,7 @@ class Trainer:
         self._held_out = HeldOut(experiment, splits, runtime)
         self._look = 1 if runtime.device == "cpu" else _LOOK_GPU
         self._steps_per_epoch = data.steps_per_epoch(len(self._train), config.batch_size)
-        self.progress = Progress(
-            directory, experiment, self._steps_per_epoch, self._held_out.chosen_by
-        )
+        self.progress = Progress(directory, experiment, self._steps_per_epoch)
         self._step = ready(step, config, runtime)
 
     def run(self, stop: StopRequest, restored: Restored | None = None) -> bool:
@@ -191,44 +190,39 @@ class Trainer:
         self._show(record, "evaluating")
         params = self._experiment.eval_params(record.params, record.opt_state)
         train = metrics.means(record.metrics)
-        line = {
-            "epoch": record.epoch + 1,
-            "step": record.step,
-            **{f"train_{name}": value for name, value in train.items()},
+        trained = round(record.metrics["count"].item() / self._config.batch_size)
+        skipping = self._config.on_nonfinite == "skip"
+        line = Line(
+            epoch=record.epoch + 1,
+            step=record.step,
+            train_loss=train["loss"],
+            train_accuracy=train["accuracy"],
             **self._held_out.evaluate(params),
-            "learning_rate": self._experiment.effective_rate(record.opt_state),
-            "seconds": round(time.monotonic() - started, 3),
-            "images_per_second": round(speed, 1),
-        }
-        trained = record.metrics["count"].item() / self._config.batch_size
-        if self._config.on_nonfinite == "skip":
-            line["skipped_steps"] = self._steps_per_epoch - round(trained)
+            learning_rate=self._experiment.effective_rate(record.opt_state),
+            seconds=round(time.monotonic() - started, 3),
+            images_per_second=round(speed, 1),
+            skipped_steps=self._steps_per_epoch - trained if skipping else None,
+        )
         self.progress.add(line, record)
-        self._display.epoch(line, self._config.epochs)
-        if line.get("skipped_steps"):
-            self._display.say(f"{line['skipped_steps']} steps were not finite, and left out")
-        self._log.epoch(line)
+        self._display.epoch(line.figures(), self._config.epochs)
+        if line.skipped_steps:
+            self._display.say(f"{line.skipped_steps} steps were not finite, and left out")
+        self._log.epoch(line.figures())
         plateau = self._experiment.plateau
         if plateau is None or state.plateau is None:
             return state
-        scale, plateau_state = plateau.update(line["train_loss"], state.plateau)
+        scale, plateau_state = plateau.update(line.train_loss, state.plateau)
         opt_state = self._experiment.with_lr_scale(state.opt_state, scale)
         return state._replace(opt_state=opt_state, plateau=plateau_state)
 
 
 class HeldOut:
-    """The test images of a run, and its validation images where it has some, on its device.
-
-    Attributes:
-        chosen_by: the figure that is highest in the best epoch: the accuracy on the validation
-            images, or where there are none on the test images.
-    """
+    """The test images of a run, and its validation images where it has some, on its device."""
 
     def __init__(self, experiment: Experiment, splits: Splits, runtime: Runtime) -> None:
         datasets = {"test": splits.test.to(runtime.device)}
         if splits.validation is not None:
             datasets["validation"] = splits.validation.to(runtime.device)
-        self.chosen_by = f"{'validation' if splits.validation is not None else 'test'}_accuracy"
         step, prepared = experiment.eval_step(*datasets.values(), dtype=runtime.dtype)
         self._datasets = dict(zip(datasets, prepared, strict=True))
         self._step = ready_eval(step, runtime)

@@ -53,9 +53,9 @@ def test_a_report_shows_everything(trained_run, image_folder):
     record, layers = read_run(trained_run), summary(run.model, run.input_shape)
     text, images = read_page(report(record, run.recipe, layers, evaluated))
     assert record.final
-    for share in (record.final["test_accuracy"], record.final["train_accuracy"]):
+    for share in (record.final.test_accuracy, record.final.train_accuracy):
         assert f"{share:.2%}" in text
-    assert evaluated.figures.top1 == record.final["test_accuracy"]
+    assert evaluated.figures.top1 == record.final.test_accuracy
     for shown in (
         *dataset.classes,
         f"{layers.parameters:,}",
