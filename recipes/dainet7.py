@@ -84,7 +84,6 @@ def build(config: Config, splits: Splits) -> Experiment:
         loss=partial(cross_entropy, label_smoothing=config.label_smoothing),
         preprocess=NORM_CIFAR10,
         augment=choices.augment(config.augment),
-        learning_rate="muon/learning_rate" if config.optimizer == "muon" else "learning_rate",
         plateau=optim.plateau(config.lr) if config.schedule == "plateau" else None,
     )
 
