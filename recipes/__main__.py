@@ -11,12 +11,15 @@ from rich.text import Text
 def modules() -> dict[str, tuple[str, bool]]:
     """Return the modules a user runs: the first line of the docstring, whether it is a tool."""
     found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    folder = Path(__file__).parent
+    modules = {path.stem: path for path in folder.glob("*.py") if path.stem != "__main__"}
+    packages = {path.parent.name: path for path in folder.glob("*/__main__.py")}
+    for name, path in sorted({**modules, **packages}.items()):
         source = path.read_text(encoding="utf-8")
         # Read, not imported: a list should come at once.
-        if path.stem != "__main__" and '__name__ == "__main__"' in source:
+        if '__name__ == "__main__"' in source:
             line = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-            found[path.stem] = (line, "RECIPE = " not in source)
+            found[name] = (line, "RECIPE = " not in source)
     return found
 
 

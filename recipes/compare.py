@@ -65,11 +65,11 @@ def _record(runs: Mapping[str, RunRecord]) -> dict[str, object]:
                 "run": str(record.path),
                 "recipe": record.module,
                 "variant": record.variant,
-                "data": record.setup.get("data"),
+                "data": record.setup.data,
                 "stand_in": record.stand_in,
                 "status": record.status,
-                "final": record.final,
-                "best": record.best,
+                "final": record.final.figures() if record.final else None,
+                "best": record.best.figures() if record.best else None,
                 "reported": record.reported,
             }
             for name, record in runs.items()

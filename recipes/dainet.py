@@ -24,7 +24,7 @@ from fnet.data import NORM_CIFAR10
 from fnet.losses import cross_entropy
 from fnet.run import cli
 from fnet.run.config import Config as CommonConfig
-from fnet.run.figures import TEST_BEST
+from fnet.run.outcome import TEST_BEST
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.splits import Splits
 from recipes import choices

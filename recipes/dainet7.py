@@ -19,7 +19,7 @@ from fnet.losses import cross_entropy
 from fnet.nn import Model
 from fnet.run import cli
 from fnet.run.config import Config as CommonConfig
-from fnet.run.figures import TEST_BEST
+from fnet.run.outcome import TEST_BEST
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.splits import Splits
 from recipes import choices
@@ -84,7 +84,6 @@ def build(config: Config, splits: Splits) -> Experiment:
         loss=partial(cross_entropy, label_smoothing=config.label_smoothing),
         preprocess=NORM_CIFAR10,
         augment=choices.augment(config.augment),
-        learning_rate="muon/learning_rate" if config.optimizer == "muon" else "learning_rate",
         plateau=optim.plateau(config.lr) if config.schedule == "plateau" else None,
     )
 

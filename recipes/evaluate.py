@@ -16,8 +16,8 @@ from rich.text import Text
 from fnet.data import Dataset, Split
 from fnet.evaluation import Evaluation, evaluate_model
 from fnet.run.command import DataOptions, RunOptions, Tool
+from fnet.run.config import ConfigError
 from fnet.run.opened import Run
-from fnet.run.runtime import ConfigError
 from fnet.show.tables import CLASS_COLUMNS, class_rows, evaluation_rows, percent
 from fnet.show.terminal import Display
 

@@ -11,7 +11,7 @@ fnet has no figure of its own yet.
 from dataclasses import replace
 
 from fnet.run import cli
-from fnet.run.figures import TEST_FINAL
+from fnet.run.outcome import TEST_FINAL
 from fnet.run.recipe import Recipe
 from recipes import cnn
 

@@ -19,9 +19,9 @@ from tyro.conf import Positional, arg
 
 from fnet.data.load import expanded
 from fnet.run.command import DataOptions, OpenOptions, Tool
+from fnet.run.config import ConfigError
 from fnet.run.record import RunRecord, read_run
 from fnet.run.report import evaluate_run, evaluation_figures, named
-from fnet.run.runtime import ConfigError
 from fnet.show import plots
 from fnet.show.terminal import Display
 
@@ -53,7 +53,7 @@ def _run(options: Options) -> int:
     figures = {}
     if CURVES in wanted:
         runs = named(records) if len(records) > 1 else {records[0].name: records[0]}
-        figures[CURVES] = plots.curves({name: record.lines for name, record in runs.items()})
+        figures[CURVES] = plots.curves({name: record.curves for name, record in runs.items()})
     if set(wanted) & set(OF_IMAGES):
         drawn = _of_images(records[0], options)
         figures |= {name: figure for name, figure in drawn.items() if name in wanted}

@@ -24,8 +24,8 @@ from fnet.data.files.image import SUFFIXES, decode_image, read_image
 from fnet.data.files.url import SECONDS, fetch, is_address
 from fnet.evaluation import make_forward
 from fnet.run.command import RunOptions, Tool
+from fnet.run.config import ConfigError
 from fnet.run.opened import Run
-from fnet.run.runtime import ConfigError
 
 _BAR = 30  # characters
 

@@ -10,7 +10,7 @@ work for a GPU, and fnet has no figure of its own yet.
 from dataclasses import replace
 
 from fnet.run import cli
-from fnet.run.figures import TEST_BEST, TRAIN_FINAL
+from fnet.run.outcome import TEST_BEST, TRAIN_FINAL
 from fnet.run.recipe import Recipe
 from recipes import dainet7
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from fnet.run.command import Tool
+from fnet.run.config import ConfigError, Precision
 from fnet.run.directory import new_directory
-from fnet.run.runtime import ConfigError, Precision
 from fnet.run.study import COLUMNS, Arm, Result, Study, check_arms, rows, run_study, save
 from fnet.show.terminal import Display
 from recipes import cnn, dainet, dainet7

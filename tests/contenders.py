@@ -6,9 +6,9 @@ import sys
 import time
 from dataclasses import replace
 
-from fnet.bench.contender import Stream
-from fnet.bench.roster import Candidate
-from fnet.bench.work import SGD, Work
+from recipes.bench.contender import Stream
+from recipes.bench.roster import Candidate
+from recipes.bench.work import SGD, Work
 
 WORK = Work(
     network="net",

@@ -18,7 +18,6 @@ LAYERS = [
     ["testing", "analysis"],
     ["show"],
     ["run"],
-    ["bench"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted((ROOT / "fnet").rglob("*.py"))

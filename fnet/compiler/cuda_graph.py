@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fnet import tree
 from fnet.tree import Tree
+from fnet.tree.arguments import signature, split
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,10 +40,10 @@ def cuda_graph(fn: F) -> F:
     graphs: dict[Hashable, _Graph] = {}
 
     def call(*args: Tree) -> Tree:
-        tensors, signature = tree.signature(args)
-        graph = graphs.get(signature)
+        tensors, known_by = signature(args)
+        graph = graphs.get(known_by)
         if graph is None:
-            graph = graphs[signature] = _capture_call(fn, args)
+            graph = graphs[known_by] = _capture_call(fn, args)
         _copy(graph.inputs, tensors)
         graph.replay()
         results = [torch.empty_like(output) for output in graph.outputs]
@@ -54,12 +55,12 @@ def cuda_graph(fn: F) -> F:
 
 def _capture_call(fn: Callable[..., Tree], args: tuple[Tree, ...]) -> _Graph:
     args = tree.map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, args)
-    inputs, _ = tree.split(args)
+    inputs, _ = split(args)
     outputs: list[Tensor] = []
     joins: list[Callable[[Sequence[Tensor]], Tree]] = []
 
     def run() -> None:
-        outputs[:], join = tree.split(fn(*args))
+        outputs[:], join = split(fn(*args))
         joins[:] = [join]
 
     replay = _capture(run, {tensor.device for tensor in inputs})

@@ -12,12 +12,11 @@ from rich.console import Console
 from fnet.data.load import expanded
 from fnet.nn import summary
 from fnet.run.command import exit_code
-from fnet.run.config import Config
+from fnet.run.config import Config, ConfigError
 from fnet.run.recipe import Recipe, build_experiment
 from fnet.run.record import read_run
-from fnet.run.runtime import ConfigError
+from fnet.run.schema import config_from_json
 from fnet.run.splits import open_splits
-from fnet.run.stored_config import config_from_json
 from fnet.run.train import resume, train
 from fnet.show.tables import layer_table
 from fnet.show.terminal import Display

@@ -19,8 +19,9 @@ from tyro.conf import Positional, arg
 from fnet.data import DataError, Dataset, DataWarning, Split
 from fnet.nn import ModelError
 from fnet.run.checkpoint import CheckpointError
+from fnet.run.config import ConfigError
 from fnet.run.opened import Run, Weights, open_run
-from fnet.run.runtime import ConfigError, Runtime, resolve
+from fnet.run.runtime import Runtime, resolve
 
 USER_ERRORS = (CheckpointError, ConfigError, DataError, ModelError)
 """What was asked for cannot be: the message says why, and what to do."""

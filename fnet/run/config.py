@@ -5,9 +5,12 @@ from importlib.util import find_spec
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from fnet.run.runtime import ConfigError, Precision
-
+Precision = Literal["auto", "bf16", "fp32"]
 LoggerName = Literal["csv", "tensorboard", "visdom"]
+
+
+class ConfigError(Exception):
+    """An option that cannot be: what was given, what was expected."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Config:
     """Of the forward and backward pass; auto is bf16 where the device gains from it."""
     compile: bool = True
     """Compile the steps, where there is a C++ compiler."""
+    kernels: Literal["auto", "library"] = "auto"
+    """Operations of compiled steps on a CPU: auto takes fnet's kernels where they are quicker."""
     deterministic: bool = False
     """On a GPU: the same bits every time, at the cost of speed. A CPU needs no telling."""
     cpp_wrapper: bool = False

@@ -28,9 +28,16 @@ from fnet.data.load import expanded
 from fnet.files import write_atomically
 from fnet.nn import Model, Params
 from fnet.run.checkpoint import CheckpointError, Checkpoints, save_weights
-from fnet.run.runtime import ConfigError
+from fnet.run.config import ConfigError
+from fnet.run.schema import Line, Result, Setup
+from fnet.run.typed_json import from_json, to_json
 
-_METRICS = "metrics.jsonl"
+CONFIG, ENVIRONMENT, METRICS, RESULT = (
+    "config.json",
+    "environment.json",
+    "metrics.jsonl",
+    "result.json",
+)
 
 
 def new_directory(out: Path, name: str) -> Path:
@@ -67,34 +74,42 @@ class RunDirectory:
         self.path = path
         self.checkpoints = Checkpoints(path / "checkpoints")
 
-    def write_json(self, name: str, record: dict[str, Any]) -> None:
-        """Write one of the JSON files."""
-        text = files.dumps(record, indent=2) + "\n"
-        with self._written(name) as file:
-            write_atomically(file, text.encode())
+    def write_setup(self, setup: Setup, environment: dict[str, Any]) -> None:
+        """Write `config.json` and `environment.json`."""
+        self._write_json(CONFIG, to_json(setup))
+        self._write_json(ENVIRONMENT, environment)
 
-    def write_metrics(self, lines: Sequence[dict[str, Any]]) -> None:
+    def write_result(self, result: Result) -> None:
+        """Write `result.json`."""
+        self._write_json(RESULT, to_json(result))
+
+    def remove_result(self) -> None:
+        """Remove `result.json`, if it is there: the run goes on."""
+        with self._written(RESULT) as file:
+            file.unlink(missing_ok=True)
+
+    def write_metrics(self, lines: Sequence[Line]) -> None:
         """Write `metrics.jsonl` anew, with these lines."""
-        text = "".join(files.dumps(line) + "\n" for line in lines)
-        with self._written(_METRICS) as file:
+        text = "".join(files.dumps(to_json(line)) + "\n" for line in lines)
+        with self._written(METRICS) as file:
             write_atomically(file, text.encode())
 
-    def append_metrics(self, line: dict[str, Any]) -> None:
+    def append_metrics(self, line: Line) -> None:
         """Add a line to `metrics.jsonl`."""
-        with self._written(_METRICS) as path, path.open("a", encoding="utf-8") as file:
-            file.write(files.dumps(line) + "\n")
+        with self._written(METRICS) as path, path.open("a", encoding="utf-8") as file:
+            file.write(files.dumps(to_json(line)) + "\n")
             file.flush()
             os.fsync(file.fileno())
-
-    def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
-        with self._written(name) as file:
-            file.unlink(missing_ok=True)
 
     def write_weights(self, name: str, model: Model, params: Params, epoch: int) -> None:
         """Write `name.safetensors`, the weights of an epoch."""
         with self._written(f"{name}.safetensors") as file:
             save_weights(file, model, params, epoch=epoch)
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        text = files.dumps(content, indent=2) + "\n"
+        with self._written(name) as file:
+            write_atomically(file, text.encode())
 
     @contextmanager
     def _written(self, name: str) -> Iterator[Path]:
@@ -107,3 +122,35 @@ class RunDirectory:
                 f"cannot write {path}: {error.strerror}: make room, or allow writing there; then "
                 f"go on from the last checkpoint with --resume {shlex.quote(str(self.path))}"
             ) from error
+
+
+def read_setup(path: Path) -> Setup:
+    """Return the `config.json` of a run's directory.
+
+    Raises:
+        ConfigError: there is no run, the file cannot be read or is damaged, or is no setup.
+    """
+    file = path / CONFIG
+    try:
+        content = files.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(
+            f"{path} is not a run, it has no config.json: give the directory of one run, such as "
+            "runs/dainet7-default-s0"
+            if os.path.isdir(path)
+            else f"there is no run {path}: give the directory that a recipe has printed"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(
+            f"{file} is damaged ({error}): it is not what the run wrote, and the run cannot be "
+            "opened: bring the file back from a copy, or train again"
+        ) from error
+    try:
+        return from_json(Setup, content)
+    except ValueError as error:
+        raise ConfigError(
+            f"{file} {error}: it is of another version of fnet, or no run of fnet's: open it with "
+            "the version that wrote it, or train again"
+        ) from error

@@ -1,13 +1,17 @@
 """A run's side of its loggers: what it tells them, and when it waits for the device to do so."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from fnet import metrics
 from fnet.loop import Record
 from fnet.metrics import Metrics
-from fnet.show.loggers.logger import Logger, Start
+from fnet.run.config import Config
+from fnet.show.loggers.csv_log import CsvLog
+from fnet.show.loggers.logger import Logger, Start, compose
+from fnet.show.loggers.visdom import VisdomLog
 
 _READ_SECONDS = 1.0
 
@@ -60,3 +64,26 @@ class RunLog:
             self._logger.step(step, metrics.means(sums))
         self._unread.clear()
         self._last_read = time.monotonic()
+
+
+def open_log(config: Config, name: str, directory: Path, warn: Callable[[str], None]) -> RunLog:
+    """Return the log that a config asks for.
+
+    Args:
+        config: has passed `validate`.
+        name: of the run, "mnist_default": Visdom's window is "mnist_default_loss".
+        directory: gets the CSV and event files.
+        warn: is told what does not work, and does not end the run.
+    """
+    loggers: list[Logger] = []
+    if "csv" in config.log:
+        loggers.append(CsvLog(directory))
+    if "tensorboard" in config.log:
+        # Here, because it comes with an extra that other runs do without.
+        from fnet.show.loggers.tensorboard import TensorBoardLog
+
+        loggers.append(TensorBoardLog(directory, warn, graph=config.log_graph))
+    if "visdom" in config.log:
+        loggers.append(VisdomLog(config.visdom, f"{name}_loss", warn))
+    every = config.log_steps or int("visdom" in config.log)
+    return RunLog(compose(*loggers, warn=warn), every)

@@ -4,32 +4,25 @@ Nothing in the directory is executed: it is read as JSON and safetensors, and th
 names is imported from `recipes`, or is a module that the user names.
 """
 
-import importlib
 import os
-import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import torch
 
 from fnet import random
-from fnet.data import Dataset, Normalize, PadResize, Preprocess, Split, load
+from fnet.data import Dataset, Preprocess, Split, load
 from fnet.nn import Model, ModelError, Params
 from fnet.run.checkpoint import load_weights
-from fnet.run.config import Config
-from fnet.run.recipe import Experiment, Recipe
-from fnet.run.record import read_setup
-from fnet.run.runtime import ConfigError
+from fnet.run.config import Config, ConfigError
+from fnet.run.directory import CONFIG, read_setup
+from fnet.run.recipe import Experiment, Recipe, load_recipe, own_recipe
+from fnet.run.schema import Setup, config_from_json, preprocess_from_json
 from fnet.run.splits import Splits
-from fnet.run.stored_config import config_from_json, tuples
 
 Weights = Literal["best", "final"]
 """The weights of the best epoch, or those last reached."""
-
-_OWN_RECIPE = re.compile(r"recipes(\.[A-Za-z_]\w*)+", re.ASCII)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ class Run:
     """
 
     path: Path
-    setup: Mapping[str, Any]
+    setup: Setup
     recipe: Recipe
     config: Config
     experiment: Experiment
@@ -127,16 +120,21 @@ def open_run(
     """
     path = Path(path)
     setup = read_setup(path)
-    found = load_recipe(recipe) if recipe else own_recipe(_entry(setup, "recipe", str, path))
-    config = config_from_json(type(found.variants["default"]), _entry(setup, "config", dict, path))
-    splits = _splits(setup, path)
+    found = load_recipe(recipe) if recipe else own_recipe(setup.recipe)
+    config = config_from_json(type(found.variants["default"]), setup.config)
+    splits = _splits(setup)
     try:
         experiment = found.build(config, splits)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"recipe {found.name} cannot build the run {path}: {error}") from error
-    if isinstance(setup.get("preprocess"), dict):
-        preprocess = _preprocess(setup["preprocess"], experiment.preprocess, path)
-        experiment = replace(experiment, preprocess=preprocess)
+    try:
+        preprocess = preprocess_from_json(setup.preprocess, experiment.preprocess)
+    except ValueError as error:
+        raise ConfigError(
+            f"{path / CONFIG} has a preprocess that fnet does not know (it {error}), and not that "
+            "of its recipe: open the run with the recipe that made it, or train again"
+        ) from error
+    experiment = replace(experiment, preprocess=preprocess)
     return Run(
         path=path,
         setup=setup,
@@ -151,88 +149,17 @@ def open_run(
     )
 
 
-def load_recipe(module: str) -> Recipe:
-    """Return the `RECIPE` of a module, which is imported.
-
-    Raises:
-        ConfigError: there is no such module, or it is no recipe's.
-    """
-    try:
-        recipe = getattr(importlib.import_module(module), "RECIPE", None)
-    except (ImportError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"the recipe {module!r} cannot be imported ({error}): give --recipe a module that "
-            "Python finds"
-        ) from error
-    if not isinstance(recipe, Recipe):
-        raise ConfigError(f"the module {module!r} has no RECIPE: name the module of a recipe")
-    return recipe
-
-
-def own_recipe(module: str) -> Recipe:
-    """Return the recipe that a run names: a record may choose among recipes, not import others.
-
-    Raises:
-        ConfigError: the module is none of `recipes`, or there is no such recipe.
-    """
-    if not _OWN_RECIPE.fullmatch(module):
-        raise ConfigError(
-            f"the run names {module!r} as its recipe, and a run's own choice is imported from "
-            f"recipes.* only: where you trust that module, give --recipe {module}"
-        )
-    return load_recipe(module)
-
-
-def _entry(setup: Mapping[str, Any], name: str, kind: type[_T], path: Path) -> _T:
-    value = setup.get(name)
-    if not isinstance(value, kind):
-        raise ConfigError(
-            f"{path / 'config.json'} has no {name!r} ({kind.__name__}): it is damaged, or from "
-            "another version of fnet; train again"
-        )
-    return value
-
-
-def _splits(setup: Mapping[str, Any], path: Path) -> Splits:
+def _splits(setup: Setup) -> Splits:
     """Return stand-ins for the run's images: as many, of its shape, in next to no memory."""
-    classes = tuple(map(str, _entry(setup, "classes", list, path)))
-    name = _entry(setup, "data", str, path)
-    shape = _entry(setup, "input_shape", list, path)
-    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise ConfigError(f"{path / 'config.json'} is damaged: input_shape is {shape}, not C, H, W")
 
-    def blank(split: str) -> Dataset:
-        n = _entry(setup, f"{split}_images", int, path)
-        if n < 1:
-            raise ConfigError(f"{path / 'config.json'} is damaged: {n} {split} images")
+    def blank(n: int) -> Dataset:
         # Not all of one value: a recipe may divide by the deviation of its images.
-        row = torch.arange(shape[2]).to(torch.uint8)
+        row = torch.arange(setup.input_shape[2]).to(torch.uint8)
         labels = torch.zeros(1, dtype=torch.int64)
-        return Dataset(row.expand(n, *shape), labels.expand(n), classes, name)
+        images = row.expand(n, *setup.input_shape)
+        return Dataset(images, labels.expand(n), setup.classes, setup.data)
 
-    return Splits(blank("train"), blank("test"))
-
-
-def _preprocess(values: Mapping[str, Any], built: Preprocess, path: Path) -> Preprocess:
-    """Return what was recorded with `dataclasses.asdict`: what the recipe builds, or one of fnet's.
-
-    Args:
-        values: the record.
-        built: what the recipe builds by now; it may be of a class of the user's own.
-        path: the run's directory.
-    """
-    own = is_dataclass(built) and not isinstance(built, type) and asdict(built)
-    if own == tuples(values):
-        return built
-    try:
-        if "then" in values:
-            return PadResize(values["padding"], Normalize(**tuples(values["then"])))
-        return Normalize(**tuples(values))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{path / 'config.json'} has a preprocess that fnet does not know ({error}), "
-            "and not that of its recipe: open the run with the recipe that made it, or train again"
-        ) from error
+    return Splits(blank(setup.train_images), blank(setup.test_images))
 
 
 def _read_weights(path: Path, weights: Weights, like: Params) -> Params:

@@ -4,14 +4,31 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from fnet.run.figures import measured
 from fnet.run.recipe import Recipe
+from fnet.run.schema import Line, Status
 from fnet.show.tables import MISSING, percent
 from fnet.show.terminal import Display
 
-Status = Literal["complete", "interrupted", "diverged"]
+TEST_FINAL = "test accuracy, final"
+TEST_BEST = "test accuracy, best epoch"
+TRAIN_FINAL = "train accuracy, final"
+
+
+def measured(final: Line | None, best: Line | None) -> dict[str, float]:
+    """Return what a run is judged by, shares 0..1, by the names of a recipe's `reported`.
+
+    Args:
+        final: the line of the last whole epoch, None if there is none.
+        best: that of the best epoch.
+    """
+    if final is None or best is None:
+        return {}
+    return {
+        TEST_FINAL: final.test_accuracy,
+        TEST_BEST: best.test_accuracy,
+        TRAIN_FINAL: final.train_accuracy,
+    }
 
 
 @dataclass(frozen=True)
@@ -24,7 +41,7 @@ class Outcome:
         directory: the run's directory.
         data: the name of the data set.
         stand_in: whether that stands in for the recipe's own.
-        final: the metrics line of the last whole epoch, None if there is none.
+        final: the line of the last whole epoch, None if there is none.
         best: that of the best epoch.
     """
 
@@ -33,8 +50,8 @@ class Outcome:
     directory: Path
     data: str
     stand_in: bool
-    final: dict[str, Any] | None
-    best: dict[str, Any] | None
+    final: Line | None
+    best: Line | None
 
     @property
     def exit_code(self) -> int:
@@ -77,5 +94,5 @@ def say_result(
         more = f" {go_on(recipe, outcome.directory)}" if outcome.status == "interrupted" else ""
         display.say(f"Stopped {reached}.{more}")
     elif outcome.final is not None:
-        reached = percent(outcome.final["test_accuracy"])
+        reached = percent(outcome.final.test_accuracy)
         display.say(f"Test accuracy {reached} {where}. Run: {outcome.directory}")

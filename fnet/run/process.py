@@ -1,4 +1,6 @@
-"""How the C library of this process treats large blocks of memory.
+"""Settings of the whole process: how malloc treats large blocks, and PyTorch without Triton.
+
+Imports nothing of fnet and, by itself, not torch: a program calls it before both.
 
 A training step frees and allocates the same hundreds of megabytes over and over. By default glibc
 gives every large block back to the system, which maps it anew, page by page, at the next step. To
@@ -12,7 +14,9 @@ Both hold for the whole process and change no result; where the C library is not
 """
 
 import ctypes
+import logging
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -98,3 +102,19 @@ def _glibc() -> ctypes.CDLL | None:
     libc.mallinfo2.restype = _Info
     libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
     return libc
+
+
+def leave_out_triton() -> None:
+    """Have PyTorch go without Triton where no GPU is, as its builds for CPUs do.
+
+    Triton compiles for GPUs. Where it is installed, a program that only uses the CPU spends time
+    and memory on it at each start: to load it, and to hash its library for the keys of the compile
+    cache. For programs (the recipes do it), before `torch._dynamo` is imported, as torchvision and
+    the compiler do: in this process `import triton` fails from then on.
+    """
+    import torch
+
+    if "triton" not in sys.modules and not torch.cuda.is_available():
+        sys.modules["triton"] = None  # type: ignore[assignment]
+        # It would say at each start that it cannot count what kernels of Triton compute.
+        logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)

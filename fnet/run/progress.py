@@ -4,16 +4,75 @@ Knows nothing of how a step is made, and shows nothing.
 """
 
 import time
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from fnet import random
 from fnet.loop import Record
-from fnet.run.best_weights import best_problem
-from fnet.run.checkpoint import Restored
+from fnet.nn import ModelError, Params
+from fnet.optim import PlateauState
+from fnet.run.checkpoint import Restored, weights_epoch
 from fnet.run.directory import RunDirectory
 from fnet.run.recipe import Experiment
-from fnet.run.training_state import Note, State
+from fnet.run.schema import Line, Note, best_line
+from fnet.run.typed_json import from_json, to_json
+from fnet.tree import Tree
+
+
+def best_problem(file: Path, best: int | None, done: int, *, at_hand: bool) -> str | None:
+    """Return a sentence on why a file is not the weights of the best epoch, None where it is.
+
+    It is not after a fallback to an older checkpoint, which may be of before the best epoch's end,
+    or where it was lost.
+
+    Args:
+        file: the run's `best.safetensors`.
+        best: the best of the epochs done, None before the first ends: there is no file yet.
+        done: how many epochs are done.
+        at_hand: whether the run has the weights of the best epoch, and so writes the file again.
+    """
+    try:
+        epoch = weights_epoch(file)
+        what = f"is of epoch {epoch}" if epoch else "does not say which epoch it is of"
+    except ModelError:
+        epoch, what = None, "is damaged" if file.exists() else "is missing"
+    if epoch == best:
+        return None
+    if at_hand:
+        return f"{file.name} {what}: it is written again, with the weights of epoch {best}."
+    if epoch is not None and epoch > done:
+        return (
+            f"{file.name} {what}: the run goes on from before that epoch's end, and writes it "
+            "again when it gets there."
+        )
+    return (
+        f"{file.name} {what}, and the weights of epoch {best}, the best so far, cannot be had "
+        "again: it is written when a better epoch comes."
+    )
+
+
+class State(NamedTuple):
+    """The tensors that a run goes on from."""
+
+    params: Params
+    opt_state: Tree
+    key: Tensor
+    plateau: PlateauState | None
+
+    def after(self, record: Record) -> "State":
+        """Return the state once the steps up to this record are done."""
+        return self._replace(params=record.params, opt_state=record.opt_state)
+
+
+def initial_state(experiment: Experiment, seed: int, device: str) -> State:
+    """Return the state before the first step: that of every run of the seed."""
+    init_key, data_key = random.split(random.key(seed, device))
+    params = experiment.model.init(init_key)
+    plateau = experiment.plateau.init() if experiment.plateau else None
+    return State(params, experiment.tx.init(params.trainable), data_key, plateau)
 
 
 class Progress:
@@ -23,36 +82,37 @@ class Progress:
         directory: the run's.
         experiment: what is trained.
         steps_per_epoch: how many steps an epoch has.
-        chosen_by: the entry of a line that is highest in the best epoch.
 
     Attributes:
         record: where the run is, None before the first step.
-        lines: the metrics line of each whole epoch.
-        best: that of the best epoch, None before the first ends.
+        lines: the figures of each whole epoch.
     """
 
     def __init__(
-        self, directory: RunDirectory, experiment: Experiment, steps_per_epoch: int, chosen_by: str
+        self, directory: RunDirectory, experiment: Experiment, steps_per_epoch: int
     ) -> None:
         self._directory, self._experiment = directory, experiment
-        self._steps_per_epoch, self._chosen_by = steps_per_epoch, chosen_by
+        self._steps_per_epoch = steps_per_epoch
         self._saved_at = time.monotonic()
         self.record: Record | None = None
-        self.lines: list[dict[str, Any]] = []
-        self.best: dict[str, Any] | None = None
+        self.lines: list[Line] = []
+
+    @property
+    def best(self) -> Line | None:
+        """The line of the best epoch, None before the first ends."""
+        return best_line(self.lines)
 
     def restore(self, restored: Restored) -> tuple[Record, float]:
         """Take up what a checkpoint holds.
 
         Returns where the run is, and for how many seconds its epoch has gone on.
         """
-        state, note = restored.state, Note(**restored.note)
+        state, note = restored.state, from_json(Note, restored.note)
         sums = {
             name: torch.tensor(value, dtype=torch.float64, device=state.key.device)
             for name, value in note.sums.items()
         }
-        self.lines = note.lines
-        self.best = self.lines[note.best - 1] if note.best else None
+        self.lines = list(note.lines)
         # With sums the epoch is not written down yet, even where its last step is done.
         epoch = len(self.lines)
         self.record = Record(restored.step, epoch, False, state.params, state.opt_state, sums)
@@ -63,7 +123,7 @@ class Progress:
 
         Returns a sentence on what is wrong with those on disk, or None.
         """
-        best = self.best["epoch"] if self.best else None
+        best = self.best.epoch if self.best else None
         # With sums, steps of the next epoch have changed the weights since.
         at_hand = best == record.epoch and not record.metrics
         file = self._directory.path / "best.safetensors"
@@ -72,17 +132,16 @@ class Progress:
             self.write_weights("best", record)
         return problem
 
-    def add(self, line: dict[str, Any], record: Record) -> None:
+    def add(self, line: Line, record: Record) -> None:
         """Write down an epoch, and its weights where it is the best so far.
 
         Args:
-            line: its metrics.
+            line: its figures.
             record: its last.
         """
         self._directory.append_metrics(line)
         self.lines.append(line)
-        if self.best is None or line[self._chosen_by] > self.best[self._chosen_by]:
-            self.best = line
+        if self.best is line:
             self.write_weights("best", record)
 
     def save(self, state: State, record: Record, seconds: float) -> None:
@@ -94,8 +153,9 @@ class Progress:
             seconds: for how long its epoch has gone on.
         """
         sums = {name: value.item() for name, value in record.metrics.items()}
-        note = Note(sums, self.lines, self.best["epoch"] if self.best else None, seconds)
-        self._directory.checkpoints.save(record.step, state, note._asdict())
+        best = self.best.epoch if self.best else None
+        note = to_json(Note(sums, tuple(self.lines), best, seconds))
+        self._directory.checkpoints.save(record.step, state, note)
         self._saved_at = time.monotonic()
 
     def minutes_since_save(self) -> float:

@@ -1,5 +1,7 @@
 """What a recipe describes: the parts of its training, and how they are made of its options."""
 
+import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,14 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fnet import random
 from fnet.data import Augment, Dataset, Preprocess, prepare
 from fnet.losses import Loss
 from fnet.nn import Model, Params, check
-from fnet.optim import GradientTransformation, Plateau, get_hyper, set_hyper
-from fnet.run.runtime import ConfigError
+from fnet.optim import GradientTransformation, Plateau, get_hyper, hypers, set_hyper
+from fnet.run.config import ConfigError
 from fnet.run.splits import Splits
 from fnet.step import EvalStep, Step, make_eval, make_grad, make_step
 from fnet.tree import Tree
+
+_OWN_RECIPE = re.compile(r"recipes(\.[A-Za-z_]\w*)+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,9 @@ class Experiment:
         augment: of training, or None.
         eval_params: `(params, opt_state) -> Params` that are evaluated, kept as best and saved;
             averages of weights override it.
-        learning_rate: the name under which `get_hyper` finds the rate to log.
+        learning_rate: the name under which `get_hyper` finds the rate to log, and the plateau the
+            scale to set beside it. None: the first learning rate of `tx` is logged, and the plateau
+            scales all of them.
         plateau: reduces the learning rate after an epoch, by the epoch's train loss, or None.
     """
 
@@ -39,7 +46,7 @@ class Experiment:
     preprocess: Preprocess
     augment: Augment | None = None
     eval_params: Callable[[Params, Tree], Params] = lambda params, opt_state: params
-    learning_rate: str = "learning_rate"
+    learning_rate: str | None = None
     plateau: Plateau | None = None
 
     def train_step(self, dataset: Dataset, dtype: torch.dtype) -> tuple[Step, Dataset]:
@@ -61,19 +68,37 @@ class Experiment:
         return make_eval(self.model, self.loss, preprocess=preprocess, dtype=dtype), prepared
 
     def effective_rate(self, opt_state: Tree) -> float:
-        """Return the learning rate of the last update, with the scale beside it."""
-        scale = get_hyper(opt_state, self._lr_scale)
-        return float(get_hyper(opt_state, self.learning_rate) * scale)
+        """Return the learning rate of the last update, with the scale beside it.
+
+        Raises:
+            ValueError: the optimizer has no such learning rate, or no scale beside it.
+        """
+        name = self._rates(opt_state)[0]
+        return float(get_hyper(opt_state, name) * get_hyper(opt_state, _scale_of(name)))
 
     def with_lr_scale(self, opt_state: Tree, scale: Tensor) -> Tree:
-        """Return the state whose learning rate has this scale from now on."""
-        return set_hyper(opt_state, self._lr_scale, scale)
+        """Return the state whose learning rate has this scale from now on.
 
-    @property
-    def _lr_scale(self) -> str:
-        """The name of the scale beside the learning rate: "muon/lr_scale"."""
-        group, slash, _ = self.learning_rate.rpartition("/")
-        return f"{group}{slash}lr_scale"
+        Raises:
+            ValueError: as `effective_rate`.
+        """
+        for name in self._rates(opt_state):
+            opt_state = set_hyper(opt_state, _scale_of(name), scale)
+        return opt_state
+
+    def _rates(self, opt_state: Tree) -> list[str]:
+        """Return the names of the learning rates, the one to log first."""
+        if self.learning_rate is not None:
+            return [self.learning_rate]
+        names = hypers(opt_state)
+        rates = [name for name in names if name.rpartition("/")[2] == "learning_rate"]
+        if not rates:
+            raise ValueError(
+                "the optimizer has no 'learning_rate' to log, only "
+                f"{', '.join(names) or 'no hyper-parameters'}: make its last step "
+                "scale_by_learning_rate, or name one of these as the experiment's learning_rate"
+            )
+        return rates
 
 
 @dataclass(frozen=True)
@@ -102,7 +127,8 @@ def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:
     """Return the experiment of a config, once its parts are seen to fit each other and the data.
 
     Raises:
-        ConfigError: an option is out of its range.
+        ConfigError: an option is out of its range, or the parts do not fit each other: the
+            optimizer cannot begin, it has no such learning rate, or none that a plateau can scale.
         ModelError: the network does not fit the images.
     """
     try:
@@ -110,6 +136,63 @@ def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:
         classes = check(experiment.model, splits.input_shape)
         experiment.loss(torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64))
         experiment.preprocess(splits.train.images[:1])
+        _check_optimizer(experiment)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return experiment
+
+
+def _check_optimizer(experiment: Experiment) -> None:
+    """Check what is first needed at the end of an epoch: better before the run has a directory."""
+    params = experiment.model.init(random.key(0))
+    opt_state = experiment.tx.init(params.trainable)
+    experiment.effective_rate(opt_state)
+    if experiment.plateau is not None:
+        if not isinstance(experiment.plateau, Plateau):
+            raise ValueError(
+                f"the experiment's plateau is {experiment.plateau!r}: give optim.plateau(...)"
+            )
+        scale, _ = experiment.plateau.update(0.0, experiment.plateau.init())
+        experiment.with_lr_scale(opt_state, scale)
+
+
+def _scale_of(learning_rate: str) -> str:
+    """Return the name of the scale beside a learning rate.
+
+    >>> _scale_of("muon/learning_rate")
+    'muon/lr_scale'
+    """
+    group, slash, _ = learning_rate.rpartition("/")
+    return f"{group}{slash}lr_scale"
+
+
+def load_recipe(module: str) -> Recipe:
+    """Return the `RECIPE` of a module, which is imported.
+
+    Raises:
+        ConfigError: there is no such module, or it is no recipe's.
+    """
+    try:
+        recipe = getattr(importlib.import_module(module), "RECIPE", None)
+    except (ImportError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"the recipe {module!r} cannot be imported ({error}): give --recipe a module that "
+            "Python finds"
+        ) from error
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(f"the module {module!r} has no RECIPE: name the module of a recipe")
+    return recipe
+
+
+def own_recipe(module: str) -> Recipe:
+    """Return the recipe that a run names: a record may choose among recipes, not import others.
+
+    Raises:
+        ConfigError: the module is none of `recipes`, or there is no such recipe.
+    """
+    if not _OWN_RECIPE.fullmatch(module):
+        raise ConfigError(
+            f"the run names {module!r} as its recipe, and a run's own choice is imported from "
+            f"recipes.* only: where you trust that module, give --recipe {module}"
+        )
+    return load_recipe(module)

@@ -4,8 +4,6 @@ Whatever state the run is in has a record: going on, interrupted, killed while i
 """
 
 import json
-import math
-import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,11 +12,11 @@ from typing import Any, TypeVar
 
 from fnet import files
 from fnet.run.config import option
-from fnet.run.figures import Line
+from fnet.run.directory import ENVIRONMENT, METRICS, RESULT, read_setup
 from fnet.run.recipe import Recipe
-from fnet.run.runtime import ConfigError
+from fnet.run.schema import Line, Result, Setup, best_line
+from fnet.run.typed_json import from_json
 
-_RESULT = "result.json"
 _T = TypeVar("_T")
 
 
@@ -28,20 +26,20 @@ class RunRecord:
 
     Attributes:
         path: the directory.
-        setup: `config.json`: the recipe, the variant, the complete config, the data set.
+        setup: `config.json`.
         environment: `environment.json`, empty where that is not there or damaged.
         lines: the whole lines of `metrics.jsonl`, by epoch.
         damaged: how many of its lines are not whole, or lost: of an epoch before the last known.
-        result: `result.json`, empty where that is damaged, or the run goes on or was killed.
+        result: `result.json`, None where that is damaged, or the run goes on or was killed.
         unreadable: of these files those that are there and cannot be read, each with the reason.
     """
 
     path: Path
-    setup: Mapping[str, Any]
+    setup: Setup
     environment: Mapping[str, Any]
     lines: tuple[Line, ...]
     damaged: int
-    result: Mapping[str, Any]
+    result: Result | None
     unreadable: Mapping[str, str]
 
     @property
@@ -52,38 +50,36 @@ class RunRecord:
     @property
     def module(self) -> str:
         """The module of the recipe, as recorded."""
-        return str(self.setup.get("recipe", "?"))
+        return self.setup.recipe
 
     @property
     def variant(self) -> str:
         """The variant, or what a study calls the run."""
-        return str(self.setup.get("variant", "?"))
+        return self.setup.variant
 
     @property
     def config(self) -> Mapping[str, Any]:
         """The complete config, as JSON has it."""
-        config = self.setup.get("config")
-        return config if isinstance(config, dict) else {}
+        return self.setup.config
 
     @property
     def stand_in(self) -> bool:
         """Whether the data stand in for the recipe's own."""
-        return bool(self.setup.get("stand_in"))
+        return self.setup.stand_in
 
     @property
     def inexact(self) -> tuple[str, ...]:
         """What makes it, resumed, another run than one that was never stopped."""
-        inexact = self.setup.get("inexact")
-        return tuple(map(str, inexact)) if isinstance(inexact, list) else ()
+        return self.setup.inexact
 
     @property
     def status(self) -> str:
         """How the run ended: "complete", "interrupted", "diverged" or "unfinished" (it goes on, or
         died); "damaged" where its result cannot be read.
         """
-        if _RESULT in self.unreadable:
+        if RESULT in self.unreadable:
             return "damaged"
-        return str(self.result.get("status", "unfinished"))
+        return self.result.status if self.result else "unfinished"
 
     @property
     def final(self) -> Line | None:
@@ -93,16 +89,17 @@ class RunRecord:
     @property
     def best(self) -> Line | None:
         """The line of the best epoch, chosen as in training."""
-        if not self.lines:
-            return None
-        chosen_by = f"{'validation' if 'validation_accuracy' in self.lines[0] else 'test'}_accuracy"
-        return max(self.lines, key=lambda line: line.get(chosen_by, -math.inf))
+        return best_line(self.lines)
+
+    @property
+    def curves(self) -> list[dict[str, float]]:
+        """The figures of each line, to plot."""
+        return [line.figures() for line in self.lines]
 
     @property
     def reported(self) -> Mapping[str, str]:
         """The original author's figures; none where the run's data are drawn."""
-        reported = self.result.get("reported")
-        return reported if isinstance(reported, dict) and not self.stand_in else {}
+        return self.result.reported if self.result and not self.stand_in else {}
 
 
 def read_run(path: Path | str) -> RunRecord:
@@ -125,37 +122,12 @@ def read_run(path: Path | str) -> RunRecord:
             unreadable[name] = getattr(error, "strerror", None) or str(error)
             return nothing
 
-    environment: dict[str, Any] = read("environment.json", files.loads, {})
-    lines, broken = read("metrics.jsonl", _lines, _lines(""))
-    result: dict[str, Any] = read(_RESULT, files.loads, {})
-    last = result.get("final") or (lines[-1] if lines else {"epoch": 0})
-    damaged = max(broken, int(last["epoch"]) - len(lines))
+    environment: dict[str, Any] = read(ENVIRONMENT, files.loads, {})
+    lines, broken = read(METRICS, _lines, _lines(""))
+    result = read(RESULT, _result, None)
+    last = result.final if result and result.final else lines[-1] if lines else None
+    damaged = max(broken, (last.epoch if last else 0) - len(lines))
     return RunRecord(path, setup, environment, lines, damaged, result, unreadable)
-
-
-def read_setup(path: Path) -> dict[str, Any]:
-    """Return the `config.json` of a run's directory.
-
-    Raises:
-        ConfigError: there is no run, or the file cannot be read or is damaged.
-    """
-    file = path / "config.json"
-    try:
-        return files.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ConfigError(
-            f"{path} is not a run, it has no config.json: give the directory of one run, such as "
-            "runs/dainet7-default-s0"
-            if os.path.isdir(path)
-            else f"there is no run {path}: give the directory that a recipe has printed"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(
-            f"{file} is damaged ({error}): it is not what the run wrote, and the run cannot be "
-            "opened: bring the file back from a copy, or train again"
-        ) from error
 
 
 def base_variant(record: RunRecord, recipe: Recipe) -> str:
@@ -184,7 +156,7 @@ def command(record: RunRecord, recipe: Recipe) -> str:
         if name in changed:
             words += _option(name, value)
     if record.stand_in:
-        words += _option("data", record.setup["data"])
+        words += _option("data", record.setup.data)
     return shlex.join(words)
 
 
@@ -196,6 +168,10 @@ def _option(name: str, value: Any) -> list[str]:
     return [option(name), str(value)]
 
 
+def _result(text: str) -> Result | None:
+    return from_json(Result, files.loads(text))
+
+
 def _lines(text: str) -> tuple[tuple[Line, ...], int]:
     """Return the lines that are whole, and how many are not."""
     texts = text.splitlines()
@@ -205,8 +181,6 @@ def _lines(text: str) -> tuple[tuple[Line, ...], int]:
 
 def _line(text: str) -> Line | None:
     try:
-        line = files.loads(text)
+        return from_json(Line, files.loads(text))
     except ValueError:
         return None
-    numbers = all(isinstance(value, int | float) for value in line.values())
-    return line if numbers and isinstance(line.get("epoch"), int) else None

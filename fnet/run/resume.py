@@ -5,12 +5,12 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fnet.run.checkpoint import CheckpointError, Restored
-from fnet.run.config import Config, option
+from fnet.run.config import Config, ConfigError, option
 from fnet.run.record import RunRecord
-from fnet.run.runtime import ConfigError, Runtime, describe, missing_compiler, resolve
+from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
+from fnet.run.schema import Note, config_from_json
 from fnet.run.splits import STAND_IN, Splits, open_splits
-from fnet.run.stored_config import config_from_json
-from fnet.run.training_state import Note
+from fnet.run.typed_json import from_json
 from fnet.show.terminal import Display
 
 MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom")
@@ -89,7 +89,7 @@ def same_data(record: RunRecord, config: Config, recipe_data: str, display: Disp
     if config.data == "auto":
         config = replace(config, data=STAND_IN if record.stand_in else recipe_data)
     _, splits, _ = open_splits(recipe_data, config, display)
-    if splits.checksum != record.setup.get("data_checksum"):
+    if splits.checksum != record.setup.data_checksum:
         raise ConfigError(
             f"the images of {splits.train.name} are not those that the run {record.path} was "
             "trained on: they have changed since, --root names others, or an older version made "
@@ -98,8 +98,10 @@ def same_data(record: RunRecord, config: Config, recipe_data: str, display: Disp
     return splits
 
 
-def require_checkpoint(restored: Restored | None, record: RunRecord, steps: int) -> None:
-    """Check that a run can go on from what was restored, before anything of it is written anew.
+def require_checkpoint(restored: Restored | None, record: RunRecord, steps: int) -> Note | None:
+    """Return the note of what was restored, once a run is seen to be able to go on from there.
+
+    Before anything of it is written anew. None where the run begins again.
 
     Args:
         restored: its last good checkpoint, or None where there is none.
@@ -116,23 +118,20 @@ def require_checkpoint(restored: Restored | None, record: RunRecord, steps: int)
                 f"the run {record.path} has results, but no checkpoint to go on from: bring its "
                 "checkpoints back, or begin a new run"
             )
-        return
+        return None
     try:
-        note = Note(**restored.note)
-        known = note.best is None or note.lines[note.best - 1]["epoch"] == note.best
-        sums = all(isinstance(value, float) for value in note.sums.values())
-        known = known and sums and isinstance(note.seconds, int | float)
-    except (TypeError, KeyError, IndexError, AttributeError):
-        known = False
-    if not known:
+        note = from_json(Note, restored.note)
+    except ValueError as error:
         raise CheckpointError(
-            f"the last checkpoint of {record.path} is not that of a training run: begin a new run"
-        )
+            f"the last checkpoint of {record.path} is not that of a training run (its note "
+            f"{error}): begin a new run"
+        ) from error
     if restored.step > steps:
         raise ConfigError(
             f"the run {record.path} has done {restored.step} steps, and --epochs leaves {steps}: "
             "give more epochs"
         )
+    return note
 
 
 def say_resumed(restored: Restored | None, inexact: Sequence[str], display: Display) -> None:

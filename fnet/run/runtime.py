@@ -1,4 +1,4 @@
-"""Where a run happens: device, precision, compiler, versions, resolved once and recorded."""
+"""Where a run happens, resolved once and recorded; steps as they are taken there."""
 
 import os
 import platform
@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy
 import torch
 
-Precision = Literal["auto", "bf16", "fp32"]
-
-
-class ConfigError(Exception):
-    """An option that cannot be: what was given, what was expected."""
+from fnet.compiler import compile
+from fnet.compiler.cuda_graph import cuda_graph
+from fnet.run.config import Config, ConfigError, Precision
+from fnet.run.process import first_call_apart
+from fnet.step import EvalStep, Step, skip_nonfinite
 
 
 @dataclass(frozen=True)
@@ -133,3 +133,23 @@ def _cpu_info(field: str) -> str:
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
+
+
+def ready(step: Step, config: Config, runtime: Runtime) -> Step:
+    """Return the step as a run of this config takes it on this runtime."""
+    if config.on_nonfinite == "skip":
+        step = skip_nonfinite(step)
+    if runtime.compiled:
+        on_cpu = runtime.device == "cpu"
+        cpp_wrapper = config.cpp_wrapper and on_cpu
+        step = compile(step, cpp_wrapper=cpp_wrapper, kernels=config.kernels)
+        if config.cuda_graph and not on_cpu:
+            step = cuda_graph(step)
+    return first_call_apart(step)
+
+
+def ready_eval(step: EvalStep, config: Config, runtime: Runtime) -> EvalStep:
+    """Return the evaluation step as a run of this config takes it on this runtime."""
+    if runtime.compiled:
+        step = compile(step, kernels=config.kernels)
+    return first_call_apart(step)

@@ -7,8 +7,7 @@ from typing import TypedDict
 from fnet import data
 from fnet.data import DataError, Dataset
 from fnet.data.dataset import quoted
-from fnet.run.config import Config
-from fnet.run.runtime import ConfigError
+from fnet.run.config import Config, ConfigError
 from fnet.show.terminal import Display
 
 STAND_IN = "shapes"

@@ -11,12 +11,12 @@ from typing import Any
 from fnet.data import steps_per_epoch
 from fnet.files import write_atomically
 from fnet.nn import ModelError
-from fnet.run.config import Config
-from fnet.run.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
-from fnet.run.outcome import Outcome
+from fnet.run.config import Config, ConfigError
+from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, Outcome, measured
 from fnet.run.recipe import Recipe, build_experiment
 from fnet.run.record import read_run
-from fnet.run.runtime import ConfigError, resolve
+from fnet.run.runtime import resolve
+from fnet.run.schema import Line
 from fnet.run.splits import Splits, open_splits
 from fnet.run.train import train
 from fnet.show import plots
@@ -176,8 +176,8 @@ def save(study: Study, results: Sequence[Result], out: Path) -> list[Path]:
                 "reported": result.arm.reported,
                 "config": asdict(result.arm.config),
                 "runs": [outcome.directory.name for outcome in result.outcomes],
-                "final": [outcome.final for outcome in result.outcomes],
-                "best": [outcome.best for outcome in result.outcomes],
+                "final": [_figures(outcome.final) for outcome in result.outcomes],
+                "best": [_figures(outcome.best) for outcome in result.outcomes],
             }
             for result in results
         ],
@@ -192,8 +192,12 @@ def save(study: Study, results: Sequence[Result], out: Path) -> list[Path]:
     return [file, *drawn]
 
 
+def _figures(line: Line | None) -> dict[str, float] | None:
+    return line.figures() if line else None
+
+
 def _mean_curve(result: Result) -> list[dict[str, float]]:
-    runs = [read_run(outcome.directory).lines for outcome in result.outcomes]
+    runs = [read_run(outcome.directory).curves for outcome in result.outcomes]
     # An interrupted run is shorter: the mean ends where the shortest does.
     return [
         {name: mean([line[name] for line in lines]) for name in lines[0]}

@@ -2,35 +2,28 @@
 
 import shlex
 import shutil
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fnet import random, tree
-from fnet.data import Preprocess, steps_per_epoch
+from fnet.data import steps_per_epoch
 from fnet.debug import NonFiniteError
 from fnet.loop import Record
 from fnet.run.checkpoint import CheckpointError, Restored, run_lock
-from fnet.run.config import Config
+from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
-from fnet.run.open_log import open_log
-from fnet.run.outcome import Outcome, Status, go_on, say_result
+from fnet.run.log import open_log
+from fnet.run.outcome import Outcome, go_on, say_result
 from fnet.run.process import map_large_blocks
+from fnet.run.progress import initial_state
 from fnet.run.recipe import Experiment, Recipe, build_experiment
 from fnet.run.record import RunRecord, read_run
 from fnet.run.resume import check_options, require_checkpoint, same_data, same_runtime, say_resumed
-from fnet.run.runtime import (
-    ConfigError,
-    Runtime,
-    apply_runtime,
-    describe,
-    missing_compiler,
-    resolve,
-)
+from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
+from fnet.run.schema import Result, Setup, Status, preprocess_to_json
 from fnet.run.signals import stop_request
 from fnet.run.splits import STAND_IN, Splits, open_splits
 from fnet.run.trainer import Trainer
-from fnet.run.training_state import initial_state
 from fnet.show.terminal import Display
 
 
@@ -135,24 +128,21 @@ def _begin(job: _Job) -> None:
 def _write_setup(job: _Job) -> None:
     """Write down what the run is, before it begins or goes on."""
     splits = job.splits
-    job.directory.write_json(
-        "config.json",
-        {
-            "recipe": f"recipes.{job.recipe.name}",
-            "variant": job.variant,
-            "config": asdict(job.config),
-            "data": splits.train.name,
-            "data_checksum": splits.checksum,
-            "stand_in": job.stand_in,
-            "train_images": len(splits.train),
-            "test_images": len(splits.test),
-            "classes": splits.train.classes,
-            "input_shape": splits.input_shape,
-            "preprocess": _values(job.experiment.preprocess),
-            "inexact": job.inexact,
-        },
+    setup = Setup(
+        recipe=f"recipes.{job.recipe.name}",
+        variant=job.variant,
+        config=asdict(job.config),
+        data=splits.train.name,
+        data_checksum=splits.checksum,
+        stand_in=job.stand_in,
+        train_images=len(splits.train),
+        test_images=len(splits.test),
+        classes=splits.train.classes,
+        input_shape=splits.input_shape,
+        preprocess=preprocess_to_json(job.experiment.preprocess),
+        inexact=tuple(job.inexact),
     )
-    job.directory.write_json("environment.json", describe(job.runtime))
+    job.directory.write_setup(setup, describe(job.runtime))
 
 
 def _restore(job: _Job, record: RunRecord, display: Display) -> Restored | None:
@@ -161,11 +151,11 @@ def _restore(job: _Job, record: RunRecord, display: Display) -> Restored | None:
     like = initial_state(job.experiment, config.seed, job.runtime.device)
     restored = directory.checkpoints.restore(like)
     steps = config.epochs * steps_per_epoch(len(job.splits.train), config.batch_size)
-    require_checkpoint(restored, record, steps)
+    note = require_checkpoint(restored, record, steps)
     _write_setup(job)
     directory.checkpoints.discard_after(restored.step if restored else 0)
-    directory.write_metrics(restored.note["lines"] if restored else [])
-    directory.remove("result.json")
+    directory.write_metrics(note.lines if note else [])
+    directory.remove_result()
     say_resumed(restored, job.inexact, display)
     return restored
 
@@ -202,18 +192,17 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
     )
     step = progress.record.step if progress.record else 0
     reported = _reported(job)
-    directory.write_json(
-        "result.json",
-        {
-            "status": status,
-            **({"reason": reason} if reason else {}),
-            "step": step,
-            "data": outcome.data,
-            "stand_in": job.stand_in,
-            "final": outcome.final,
-            "best": outcome.best,
-            "reported": reported,
-        },
+    directory.write_result(
+        Result(
+            status=status,
+            step=step,
+            data=outcome.data,
+            stand_in=outcome.stand_in,
+            final=outcome.final,
+            best=outcome.best,
+            reported=reported,
+            reason=reason,
+        )
     )
     if reason:
         display.say(reason, "red")
@@ -261,10 +250,3 @@ def _write_report(job: _Job, record: Record | None, display: Display) -> None:
         )
     else:
         display.say(f"Report: {file}")
-
-
-def _values(preprocess: Preprocess) -> Any:
-    """Return what `fnet.run.opened` makes the preprocess of again, or at least its name."""
-    if is_dataclass(preprocess) and not isinstance(preprocess, type):
-        return asdict(preprocess)
-    return repr(preprocess)

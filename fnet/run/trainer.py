@@ -8,23 +8,22 @@ from dataclasses import asdict
 from torch import Tensor
 
 from fnet import data, metrics
+from fnet.data import Dataset
 from fnet.debug import NonFiniteError, check_finite
-from fnet.loop import Record, fit
-from fnet.nn import to_module
+from fnet.evaluation import EVAL_BATCH
+from fnet.loop import Record, evaluate, fit
+from fnet.nn import Params, to_module
 from fnet.run.checkpoint import Restored
 from fnet.run.config import Config
 from fnet.run.directory import RunDirectory
 from fnet.run.divergence import Watch, find_divergence
-from fnet.run.held_out import HeldOut
 from fnet.run.log import RunLog
-from fnet.run.progress import Progress
-from fnet.run.ready import ready
+from fnet.run.progress import Progress, State, initial_state
 from fnet.run.recipe import Experiment
-from fnet.run.runtime import Runtime
+from fnet.run.runtime import Runtime, ready, ready_eval
+from fnet.run.schema import Line
 from fnet.run.signals import StopRequest
 from fnet.run.splits import Splits
-from fnet.run.throughput import Throughput
-from fnet.run.training_state import State, initial_state
 from fnet.show.loggers import Start
 from fnet.show.terminal import Display
 from fnet.step import Step
@@ -56,12 +55,10 @@ class Trainer:
         train = splits.train.to(runtime.device)
         self._samples = train.images[:: max(1, len(train) // _SAMPLES)][:_SAMPLES]
         step, self._train = experiment.train_step(train, runtime.dtype)
-        self._held_out = HeldOut(experiment, splits, runtime)
+        self._held_out = HeldOut(experiment, splits, config, runtime)
         self._look = 1 if runtime.device == "cpu" else _LOOK_GPU
         self._steps_per_epoch = data.steps_per_epoch(len(self._train), config.batch_size)
-        self.progress = Progress(
-            directory, experiment, self._steps_per_epoch, self._held_out.chosen_by
-        )
+        self.progress = Progress(directory, experiment, self._steps_per_epoch)
         self._step = ready(step, config, runtime)
 
     def run(self, stop: StopRequest, restored: Restored | None = None) -> bool:
@@ -193,26 +190,73 @@ class Trainer:
         self._show(record, "evaluating")
         params = self._experiment.eval_params(record.params, record.opt_state)
         train = metrics.means(record.metrics)
-        line = {
-            "epoch": record.epoch + 1,
-            "step": record.step,
-            **{f"train_{name}": value for name, value in train.items()},
+        trained = round(record.metrics["count"].item() / self._config.batch_size)
+        skipping = self._config.on_nonfinite == "skip"
+        line = Line(
+            epoch=record.epoch + 1,
+            step=record.step,
+            train_loss=train["loss"],
+            train_accuracy=train["accuracy"],
             **self._held_out.evaluate(params),
-            "learning_rate": self._experiment.effective_rate(record.opt_state),
-            "seconds": round(time.monotonic() - started, 3),
-            "images_per_second": round(speed, 1),
-        }
-        trained = record.metrics["count"].item() / self._config.batch_size
-        if self._config.on_nonfinite == "skip":
-            line["skipped_steps"] = self._steps_per_epoch - round(trained)
+            learning_rate=self._experiment.effective_rate(record.opt_state),
+            seconds=round(time.monotonic() - started, 3),
+            images_per_second=round(speed, 1),
+            skipped_steps=self._steps_per_epoch - trained if skipping else None,
+        )
         self.progress.add(line, record)
-        self._display.epoch(line, self._config.epochs)
-        if line.get("skipped_steps"):
-            self._display.say(f"{line['skipped_steps']} steps were not finite, and left out")
-        self._log.epoch(line)
+        self._display.epoch(line.figures(), self._config.epochs)
+        if line.skipped_steps:
+            self._display.say(f"{line.skipped_steps} steps were not finite, and left out")
+        self._log.epoch(line.figures())
         plateau = self._experiment.plateau
         if plateau is None or state.plateau is None:
             return state
-        scale, plateau_state = plateau.update(line["train_loss"], state.plateau)
+        scale, plateau_state = plateau.update(line.train_loss, state.plateau)
         opt_state = self._experiment.with_lr_scale(state.opt_state, scale)
         return state._replace(opt_state=opt_state, plateau=plateau_state)
+
+
+class HeldOut:
+    """The test images of a run, and its validation images where it has some, on its device."""
+
+    def __init__(
+        self, experiment: Experiment, splits: Splits, config: Config, runtime: Runtime
+    ) -> None:
+        datasets = {"test": splits.test.to(runtime.device)}
+        if splits.validation is not None:
+            datasets["validation"] = splits.validation.to(runtime.device)
+        step, prepared = experiment.eval_step(*datasets.values(), dtype=runtime.dtype)
+        self._datasets = dict(zip(datasets, prepared, strict=True))
+        self._step = ready_eval(step, config, runtime)
+
+    def evaluate(self, params: Params) -> dict[str, float]:
+        """Return the means over each set of images: "test_loss", "test_accuracy", ..."""
+        return {
+            f"{split}_{name}": value
+            for split, dataset in self._datasets.items()
+            for name, value in self._means(params, dataset).items()
+        }
+
+    def _means(self, params: Params, dataset: Dataset) -> dict[str, float]:
+        size = min(EVAL_BATCH, len(dataset))
+        return metrics.means(evaluate(self._step, params, dataset, size=size))
+
+
+class Throughput:
+    """Images per second since the last restart."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Count anew from now."""
+        self._images, self._since = 0, time.monotonic()
+
+    def add(self, images: int) -> None:
+        """Count these images."""
+        self._images += images
+
+    @property
+    def per_second(self) -> float:
+        """Images counted since the restart, by the seconds since then."""
+        return self._images / max(time.monotonic() - self._since, 1e-9)

@@ -4,7 +4,6 @@ Anything else is a leaf, and None is a tree without leaves. A leaf is addressed 
 ("trainable/conv1.weight"), never by its place in a list: dicts keep their order of insertion.
 """
 
-from fnet.tree.arguments import signature, split  # noqa: F401 (`tree.split` of older callers)
 from fnet.tree.compare import (
     assert_close,
     assert_equal,

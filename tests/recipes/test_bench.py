@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fnet.bench.calibrate import gemm
-from fnet.bench.flax_networks import NETWORKS
-from fnet.bench.roster import candidates
-from fnet.bench.torch_step import torch_optimizer
 from fnet.data import Dataset
 from fnet.optim import apply_updates
 from fnet.run.splits import Splits
-from recipes import bench
+from recipes.bench import __main__ as bench
+from recipes.bench.calibrate import gemm
+from recipes.bench.flax_networks import NETWORKS
+from recipes.bench.roster import candidates
+from recipes.bench.torch_step import torch_optimizer
 
 QUICK = ["--only", "net", "--repeats", "2", "--seconds", "0.05", "--no-compile", "--device", "cpu"]
 

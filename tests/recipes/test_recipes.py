@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from fnet import data, random, tree
 from fnet.data import Dataset
 from fnet.nn import summary
-from fnet.optim import get_hyper
 from fnet.run import cli
 from fnet.run.splits import Splits
 from recipes import cnn, dainet, dainet7, fer2013, mnist, mynet, net, resnet50
@@ -62,8 +61,9 @@ def test_every_variant_builds(name, variant):
     if (name, variant) in PARAMETERS:
         assert table.parameters == PARAMETERS[name, variant]
     opt_state = experiment.tx.init({"w": torch.zeros(2, 3, 1, 1), "b": torch.zeros(2)})
-    get_hyper(opt_state, experiment.learning_rate)
-    get_hyper(opt_state, experiment.learning_rate.replace("learning_rate", "lr_scale"))
+    rate = experiment.effective_rate(opt_state)
+    scaled = experiment.with_lr_scale(opt_state, torch.tensor(0.5, dtype=torch.float64))
+    assert experiment.effective_rate(scaled) == rate / 2
     assert experiment.preprocess(splits.train.images[:1]).dtype == torch.float32
 
 

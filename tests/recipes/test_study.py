@@ -5,16 +5,17 @@ import signal
 from dataclasses import replace
 
 import pytest
-from records import read_lines
+from records import line, read_lines
 
 import fnet.run.study
 import fnet.run.train
 from fnet import data
 from fnet.run.checkpoint import CheckpointError
-from fnet.run.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL
-from fnet.run.outcome import Outcome
+from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, Outcome
+from fnet.run.schema import Line
 from fnet.run.splits import Splits
 from fnet.run.study import Arm, Result, spread
+from fnet.run.typed_json import from_json
 from recipes import cnn, study
 from recipes.study import STUDIES, main
 
@@ -158,11 +159,13 @@ def test_ctrl_c_while_data_are_opened_shows_what_was_reached(few, tmp_path, monk
 
 def test_figures_of_an_arm_are_means_over_its_runs(tmp_path):
     def outcome(accuracy):
-        final, best = {"test_accuracy": accuracy}, {"test_accuracy": accuracy + 0.1}
+        final = from_json(Line, line(1, test_accuracy=accuracy, train_accuracy=accuracy + 0.2))
+        best = from_json(Line, line(1, test_accuracy=accuracy + 0.1))
         return Outcome("complete", None, tmp_path, "shapes", False, final, best)
 
     arm = Arm(cnn.RECIPE, "a", cnn.Config())
     result = Result(arm, [outcome(0.5), outcome(0.7)])
     assert result.figures(TEST_FINAL) == [0.5, 0.7]
     assert spread(result.figures(TEST_BEST)) == "70.0 % (60.0 to 80.0)"
-    assert spread(result.figures(TRAIN_FINAL)) == "-"
+    assert spread(result.figures(TRAIN_FINAL)) == "80.0 % (70.0 to 90.0)"
+    assert spread(Result(arm, []).figures(TRAIN_FINAL)) == "-"

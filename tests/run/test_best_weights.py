@@ -9,8 +9,8 @@ from stops import stopped_after
 
 from fnet import files
 from fnet.run import cli
-from fnet.run.best_weights import best_problem
 from fnet.run.checkpoint import weights_epoch
+from fnet.run.progress import best_problem
 from recipes import net
 
 pytestmark = pytest.mark.usefixtures("no_reports")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from fnet.run.config import Config
-from fnet.run.runtime import ConfigError
+from fnet.run.config import Config, ConfigError
 
 
 @pytest.mark.parametrize(

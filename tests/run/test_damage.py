@@ -10,11 +10,11 @@ from records import edit, read_lines, write_lines
 
 from fnet import files
 from fnet.run.checkpoint import CheckpointError
+from fnet.run.config import ConfigError
 from fnet.run.opened import open_run
 from fnet.run.record import read_run
 from fnet.run.resume import require_checkpoint, same_runtime
-from fnet.run.runtime import ConfigError
-from fnet.run.stored_config import config_from_json
+from fnet.run.schema import config_from_json
 from recipes import dainet7
 
 FILES = ("config.json", "environment.json", "result.json", "metrics.jsonl")
@@ -86,9 +86,8 @@ def check(run, whole, damaged):
         return
     assert record.setup == whole.setup
     assert record.unreadable.keys() <= {damaged} - {CONFIG, METRICS}
-    for name in ("environment", "result"):
-        unreadable = f"{name}.json" in record.unreadable
-        assert getattr(record, name) == ({} if unreadable else getattr(whole, name))
+    assert record.environment == ({} if ENVIRONMENT in record.unreadable else whole.environment)
+    assert record.result == (None if RESULT in record.unreadable else whole.result)
     assert (record.status == "damaged") == (RESULT in record.unreadable)
     assert record.damaged or record.lines == whole.lines
     assert set(map(str, record.lines)) <= set(map(str, whole.lines))

@@ -4,11 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
-from records import read, read_lines
+from records import line, read, read_lines, setup
 
 from fnet.run.checkpoint import CheckpointError
-from fnet.run.directory import RunDirectory, new_directory
-from fnet.run.runtime import ConfigError
+from fnet.run.config import ConfigError
+from fnet.run.directory import RunDirectory, new_directory, read_setup
+from fnet.run.schema import Line, Setup
+from fnet.run.typed_json import from_json
+
+LINES = [from_json(Line, line(epoch)) for epoch in (1, 2, 7)]
 
 
 def test_each_run_gets_a_directory_of_its_own(tmp_path):
@@ -24,15 +28,17 @@ def test_a_tilde_is_the_users_home(tmp_path, monkeypatch):
 def test_records_are_json_with_checksums(tmp_path):
     run = RunDirectory(new_directory(tmp_path, "net"))
     # The name of a folder may be no Unicode.
-    names = {"data": "größe", "root": os.fsdecode(b"/data/\xff")}
-    run.write_json("config.json", names)
-    for epoch in (1, 2):
-        run.append_metrics({"epoch": epoch})
+    names = setup(data="größe", config={"root": os.fsdecode(b"/data/\xff")})
+    run.write_setup(from_json(Setup, names), {"device": "cpu"})
+    for written_line in LINES[:2]:
+        run.append_metrics(written_line)
     written = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
-    assert list(written) == ["data", "root", "crc32"]
+    assert list(written) == [*names, "crc32"]
     assert read(run.path / "config.json") == names
-    assert os.fsencode(written["root"]) == b"/data/\xff"
-    assert read_lines(run.path / "metrics.jsonl") == [{"epoch": 1}, {"epoch": 2}]
+    assert read(run.path / "environment.json") == {"device": "cpu"}
+    assert read_setup(run.path) == from_json(Setup, names)
+    assert os.fsencode(written["config"]["root"]) == b"/data/\xff"
+    assert read_lines(run.path / "metrics.jsonl") == [line(1), line(2)]
 
 
 def test_a_file_where_the_directory_should_be_is_refused(tmp_path):
@@ -44,17 +50,18 @@ def test_a_file_where_the_directory_should_be_is_refused(tmp_path):
 
 def test_metrics_can_be_written_anew(tmp_path):
     run = RunDirectory(tmp_path)
-    run.append_metrics({"epoch": 7})
-    run.write_metrics([{"epoch": 1}])
-    run.append_metrics({"epoch": 2})
-    assert read_lines(tmp_path / "metrics.jsonl") == [{"epoch": 1}, {"epoch": 2}]
+    first, second, seventh = LINES
+    run.append_metrics(seventh)
+    run.write_metrics([first])
+    run.append_metrics(second)
+    assert read_lines(tmp_path / "metrics.jsonl") == [line(1), line(2)]
 
 
 @pytest.mark.parametrize(
     "write",
     [
-        lambda run: run.write_json("config.json", {}),
-        lambda run: run.append_metrics({}),
+        lambda run: run.write_setup(from_json(Setup, setup()), {}),
+        lambda run: run.append_metrics(LINES[0]),
         lambda run: run.write_metrics([]),
     ],
 )

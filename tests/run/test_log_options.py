@@ -9,7 +9,7 @@ from records import read_lines
 from safetensors.torch import load_file
 
 from fnet.run import cli, config
-from fnet.run.runtime import ConfigError
+from fnet.run.config import ConfigError
 from recipes import mnist
 
 TIMES = ("seconds", "images_per_second")

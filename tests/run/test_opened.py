@@ -12,9 +12,9 @@ from records import edit, read
 from fnet import random, tree
 from fnet.data import NORM_CIFAR10, NORM_HALF, PadResize
 from fnet.run import cli
+from fnet.run.config import ConfigError
 from fnet.run.opened import open_run
-from fnet.run.runtime import ConfigError
-from fnet.run.stored_config import config_from_json
+from fnet.run.schema import config_from_json
 from recipes import dainet7
 
 
@@ -117,10 +117,29 @@ PROBLEMS = {
     "nested": (lambda r: (r / "config.json").write_text("[" * 100_000), "is damaged"),
     "no checksum": (lambda r: (r / "config.json").write_text("{}"), "it has no checksum"),
     "edited": (edited_by_hand, r"its checksum is wrong\): .*bring the file back from a copy"),
-    "no recipe": (lambda r: change(r, recipe=None), r"has no 'recipe' \(str\)"),
-    "no shape": (lambda r: change(r, input_shape=None), r"has no 'input_shape' \(list\)"),
-    "two sizes": (lambda r: change(r, input_shape=[32, 32]), "input_shape is .32, 32., not C, H"),
-    "no images": (lambda r: change(r, train_images=0), "0 train images"),
+    "no recipe": (
+        lambda r: change(r, recipe=None),
+        "config.json has None for 'recipe', not a text: it is of another version",
+    ),
+    "no shape": (
+        lambda r: change(r, input_shape=None),
+        "config.json has None for 'input_shape', not a list",
+    ),
+    "two sizes": (
+        lambda r: change(r, input_shape=[32, 32]),
+        r"has \[32, 32\] for 'input_shape', not a list of 3",
+    ),
+    "no images": (lambda r: change(r, train_images=0), "has 0 for 'train_images', which cannot be"),
+    "an image beyond all memory": (
+        lambda r: change(r, input_shape=[10**30] * 3),
+        "has 1000000000000000000000000000000 for 'input_shape', not an integer",
+    ),
+    "an image larger than any": (
+        lambda r: change(r, input_shape=[3, 2**16, 2**16]),
+        r"has \(3, 65536, 65536\) for 'input_shape', which cannot be",
+    ),
+    "no classes": (lambda r: change(r, classes=[]), r"has \(\) for 'classes', which cannot be"),
+    "an unknown entry": (lambda r: change(r, lr=1), "config.json has 'lr', which this version"),
     "fewer images": (lambda r: change(r, train_images=5), "cannot build .* batch size of 32"),
     "other classes": (
         lambda r: change(r, classes=["a", "b"]),
@@ -130,11 +149,11 @@ PROBLEMS = {
     "unknown option": (lambda r: change(r, config={**without(""), "x": 1}), "config has 'x'"),
     "a text for a number": (
         lambda r: change(r, config={**without(""), "epochs": "3"}),
-        "has '3' for 'epochs', which is of type int: it was made with another version",
+        "has '3' for 'epochs', not an integer: it was made with another version",
     ),
     "unknown choice": (
         lambda r: change(r, config={**without(""), "optimizer": "lion"}),
-        "has 'lion' for 'optimizer', which is one of 'muon'",
+        "has 'lion' for 'optimizer', not one of 'muon'",
     ),
     "no weights": (
         lambda r: [file.unlink() for file in r.glob("*.safetensors")],

@@ -2,10 +2,9 @@
 
 import pytest
 
-from fnet.run import ready as module
+from fnet.run import runtime as module
 from fnet.run.config import Config
-from fnet.run.ready import ready, ready_eval
-from fnet.run.runtime import Runtime
+from fnet.run.runtime import Runtime, ready, ready_eval
 
 BOTH = {"cuda_graph": True, "cpp_wrapper": True}
 
@@ -16,7 +15,7 @@ def named(monkeypatch):
 
     def namer(name):
         def make(step, **options):
-            return f"{name}({', '.join([step, *[key for key in options if options[key]]])})"
+            return f"{name}({', '.join([step, *[key for key in options if options[key] not in (False, 'auto')]])})"
 
         return make
 
@@ -30,6 +29,7 @@ def named(monkeypatch):
         ("cpu", False, BOTH, "step"),
         ("cpu", True, {}, "compile(step)"),
         ("cpu", True, BOTH, "compile(step, cpp_wrapper)"),
+        ("cpu", True, {"kernels": "library"}, "compile(step, kernels)"),
         ("cuda:0", True, {}, "compile(step)"),
         ("cuda:0", True, BOTH, "cuda_graph(compile(step))"),
         ("cuda:0", False, BOTH, "step"),
@@ -44,4 +44,4 @@ def test_what_is_made_of_a_step(device, compiled, options, expected, named):
 @pytest.mark.parametrize(("compiled", "expected"), [(False, "step"), (True, "compile(step)")])
 def test_what_is_made_of_an_evaluation_step(compiled, expected, named):
     runtime = Runtime("cpu", "fp32", compiled, threads=1)
-    assert ready_eval("step", runtime) == f"first_call_apart({expected})"
+    assert ready_eval("step", Config(), runtime) == f"first_call_apart({expected})"

@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 import tyro
-from records import edit, edit_config, read, write_lines
+from records import edit, edit_config, line, read, write_lines
 
 from fnet.files import dumps
+from fnet.run.config import ConfigError
 from fnet.run.record import changed_options, command, read_run
-from fnet.run.runtime import ConfigError
 from recipes import cnn, dainet7
 
 
@@ -21,7 +21,9 @@ def test_a_whole_run_is_read(run):
     record = read_run(run)
     result = read(run / "result.json")
     assert (record.name, record.status, record.damaged) == ("run", "complete", 0)
-    assert (record.final, record.best) == (result["final"], result["best"])
+    assert record.final
+    assert record.best
+    assert (record.final.figures(), record.best.figures()) == (result["final"], result["best"])
     assert changed_options(record, dainet7.RECIPE) >= {"data", "limit", "out"}
 
 
@@ -33,6 +35,11 @@ def test_a_whole_run_is_read(run):
         '{"epoch": 2, "crc32": "00000000"}',
         dumps({"epoch": "2"}),
         dumps({"test": 1}),
+        dumps(line(2) | {"epoch": "2"}),
+        dumps(line(10**30)),
+        dumps(line(0)),
+        dumps(line(2, top5=0.5)),
+        dumps({name: value for name, value in line(2).items() if name != "test_loss"}),
         "7",
         "\0",
     ],
@@ -58,21 +65,23 @@ def test_what_is_not_there_yet_is_empty(run, gone):
 
 def test_best_is_chosen_as_in_training(run):
     lines = [
-        {"epoch": 1, "test_accuracy": 0.5, "validation_accuracy": 0.1},
-        {"epoch": 2, "test_accuracy": 0.1, "validation_accuracy": 0.5},
-        {"epoch": 3, "test_accuracy": 0.2, "validation_accuracy": 0.5},
+        line(1, test_accuracy=0.5, validation_accuracy=0.1),
+        line(2, test_accuracy=0.1, validation_accuracy=0.5),
+        line(3, test_accuracy=0.2, validation_accuracy=0.5),
     ]
     write_lines(run / "metrics.jsonl", lines)
-    assert read_run(run).best == lines[1]
+    best = read_run(run).best
+    assert best
+    assert best.figures() == lines[1]
 
 
 def test_a_line_that_is_lost_is_missed(run):
-    lines = [{"epoch": epoch, "test_accuracy": 0.5} for epoch in (1, 2, 3)]
+    lines = [line(epoch) for epoch in (1, 2, 3)]
     for kept, lost in ((lines, 0), (lines[:2], 1), (lines[1:], 1), (lines[::2], 1), ([], 3)):
         write_lines(run / "metrics.jsonl", kept)
         edit(run / "result.json", final=lines[-1])
         record = read_run(run)
-        assert (record.lines, record.damaged) == (tuple(kept), lost)
+        assert (record.curves, record.damaged) == (kept, lost)
 
 
 @pytest.mark.parametrize("name", ["environment.json", "result.json"])

@@ -11,12 +11,13 @@ from records import edit, read, read_lines, write_lines
 from fnet import data
 from fnet.data import Dataset
 from fnet.nn import summary
+from fnet.run.config import ConfigError
 from fnet.run.opened import open_run
 from fnet.run.recipe import Recipe
 from fnet.run.record import read_run
 from fnet.run.report import comparison, differences, evaluate_run, named, report, write_page
 from fnet.run.report.html import element, table, themed
-from fnet.run.runtime import ConfigError, resolve
+from fnet.run.runtime import resolve
 from fnet.show.plots.style import DARK, LIGHT
 from recipes import dainet7
 
@@ -52,9 +53,9 @@ def test_a_report_shows_everything(trained_run, image_folder):
     record, layers = read_run(trained_run), summary(run.model, run.input_shape)
     text, images = read_page(report(record, run.recipe, layers, evaluated))
     assert record.final
-    for share in (record.final["test_accuracy"], record.final["train_accuracy"]):
+    for share in (record.final.test_accuracy, record.final.train_accuracy):
         assert f"{share:.2%}" in text
-    assert evaluated.figures.top1 == record.final["test_accuracy"]
+    assert evaluated.figures.top1 == record.final.test_accuracy
     for shown in (
         *dataset.classes,
         f"{layers.parameters:,}",

@@ -6,14 +6,8 @@ import pytest
 import torch
 
 from fnet.run import runtime
-from fnet.run.runtime import (
-    ConfigError,
-    Runtime,
-    apply_runtime,
-    describe,
-    missing_compiler,
-    resolve,
-)
+from fnet.run.config import ConfigError
+from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
 
 
 def test_auto_resolves_to_what_is_there(monkeypatch):

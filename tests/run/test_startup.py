@@ -9,7 +9,7 @@ import torch
 
 SCRIPT = """
 import sys
-from fnet.run.startup import leave_out_triton
+from fnet.run.process import leave_out_triton
 leave_out_triton()
 import torch
 from fnet.compiler import compile
@@ -28,7 +28,7 @@ def test_a_cpu_compiles_without_triton_and_a_word():
 @pytest.mark.parametrize("before", ["import triton", "torch.cuda.is_available = lambda: True"])
 def test_it_stays_where_it_is_in_use_or_a_gpu_is(before):
     script = (
-        f"import torch, sys\n{before}\nfrom fnet.run.startup import leave_out_triton\n"
+        f"import torch, sys\n{before}\nfrom fnet.run.process import leave_out_triton\n"
         "leave_out_triton()\nimport triton\nprint(triton.__name__)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fnet.run.figures import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
+from fnet.run.config import ConfigError
+from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
 from fnet.run.record import RunRecord
 from fnet.run.report.html import Content, element, page, plot, section, table, warning
 from fnet.run.report.run_page import show
-from fnet.run.runtime import ConfigError
 from fnet.show import plots
 from fnet.show.tables import MISSING, percent
 
@@ -49,7 +49,7 @@ def figures(runs: Mapping[str, RunRecord]) -> list[list[str]]:
     rows = []
     for name, record in runs.items():
         shares = measured(record.final, record.best)
-        seconds = sum(line.get("seconds", 0) for line in record.lines)
+        seconds = sum(line.seconds for line in record.lines)
         rows.append(
             [
                 name,
@@ -62,7 +62,7 @@ def figures(runs: Mapping[str, RunRecord]) -> list[list[str]]:
                 record.status,
                 record.module.removeprefix("recipes."),
                 record.variant,
-                f"{record.setup.get('data', '?')}{' (a stand-in)' if record.stand_in else ''}",
+                f"{record.setup.data}{' (a stand-in)' if record.stand_in else ''}",
             ]
         )
     return rows
@@ -90,7 +90,7 @@ def comparison(runs: Mapping[str, RunRecord]) -> str:
     """
     title = f"{len(runs)} runs compared"
     parts: list[Content] = [element("h1", title)]
-    if len({record.setup.get("data") for record in runs.values()}) > 1:
+    if len({record.setup.data for record in runs.values()}) > 1:
         parts.append(warning("These runs are not on the same data: compare with care."))
     parts.append(section("Figures", table(COLUMNS, figures(runs))))
     differing = differences(runs)
@@ -101,6 +101,6 @@ def comparison(runs: Mapping[str, RunRecord]) -> str:
         content = element("p", "The options of these runs are the same.")
     parts.append(section("Differences of the config", content))
     if any(record.lines for record in runs.values()):
-        drawn = plots.curves({name: record.lines for name, record in runs.items()})
+        drawn = plots.curves({name: record.curves for name, record in runs.items()})
         parts.append(section("Curves", plot(drawn, "Curves of all runs")))
     return page(title, *parts)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fnet.nn import Summary
-from fnet.run.figures import TEST_BEST, Line, measured
+from fnet.run.outcome import TEST_BEST, measured
 from fnet.run.recipe import Recipe
 from fnet.run.record import RunRecord, base_variant, changed_options, command
 from fnet.run.report.evaluated import Evaluated, evaluation_section
@@ -49,7 +49,7 @@ def report(
         section("Result", _figures(record)),
     ]
     if record.lines:
-        parts.append(section("Curves", plot(plots.curves({record.name: record.lines}), "Curves")))
+        parts.append(section("Curves", plot(plots.curves({record.name: record.curves}), "Curves")))
     if evaluated is not None:
         parts.append(evaluation_section(evaluated))
     elif note:
@@ -76,14 +76,10 @@ def show(value: object) -> str:
 
 
 def _subtitle(record: RunRecord) -> str:
-    counts = [
-        f"{record.setup[f'{split}_images']:,} {split}"
-        for split in ("train", "test")
-        if isinstance(record.setup.get(f"{split}_images"), int)
-    ]
+    setup = record.setup
     return (
-        f"Run {record.path}, on {record.setup.get('data', '?')}"
-        f"{' (' + ' and '.join(counts) + ' images)' if counts else ''}, "
+        f"Run {record.path}, on {setup.data} ({setup.train_images:,} train and "
+        f"{setup.test_images:,} test images), "
         f"seed {record.config.get('seed', '?')}, {record.status}"
     )
 
@@ -115,22 +111,23 @@ def _figures(record: RunRecord) -> Markup:
     figures = measured(record.final, record.best)
     if not figures:
         return element("p", "No epoch has ended: there is nothing measured.")
-    best = record.best or {}
     rows = []
     for name, share in figures.items():
-        shown = f"{name} ({best['epoch']})" if name == TEST_BEST else name
+        shown = f"{name} ({record.best.epoch})" if name == TEST_BEST and record.best else name
         rows.append([shown, record.reported.get(name, MISSING), percent(share)])
     return table(["figure", "reported by the author", "measured"], rows)
 
 
 def _epochs(record: RunRecord) -> Markup:
-    names = [name for name in _SHORT if any(name in line for line in record.lines)]
-    rows = [[f"{line['epoch']:g}", *(_cell(name, line) for name in names)] for line in record.lines]
+    names = [name for name in _SHORT if any(name in line for line in record.curves)]
+    rows = [
+        [str(line.epoch), *(_cell(name, line.figures()) for name in names)] for line in record.lines
+    ]
     best = [place for place, line in enumerate(record.lines) if line is record.best]
     return table(["epoch", *(_SHORT[name] for name in names)], rows, marked=best)
 
 
-def _cell(name: str, line: Line) -> str:
+def _cell(name: str, line: Mapping[str, float]) -> str:
     if name not in line:
         return MISSING
     value = line[name]

@@ -7,11 +7,12 @@ from pathlib import Path
 from fnet.data.dataset import printable
 from fnet.files import write_atomically
 from fnet.nn import Params, summary
+from fnet.run.config import ConfigError
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.record import read_run
 from fnet.run.report.evaluated import evaluate_run
 from fnet.run.report.run_page import report
-from fnet.run.runtime import ConfigError, Runtime
+from fnet.run.runtime import Runtime
 from fnet.run.splits import Splits
 
 REPORT = "report.html"

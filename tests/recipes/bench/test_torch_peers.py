@@ -7,11 +7,11 @@ import torch
 from contenders import work
 
 from fnet import data, random
-from fnet.bench.arrays import open_work, save_arrays
-from fnet.bench.torch_memory import crop_flip, memory
-from fnet.bench.torch_script import Pictures, script, transform
 from fnet.data import NORM_CIFAR10, NORM_HALF, PadResize
 from fnet.run.splits import Splits
+from recipes.bench.arrays import open_work, save_arrays
+from recipes.bench.torch_memory import crop_flip, memory
+from recipes.bench.torch_script import Pictures, script, transform
 
 DRAWN = data.shapes(random.key(0), 24)
 SPLITS = Splits(DRAWN, DRAWN.take(8))

@@ -5,11 +5,11 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from fnet.bench.figures import figures, ratio
-from fnet.bench.meter import Meter
-from fnet.bench.race import Entry, own_entry
-from fnet.bench.roster import JAX_PACKAGES, missing
-from fnet.bench.work import Work
+from recipes.bench.figures import figures, ratio
+from recipes.bench.meter import Meter
+from recipes.bench.race import Entry, own_entry
+from recipes.bench.roster import JAX_PACKAGES, missing
+from recipes.bench.work import Work
 
 
 def record(results: Mapping[Work, Mapping[str, Entry]], meter: Meter) -> dict[str, Any]:

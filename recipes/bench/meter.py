@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fnet.bench.calibrate import Gemm
-from fnet.bench.contender import Measured, Sample
+from recipes.bench.calibrate import Gemm
+from recipes.bench.contender import Measured, Sample
 
 TOLERANCE = 0.15
 """By how much a calibration may stay below the best before a timing counts as disturbed."""

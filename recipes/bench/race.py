@@ -5,11 +5,11 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fnet.bench.contender import Sample
-from fnet.bench.meter import Meter, Timing
-from fnet.bench.remote import ContenderError, Remote
-from fnet.bench.roster import Candidate
-from fnet.bench.work import Work
+from recipes.bench.contender import Sample
+from recipes.bench.meter import Meter, Timing
+from recipes.bench.remote import ContenderError, Remote
+from recipes.bench.roster import Candidate
+from recipes.bench.work import Work
 
 OWN = "fnet"
 """The contender that the others are compared with."""

@@ -1,4 +1,4 @@
 """fnet's training step timed against other ways to train the same network.
 
-Each contender has a process of its own. `import fnet` imports nothing of this.
+Each contender has a process of its own.
 """

@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from itertools import product
 from typing import Any, Literal
 
-from fnet.bench.flax_networks import NETWORKS
-from fnet.bench.work import Work
+from recipes.bench.flax_networks import NETWORKS
+from recipes.bench.work import Work
 
 JAX_PACKAGES = ("jax", "flax", "optax")
 
@@ -45,13 +45,13 @@ def candidates(name: PeerName, work: Work) -> list[Candidate]:
     match name:
         case "fnet":
             form = _precision(work.bf16)
-            plain = Candidate("fnet.bench.own:training", form)
+            plain = Candidate("recipes.bench.own:training", form)
             graph = Candidate(plain.make, f"{form}, --cuda-graph", {"cuda_graph": True})
             return [plain, graph] if work.compiled and work.device != "cpu" else [plain]
         case "eager":
             return [
                 Candidate(
-                    "fnet.bench.torch_script:script", f"{workers} workers", {"workers": workers}
+                    "recipes.bench.torch_script:script", f"{workers} workers", {"workers": workers}
                 )
                 for workers in (0, 2)
             ]
@@ -65,7 +65,7 @@ def candidates(name: PeerName, work: Work) -> list[Candidate]:
             return [_torch(*form, augmented=True) for form in forms] if work.augmented else []
         case "jax":
             return [
-                Candidate("fnet.bench.jax_peer:jitted", _precision(bf16), {"bf16": bf16})
+                Candidate("recipes.bench.jax_peer:jitted", _precision(bf16), {"bf16": bf16})
                 for bf16 in precisions
                 if work.network in NETWORKS
             ]
@@ -85,7 +85,7 @@ def _torch(bf16: bool, channels_last: bool, fused: bool, **more: bool) -> Candid
         "fused optimizer" if fused else "torch's default optimizer",
     ]
     options = {"bf16": bf16, "channels_last": channels_last, "fused": fused or None, **more}
-    return Candidate("fnet.bench.torch_memory:memory", ", ".join(note), options)
+    return Candidate("recipes.bench.torch_memory:memory", ", ".join(note), options)
 
 
 def _precision(bf16: bool) -> str:

@@ -1,7 +1,7 @@
 import pytest
 from contenders import work
 
-from fnet.bench.roster import candidates
+from recipes.bench.roster import candidates
 
 
 @pytest.mark.parametrize(

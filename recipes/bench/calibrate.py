@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from fnet.bench.devices import waiting
+from recipes.bench.devices import waiting
 
 Gemm: TypeAlias = dict[str, float]
 """GFLOP/s by precision."""

@@ -1,6 +1,6 @@
 """The process of a contender: it sets itself up, then runs whenever it is asked to.
 
-`python -m fnet.bench.child FD` is started by `fnet.bench.remote`. It is no fork and imports
+`python -m recipes.bench.child FD` is started by `recipes.bench.remote`. It is no fork and imports
 nothing but what the contender needs, so that its time to start and its memory are its own.
 """
 
@@ -9,7 +9,7 @@ import pkgutil
 import sys
 from multiprocessing.connection import Connection
 
-from fnet.bench.contender import Failure, Streams, timed
+from recipes.bench.contender import Failure, Streams, timed
 
 
 def main(descriptor: int) -> None:

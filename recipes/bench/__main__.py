@@ -31,30 +31,23 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from fnet.bench.arrays import save_arrays
-from fnet.bench.calibrate import gemm
-from fnet.bench.meter import Meter
-from fnet.bench.race import Entry, race
-from fnet.bench.record import record, versions
-from fnet.bench.roster import PeerName, candidates, missing
-from fnet.bench.tables import caption, markdown, row_table
-from fnet.bench.work import SGD, Adam, Optimizer, Work
 from fnet.files import write_atomically
 from fnet.nn import check
 from fnet.run.command import Tool
-from fnet.run.config import Config
+from fnet.run.config import Config, ConfigError, Precision
 from fnet.run.recipe import Experiment, Recipe
-from fnet.run.runtime import (
-    ConfigError,
-    Precision,
-    Runtime,
-    describe,
-    missing_compiler,
-    resolve,
-)
+from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
 from fnet.run.splits import Splits, open_splits
 from fnet.show.terminal import Display
 from recipes import cnn, dainet7, mynet, net, resnet50
+from recipes.bench.arrays import save_arrays
+from recipes.bench.calibrate import gemm
+from recipes.bench.meter import Meter
+from recipes.bench.race import Entry, race
+from recipes.bench.record import record, versions
+from recipes.bench.roster import PeerName, candidates, missing
+from recipes.bench.tables import caption, markdown, row_table
+from recipes.bench.work import SGD, Adam, Optimizer, Work
 
 RowName = Literal["net", "cnn", "cnnpro", "dainet7", "mynet", "resnet50"]
 

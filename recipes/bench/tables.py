@@ -6,11 +6,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from fnet.bench.calibrate import Gemm
-from fnet.bench.figures import Figures, figures, ratio
-from fnet.bench.meter import TOLERANCE, Meter
-from fnet.bench.race import OWN, Entry, own_entry
-from fnet.bench.work import Work
+from recipes.bench.calibrate import Gemm
+from recipes.bench.figures import Figures, figures, ratio
+from recipes.bench.meter import TOLERANCE, Meter
+from recipes.bench.race import OWN, Entry, own_entry
+from recipes.bench.work import Work
 
 MARK = "†"
 _COLUMNS = ["contender", "images/s", "lowest to highest", "ratio", "memory", "set-up"]

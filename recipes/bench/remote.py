@@ -10,9 +10,9 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
-from fnet.bench.contender import Failure, Sample
-from fnet.bench.roster import Candidate
-from fnet.bench.work import Work
+from recipes.bench.contender import Failure, Sample
+from recipes.bench.roster import Candidate
+from recipes.bench.work import Work
 
 _LOOK_SECONDS = 0.5
 _END_SECONDS = 10.0
@@ -43,7 +43,7 @@ class Remote:
         with self._said.open("wb") as said:
             # Without a fork of multiprocessing's, which would import what the benchmark has.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fnet.bench.child", str(theirs.fileno())],
+                [sys.executable, "-m", "recipes.bench.child", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env={
                     **os.environ,

@@ -7,9 +7,9 @@ from contextlib import closing
 import pytest
 from contenders import form, work
 
-from fnet.bench.meter import Meter
-from fnet.bench.race import fastest, race
-from fnet.bench.remote import ContenderError, Remote
+from recipes.bench.meter import Meter
+from recipes.bench.race import fastest, race
+from recipes.bench.remote import ContenderError, Remote
 
 
 def test_a_contender_is_timed(tmp_path):
@@ -77,8 +77,8 @@ def test_a_race_goes_on_without_those_that_fail(tmp_path):
 
 def test_a_contenders_process_imports_no_framework_by_itself():
     names = ("torch", "jax", "fnet.data")
-    program = f"import sys, fnet.bench.child; print([n for n in {names} if n in sys.modules])"
-    program = f"import fnet.bench.roster, fnet.bench.work; {program}"
+    program = f"import sys, recipes.bench.child; print([n for n in {names} if n in sys.modules])"
+    program = f"import recipes.bench.roster, recipes.bench.work; {program}"
     printed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout

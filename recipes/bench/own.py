@@ -4,7 +4,7 @@ As the recipes do, and the peers do not, the process goes without Triton where t
 keeps the memory that it frees.
 """
 
-from fnet.run.startup import leave_out_triton
+from fnet.run.process import leave_out_triton
 
 leave_out_triton()
 
@@ -14,16 +14,15 @@ from dataclasses import replace
 import torch
 
 from fnet import random
-from fnet.bench.arrays import open_config, open_work
-from fnet.bench.contender import Stream, Streams
-from fnet.bench.devices import waiting
-from fnet.bench.work import Work
 from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
 from fnet.run.process import map_large_blocks
-from fnet.run.ready import ready, ready_eval
-from fnet.run.runtime import Runtime
+from fnet.run.runtime import Runtime, ready, ready_eval
+from recipes.bench.arrays import open_config, open_work
+from recipes.bench.contender import Stream, Streams
+from recipes.bench.devices import waiting
+from recipes.bench.work import Work
 
 _FOREVER = 10**9
 
@@ -42,7 +41,7 @@ def training(work: Work, cuda_graph: bool = False) -> Streams:
     step, train = experiment.train_step(train, runtime.dtype)
     step = ready(step, config, runtime)
     eval_step, (test,) = experiment.eval_step(test, dtype=runtime.dtype)
-    eval_step = ready_eval(eval_step, runtime)
+    eval_step = ready_eval(eval_step, config, runtime)
 
     init_key, data_key = random.split(random.key(0, work.device))
     params = experiment.model.init(init_key)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fnet.bench.work import SGD, Adam, Optimizer, Work
 from fnet.run.recipe import Experiment
+from recipes.bench.work import SGD, Adam, Optimizer, Work
 
 _LOOK = 100
 

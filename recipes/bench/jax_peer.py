@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fnet.bench.contender import Stream, Streams
-from fnet.bench.flax_networks import network
-from fnet.bench.work import SGD, Adam, Optimizer, Work
+from recipes.bench.contender import Stream, Streams
+from recipes.bench.flax_networks import network
+from recipes.bench.work import SGD, Adam, Optimizer, Work
 
 
 def jitted(work: Work, bf16: bool) -> Streams:

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from fnet.bench.calibrate import gemm
-from fnet.bench.contender import Sample
-from fnet.bench.figures import figures, ratio
-from fnet.bench.meter import ATTEMPTS, Meter, Timing
-from fnet.bench.race import Entry
-from fnet.bench.record import record
-from fnet.bench.tables import MARK, caption, markdown, row_table
+from recipes.bench.calibrate import gemm
+from recipes.bench.contender import Sample
+from recipes.bench.figures import figures, ratio
+from recipes.bench.meter import ATTEMPTS, Meter, Timing
+from recipes.bench.race import Entry
+from recipes.bench.record import record
+from recipes.bench.tables import MARK, caption, markdown, row_table
 
 CALM = {"fp32": 100.0}
 rates = st.lists(st.floats(1.0, 1e6), min_size=1, max_size=7)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from fnet.bench.calibrate import Gemm
-from fnet.bench.meter import Timing
+from recipes.bench.calibrate import Gemm
+from recipes.bench.meter import Timing
 
 
 @dataclass(frozen=True)

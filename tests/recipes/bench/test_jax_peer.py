@@ -14,15 +14,15 @@ pytest.importorskip("optax")
 import jax
 
 from fnet import data, models, random, tree
-from fnet.bench.arrays import save_arrays
-from fnet.bench.flax_networks import NETWORKS, network
-from fnet.bench.jax_peer import optax_optimizer
-from fnet.bench.remote import Remote
-from fnet.bench.roster import candidates
-from fnet.bench.torch_step import torch_optimizer
-from fnet.bench.work import SGD, Adam
 from fnet.data import NORM_HALF
 from fnet.run.splits import Splits
+from recipes.bench.arrays import save_arrays
+from recipes.bench.flax_networks import NETWORKS, network
+from recipes.bench.jax_peer import optax_optimizer
+from recipes.bench.remote import Remote
+from recipes.bench.roster import candidates
+from recipes.bench.torch_step import torch_optimizer
+from recipes.bench.work import SGD, Adam
 
 
 @pytest.mark.parametrize("name", NETWORKS)

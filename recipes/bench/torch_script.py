@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from fnet.bench.arrays import open_work
-from fnet.bench.contender import Stream, Streams
-from fnet.bench.devices import waiting
-from fnet.bench.torch_step import set_up, steps, torch_optimizer
-from fnet.bench.work import CROP, Work
 from fnet.data import Normalize, PadResize, Preprocess
+from recipes.bench.arrays import open_work
+from recipes.bench.contender import Stream, Streams
+from recipes.bench.devices import waiting
+from recipes.bench.torch_step import set_up, steps, torch_optimizer
+from recipes.bench.work import CROP, Work
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fnet.bench.arrays import open_work
-from fnet.bench.contender import Stream, Streams
-from fnet.bench.devices import waiting
-from fnet.bench.torch_step import set_up, steps, torch_optimizer
-from fnet.bench.work import CROP, Work
 from fnet.data import Preprocess
+from recipes.bench.arrays import open_work
+from recipes.bench.contender import Stream, Streams
+from recipes.bench.devices import waiting
+from recipes.bench.torch_step import set_up, steps, torch_optimizer
+from recipes.bench.work import CROP, Work
 
 Pick: TypeAlias = Callable[[Tensor], Tensor]
 """From places in the data set `[B]` to images `[B, C, H, W]`."""

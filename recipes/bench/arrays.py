@@ -7,11 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fnet.bench.work import ArrayName, Work
 from fnet.data import Dataset, Preprocess
-from fnet.run.opened import load_recipe
-from fnet.run.recipe import Experiment
+from fnet.run.recipe import Experiment, load_recipe
 from fnet.run.splits import Splits
+from recipes.bench.work import ArrayName, Work
 
 _CHUNK = 500
 

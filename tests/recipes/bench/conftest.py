@@ -1,0 +1,6 @@
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _few_images():
+    """Take as many images as a test asks for."""
