@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from fnet import optim, tree
+from fnet import optim
 from fnet.optim import schedules
 
 STEPS = 100
@@ -98,12 +98,18 @@ def assert_same_way(mine: list[dict], peer: list[dict], tolerance: float = 1e-9)
 
 
 CURVE = schedules.exponential_decay(LR, 20, 0.5, 10)
-OPTAX_CURVE = optax.exponential_decay(LR, 20, 0.5, 10)
+
+
+def optax_curve(count: jax.Array) -> jax.Array:
+    """As `optax.exponential_decay(LR, 20, 0.5, 10)`, which gives LR in float32."""
+    return LR * 0.5 ** ((count - 10).clip(0).astype(np.float64) / 20)
+
+
 PAIRS = {
     "scale": (optim.scale(-LR), optax.scale(-LR)),
     "scale_by_schedule": (
         optim.chain(optim.scale_by_schedule(CURVE), optim.scale(-1.0)),
-        optax.chain(optax.scale_by_schedule(OPTAX_CURVE), optax.scale(-1.0)),
+        optax.chain(optax.scale_by_schedule(optax_curve), optax.scale(-1.0)),
     ),
     "ema": (
         optim.chain(optim.ema(0.9), optim.scale(-LR)),
@@ -116,12 +122,12 @@ PAIRS = {
     "lion": (optim.lion(LR), optax.lion(LR)),
     "lion, all given": (
         optim.lion(CURVE, 0.8, 0.95, weight_decay=0.1),
-        optax.lion(OPTAX_CURVE, 0.8, 0.95, weight_decay=0.1),
+        optax.lion(optax_curve, 0.8, 0.95, weight_decay=0.1),
     ),
     "lamb": (optim.lamb(LR), optax.lamb(LR)),
     "lamb, all given": (
         optim.lamb(CURVE, 0.8, 0.95, 1e-4, weight_decay=0.1),
-        optax.lamb(OPTAX_CURVE, 0.8, 0.95, 1e-4, weight_decay=0.1),
+        optax.lamb(optax_curve, 0.8, 0.95, 1e-4, weight_decay=0.1),
     ),
     "scale_by_trust_ratio": (
         optim.chain(optim.scale_by_trust_ratio(0.5, 0.3, 0.01), optim.scale(-LR)),
@@ -136,7 +142,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(shapes=trees, seed=seeds)
 def test_follows_optax(name: str, shapes: dict, seed: int) -> None:
     mine, peer = PAIRS[name]
@@ -144,7 +150,7 @@ def test_follows_optax(name: str, shapes: dict, seed: int) -> None:
     assert_same_way(ours(mine, start, grads), theirs(peer, start, grads))
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(shapes=trees, seed=seeds, period=st.integers(1, 7))
 def test_lookahead_follows_optax(shapes: dict, seed: int, period: int) -> None:
     start, grads = problem(shapes, seed)
@@ -154,7 +160,7 @@ def test_lookahead_follows_optax(shapes: dict, seed: int, period: int) -> None:
     assert_same_way(ours(mine, start, grads), wrapped)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(shapes=trees, seed=seeds, clipping=st.sampled_from([0.01, 0.5, 100.0]))
 def test_adaptive_clipping_follows_optax(shapes: dict, seed: int, clipping: float) -> None:
     start, grads = problem(shapes, seed)
@@ -184,31 +190,29 @@ def test_schedule_follows_optax(name: str) -> None:
     assert getattr(optim, function) is getattr(schedules, function)
     mine = getattr(schedules, function)(*args)(torch.arange(STEPS))
     with jax.enable_x64(True):
-        if name == "warmup_cosine, all given":  # optax raises all but the end value to the power
-            wave = optax.warmup_cosine_decay_schedule(0.0, 0.1, 20, 70, 0.01, 2.0)
-        else:
-            wave = getattr(optax, function)(*args)
+        wave = getattr(optax, function)(*args)
         peer = torch.tensor([float(wave(step)) for step in range(STEPS)], dtype=torch.float64)
     assert_close(mine, peer, rtol=1e-6, atol=1e-9)
 
 
 def test_what_the_docstrings_say_of_optaxs_defaults() -> None:
-    params = {"w": torch.tensor([2.0], dtype=torch.float64)}
-    adamw = optim.adamw(0.1).init(params)
-    assert optim.get_hyper(adamw, "weight_decay") == 0.01
+    start, tiny = {"w": np.array([2.0])}, {"w": np.array([1e-3])}
     with jax.enable_x64(True):
-        start = {"w": np.array([2.0])}
-        tx = optax.chain(optax.adamw(0.1))
-        update, _ = tx.update({"w": np.zeros(1)}, tx.init(start), start)
-        assert float(update["w"][0]) == pytest.approx(-0.1 * 1e-4 * 2)
-        grad = {"w": np.full(1, 1e-3)}
-        inside, _ = optax.rmsprop(0.1, eps=1e-2).update(grad, optax.rmsprop(0.1).init(start))
-        assert float(inside["w"][0]) == pytest.approx(-0.1 * 1e-3 / (0.1 * 1e-6 + 1e-2) ** 0.5)
-        assert tree.equal(params, params)
-        cycle = optax.cosine_onecycle_schedule(100, 1.0)
-        assert float(cycle(30)) == pytest.approx(1.0)
-        assert float(cycle(100)) == pytest.approx(1 / 25 / 1e4)
-        bent = [float(optax.linear_onecycle_schedule(100, 1.0)(step)) for step in (30, 85, 100)]
-        assert bent == pytest.approx([1.0, 1 / 25, 1 / 25 / 1e4])
+
+        def first(tx: optax.GradientTransformation, grads: dict) -> float:
+            return float(tx.update(grads, tx.init(start), start)[0]["w"][0])
+
+        assert first(optax.adamw(0.1), {"w": np.zeros(1)}) == pytest.approx(-0.1 * 1e-4 * 2)
+        root = (0.1 * 1e-6 + 1e-2) ** 0.5  # decay 0.9, eps inside
+        assert first(optax.rmsprop(0.1, eps=1e-2), tiny) == pytest.approx(-0.1 * 1e-3 / root)
+        root = (0.1 + 1e-6 + 1e-7) ** 0.5  # the sum begins at 0.1, eps inside
+        assert first(optax.adagrad(0.1), tiny) == pytest.approx(-0.1 * 1e-3 / root)
+        cosine = optax.cosine_onecycle_schedule(100, 1.0)
+        assert [float(cosine(step)) for step in (30, 100)] == pytest.approx([1.0, 4e-6])
+        bent = optax.linear_onecycle_schedule(100, 1.0)
+        assert [float(bent(step)) for step in (30, 85, 100)] == pytest.approx([1.0, 0.04, 4e-6])
     mine = schedules.one_cycle(1.0, 100)(torch.tensor([29, 99])).tolist()
-    assert mine == pytest.approx([1.0, 1 / 25 / 1e4])
+    assert mine == pytest.approx([1.0, 4e-6])
+    weights = {"w": torch.zeros(1)}
+    assert optim.get_hyper(optim.adamw(0.1).init(weights), "weight_decay") == 0.01
+    assert optim.get_hyper(optim.rmsprop(0.1).init(weights), "alpha") == 0.99
