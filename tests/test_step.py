@@ -275,7 +275,7 @@ def test_labels_that_an_augmentation_changes_count():
 
 
 def test_wrong_losses_are_refused():
-    with pytest.raises(ValueError, match="exactly one of loss.*got neither"):
+    with pytest.raises(ValueError, match=r"exactly one of loss.*got neither"):
         make_grad(plain(), preprocess=preprocess)
     with pytest.raises(ValueError, match="got both"):
         make_grad(plain(), cross_entropy, batch_loss=cross_entropy, preprocess=preprocess)

@@ -2,7 +2,8 @@
 
 A `GradientTransformation` is `init(params) -> state` and `update(grads, state, params) ->
 (updates, state)`; `chain` and `partition` make bigger ones of small ones. Hyper-parameters are
-numbers or `schedules`, and live in the state (`get_hyper`, `set_hyper`).
+numbers or `schedules`, and live in the state (`get_hyper`, `set_hyper`). Names are optax's where
+optax has one; where its numerics or defaults are others, the docstring says which.
 """
 
 from fnet.optim import schedules

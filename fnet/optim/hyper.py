@@ -45,7 +45,8 @@ class Hypers:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{name} is a number or a schedule; got {value!r}")
             if math.isnan(value) or value < lowest:
-                raise ValueError(f"{name} is at least {lowest:g}; got {value}")
+                right = "a number" if lowest == -math.inf else f"at least {lowest:g}"
+                raise ValueError(f"{name} is {right}; got {value}")
         self.numbers = {name: float(v) for name, v in hyper.items() if not callable(v)}
         self.schedules = {name: v for name, v in hyper.items() if callable(v)}
 

@@ -103,6 +103,8 @@ def test_wrong_arguments_are_refused() -> None:
         optim.lookahead(optim.sgd(0.1), sync_period=0)
     with pytest.raises(TypeError, match="use scale for a number"):
         optim.scale_by_schedule(0.1)
+    with pytest.raises(ValueError, match="step_size is a number; got nan"):
+        optim.scale(float("nan"))
     with pytest.raises(ValueError, match="initial_accumulator_value is at least 0"):
         optim.adagrad(initial_accumulator_value=-1.0)
 
