@@ -1,7 +1,7 @@
 """Steps strung together: `scan` over batches, `fit` over epochs, `evaluate` over a data set."""
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -56,6 +56,20 @@ def scan(
     return (params, opt_state), stacked
 
 
+@overload
+def fit(
+    step: Step,
+    params: Params,
+    opt_state: Tree,
+    batches: Iterable[Batch],
+    *,
+    steps_per_epoch: int | None = None,
+    start: int = 0,
+    sums: Metrics | None = None,
+) -> Iterator[Record]: ...
+
+
+@overload
 def fit(
     step: Step,
     params: Params,
@@ -67,16 +81,85 @@ def fit(
     epochs: int,
     start: int = 0,
     sums: Metrics | None = None,
+) -> Iterator[Record]: ...
+
+
+def fit(
+    step: Step, params: Params, opt_state: Tree, *source: Any, **options: Any
 ) -> Iterator[Record]:
     """Return the records of a training run, one a step: the caller logs, evaluates, saves, stops.
 
-    Step n trains on `batch_at(key, dataset, size, n)`, so a run that was stopped goes on from the
-    params and the state of its last record with `start=record.step`, and where that was in the
-    middle of an epoch `sums=record.metrics`.
+    `fit(step, params, opt_state, batches)` takes any iterable of `Batch`, and goes through it once,
+    never a batch ahead. With a DataLoader of your own:
+
+        def stream():
+            for epoch in range(epochs):
+                for n, (images, labels) in enumerate(loader, epoch * len(loader)):
+                    yield data.as_batch(images, labels, key, n, steps_per_epoch=len(loader))
+
+        for record in fit(step, params, opt_state, stream(), steps_per_epoch=len(loader)):
+            ...
+
+    `fit(step, params, opt_state, key, dataset, size=128, epochs=10)` trains on a data set in
+    memory: step n on `batch_at(key, dataset, size, n)`.
+
+    A run that was stopped goes on from the params and the state of its last record with
+    `start=record.step`, and where that was in the middle of an epoch `sums=record.metrics`; batches
+    of your own have to be those from that step on.
+
+    Args:
+        step: the step.
+        params: the parameters to begin with.
+        opt_state: the optimizer's state to begin with.
+        source: `batches`, an iterable; or `key`, of the whole run's data, int64 `[2]`, and
+            `dataset`, to cut batches from.
+        options: `start` is how many steps were done before, `sums` the metrics of those in the
+            epoch that is under way. With batches, `steps_per_epoch` is the length of an epoch; by
+            default their end is the end of the epoch where they have a length, as a list has, else
+            all is one epoch that is never done. With a data set, `size` is the rows in a batch,
+            `epochs` how many times to go through the data set, counted from step 0.
 
     Raises:
-        ValueError: the batch size does not fit the data set, or the start is below 0.
+        ValueError: the batch size does not fit the data set, an epoch has no step, or the start is
+            below 0.
     """
+    of_dataset = options.keys() & {"key", "dataset"} or (source and isinstance(source[0], Tensor))
+    records = _fit_dataset if of_dataset else _fit_batches
+    return records(step, params, opt_state, *source, **options)
+
+
+def _fit_batches(
+    step: Step,
+    params: Params,
+    opt_state: Tree,
+    batches: Iterable[Batch],
+    *,
+    steps_per_epoch: int | None = None,
+    start: int = 0,
+    sums: Metrics | None = None,
+) -> Iterator[Record]:
+    if start < 0:
+        raise ValueError(f"steps are counted from 0, got start={start}")
+    if steps_per_epoch is None and isinstance(batches, Sized):
+        steps_per_epoch = start + len(batches)
+    elif steps_per_epoch is not None and steps_per_epoch < 1:
+        raise ValueError(f"an epoch has at least 1 step, got steps_per_epoch={steps_per_epoch}")
+    stream = enumerate(batches, start + 1)
+    return _records(step, params, opt_state, stream, steps_per_epoch, sums)
+
+
+def _fit_dataset(
+    step: Step,
+    params: Params,
+    opt_state: Tree,
+    key: Tensor,
+    dataset: Dataset,
+    *,
+    size: int,
+    epochs: int,
+    start: int = 0,
+    sums: Metrics | None = None,
+) -> Iterator[Record]:
     steps = steps_per_epoch(len(dataset), size)
     stream = enumerate(batches(key, dataset, size, epochs, start), start + 1)
     return _records(step, params, opt_state, stream, steps, sums)
@@ -87,15 +170,16 @@ def _records(
     params: Params,
     opt_state: Tree,
     stream: Iterator[tuple[int, Batch]],
-    steps: int,
+    steps: int | None,
     sums: Metrics | None,
 ) -> Iterator[Record]:
     # A function of its own, not one inside `fit`, which would hold the first state to the end.
     for done, batch in stream:
         params, opt_state, new = step(params, opt_state, batch)
         sums = metrics.add(sums, new) if sums else new
-        epoch_done = done % steps == 0
-        yield Record(done, (done - 1) // steps, epoch_done, params, opt_state, sums)
+        epoch_done = steps is not None and done % steps == 0
+        epoch = 0 if steps is None else (done - 1) // steps
+        yield Record(done, epoch, epoch_done, params, opt_state, sums)
         if epoch_done:
             sums = None
 

@@ -23,6 +23,7 @@ Grads: TypeAlias = dict[str, Tensor]
 Stats: TypeAlias = dict[str, Tensor]
 GradFn: TypeAlias = Callable[[Params, Batch], tuple[Grads, Stats, Metrics]]
 Step: TypeAlias = Callable[[Params, Tree, Batch], tuple[Params, Tree, Metrics]]
+BatchLoss: TypeAlias = Callable[[Tensor, Batch], Tensor]
 EvalStep: TypeAlias = Callable[[Params, Batch], Metrics]
 # An annotation inside a compiled function is traced, and Dynamo cannot subscript a type.
 _LossAndAux: TypeAlias = tuple[Tensor, tuple[Stats, Metrics]]
@@ -30,8 +31,9 @@ _LossAndAux: TypeAlias = tuple[Tensor, tuple[Stats, Metrics]]
 
 def make_grad(
     model: Model,
-    loss: Loss,
+    loss: Loss | None = None,
     *,
+    batch_loss: BatchLoss | None = None,
     preprocess: Preprocess,
     augment: Augment | None = None,
     dtype: torch.dtype = torch.float32,
@@ -43,23 +45,50 @@ def make_grad(
     preprocessed and cast to `dtype`, which decides the precision of the forward and backward pass
     (`Model`); weights and gradients keep their own dtype. A sample's randomness comes from
     `fold_in(batch.key, batch.index)`.
+
+    Args:
+        model: the network.
+        loss: `(logits, labels) -> losses [N]`. Exactly one of `loss` and `batch_loss` is given.
+        batch_loss: `(logits, batch) -> losses [N]`, of the batch that the network saw: images,
+            labels and weight as augmented, the images preprocessed and in `dtype` as well, and a
+            key that nothing else draws from. For what needs more than labels: the teacher of a
+            distillation looks at `batch.images`.
+        preprocess: from the images of the data set to those the network sees.
+        augment: of the images of the data set, or None. Labels that it changes count.
+        dtype: of the images that the network sees.
+
+    Raises:
+        ValueError: both losses are given, or none; by the gradient function, where a loss does not
+            return one number for each sample.
     """
+    if (loss is None) == (batch_loss is None):
+        raise ValueError(
+            "make_grad takes exactly one of loss(logits, labels) and batch_loss(logits, batch); "
+            f"got {'neither' if loss is None else 'both'}"
+        )
+
+    def losses_of(logits: Tensor, batch: Batch) -> Tensor:
+        if batch_loss is not None:
+            return batch_loss(logits, batch)
+        return loss(logits, batch.labels)  # type: ignore[misc]  # one of them is given
 
     def grad_fn(params: Params, batch: Batch) -> tuple[Grads, Stats, Metrics]:
-        model_key, augment_key = random.split(batch.key)
-        images = batch.images
-        if augment is not None:
-            images = augment(batch._replace(key=augment_key)).images
-        images = preprocess(images).to(dtype)
+        # The first two keys are the same however many there are.
+        model_key, augment_key, *rest = random.split(batch.key, 2 if batch_loss is None else 3)
         keys = random.fold_in(model_key, batch.index)
+        if augment is not None:
+            batch = augment(batch._replace(key=augment_key))
+        images = preprocess(batch.images).to(dtype)
+        seen = batch._replace(images=images, key=rest[0] if rest else batch.key)
 
         def mean_loss(trainable: Grads) -> _LossAndAux:
             logits, stats = model.apply(
                 Params(trainable, params.stats), images, key=keys, train=True
             )
-            losses = loss(logits, batch.labels)
-            sums = metrics.from_logits(losses.detach(), logits.detach(), batch.labels, batch.weight)
-            return (batch.weight * losses).sum() / _count(batch), (stats, sums)
+            losses = losses_of(logits, seen)
+            _require_one_each(losses, seen.weight)
+            sums = metrics.from_logits(losses.detach(), logits.detach(), seen.labels, seen.weight)
+            return (seen.weight * losses).sum() / _count(seen), (stats, sums)
 
         grads, (stats, sums) = grad(mean_loss, has_aux=True)(params.trainable)
         return grads, stats, sums
@@ -154,6 +183,16 @@ def make_eval(
         return metrics.from_logits(loss(logits, batch.labels), logits, batch.labels, batch.weight)
 
     return eval_step
+
+
+def _require_one_each(losses: Tensor, weight: Tensor) -> None:
+    """Raise a ValueError unless there is one loss for each sample."""
+    if losses.shape != weight.shape:
+        raise ValueError(
+            f"a loss returns one number for each sample, of shape {list(weight.shape)}, which the "
+            f"step weights and averages; this one returned shape {list(losses.shape)}"
+            + (': give it reduction="none"' if not losses.ndim else "")
+        )
 
 
 def _count(batch: Batch) -> Tensor:

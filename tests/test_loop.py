@@ -105,3 +105,72 @@ def test_every_image_is_evaluated_once_at_any_batch_size(size):
 def test_a_batch_larger_than_the_data_is_refused_at_the_call():
     with pytest.raises(ValueError, match="batch size of 21"):
         fit(STEP, *start(), KEY, dataset(), size=21, epochs=1)
+
+
+def records_of(records):
+    return [(r.step, r.epoch, r.epoch_done, float(r.metrics["count"])) for r in records]
+
+
+def test_fit_takes_any_iterable_of_batches():
+    of_dataset = list(fit(STEP, *start(), KEY, dataset(), size=8, epochs=2))
+    stream = batches(KEY, dataset(), 8, epochs=2)
+    of_batches = list(fit(STEP, *start(), stream, steps_per_epoch=2))
+    assert records_of(of_batches) == records_of(of_dataset)
+    tree.assert_equal(of_batches[-1].params, of_dataset[-1].params)
+    by_name = fit(STEP, *start(), batches=batches(KEY, dataset(), 8, epochs=2), steps_per_epoch=2)
+    tree.assert_equal(list(by_name)[-1].params, of_dataset[-1].params)
+    by_name = fit(STEP, *start(), key=KEY, dataset=dataset(), size=8, epochs=2)
+    tree.assert_equal(list(by_name)[-1].params, of_dataset[-1].params)
+
+
+def test_without_a_length_all_batches_are_one_epoch():
+    rows = list(batches(KEY, dataset(), 8, epochs=2))
+    ends = [(n, 0, False, 8.0 * n) for n in range(1, 5)]
+    assert records_of(fit(STEP, *start(), iter(rows))) == ends
+    assert records_of(fit(STEP, *start(), rows)) == [*ends[:3], (4, 0, True, 32.0)]
+    records = list(fit(STEP, *start(), rows))
+    rest = fit(
+        STEP, records[2].params, records[2].opt_state, rows[3:], start=3, sums=records[2].metrics
+    )
+    (last,) = rest
+    assert records_of([last]) == [(4, 0, True, 32.0)]
+    tree.assert_equal(last.params, records[3].params)
+    assert list(fit(STEP, *start(), [])) == []
+
+
+def test_fit_takes_no_batch_ahead():
+    stream = batches(KEY, dataset(), 8, epochs=2)
+    first = next(fit(STEP, *start(), stream))
+    rest = list(fit(STEP, first.params, first.opt_state, stream, start=1))
+    assert [record.step for record in rest] == [2, 3, 4]
+
+
+def test_a_loader_of_ones_own_trains_a_network():
+    images = dataset().images.to(torch.float32)
+    table = torch.utils.data.TensorDataset(images, dataset().labels.to(torch.int32))
+    loader = torch.utils.data.DataLoader(table, batch_size=8, drop_last=True)
+
+    def stream():
+        for epoch in range(2):
+            for n, (pixels, labels) in enumerate(loader, epoch * len(loader)):
+                yield data.as_batch(pixels, labels, KEY, n, steps_per_epoch=len(loader))
+
+    records = list(fit(STEP, *start(), stream(), steps_per_epoch=len(loader)))
+    assert records_of(records) == [
+        (1, 0, False, 8.0),
+        (2, 0, True, 16.0),
+        (3, 1, False, 8.0),
+        (4, 1, True, 16.0),
+    ]
+    assert [batch.epoch.item() for batch in stream()] == [0.0, 0.5, 1.0, 1.5]
+
+
+def test_wrong_arguments_of_fit_are_refused_at_the_call():
+    with pytest.raises(ValueError, match="at least 1 step, got steps_per_epoch=0"):
+        fit(STEP, *start(), iter([]), steps_per_epoch=0)
+    with pytest.raises(ValueError, match="counted from 0, got start=-1"):
+        fit(STEP, *start(), [], start=-1)
+    with pytest.raises(TypeError, match="size"):
+        fit(STEP, *start(), [], size=8)
+    with pytest.raises(TypeError, match="'size' and 'epochs'"):
+        fit(STEP, *start(), KEY, dataset())

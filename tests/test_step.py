@@ -218,6 +218,75 @@ def test_the_gradient_is_autograds():
     tree.assert_close(grads, {k: v.grad for k, v in leaves.items()}, rtol=1e-5, atol=1e-6)
 
 
+def test_a_loss_of_the_batch_sees_it_as_the_network_does():
+    model, seen = full(), []
+    augment = compose(random_crop(1), random_flip())
+
+    def look(logits, given):
+        seen.append(given)
+        return cross_entropy(logits, given.labels)
+
+    params, rows = model.init(random.key(0)), batch(0)
+    of_labels = make_grad(model, cross_entropy, preprocess=preprocess, augment=augment)
+    of_batch = make_grad(model, batch_loss=look, preprocess=preprocess, augment=augment)
+    tree.assert_equal(of_batch(params, rows), of_labels(params, rows))
+    (given,) = seen
+    _, augment_key, own_key = random.split(rows.key, 3)
+    assert torch.equal(given.images, preprocess(augment(rows._replace(key=augment_key)).images))
+    assert torch.equal(given.key, own_key)
+    tree.assert_equal(given[1:2] + given[3:], rows[1:2] + rows[3:])
+    make_grad(model, batch_loss=look, preprocess=preprocess, dtype=torch.bfloat16)(params, rows)
+    assert seen[1].images.dtype == torch.bfloat16
+
+
+def test_a_student_learns_from_a_teacher_compiled_and_mapped():
+    teacher, student = plain(), full()
+    taught = teacher.init(random.key(5))
+
+    def distill(logits, given):
+        hard = cross_entropy(logits, given.labels)
+        soft = teacher.apply(taught, given.images)[0].softmax(-1)
+        return 0.5 * hard + 0.5 * cross_entropy(logits, soft)
+
+    grad_fn = make_grad(student, None, batch_loss=distill, preprocess=preprocess)
+    params, rows = student.init(random.key(0)), batch(0)
+    grads = grad_fn(params, rows)
+    hard, _, _ = make_grad(student, cross_entropy, preprocess=preprocess)(params, rows)
+    assert not tree.equal(grads[0], hard)
+    tree.assert_close(traced(grad_fn)(params, rows), grads, rtol=1e-4, atol=1e-5)
+    stacked = tree.map(lambda *leaves: torch.stack(leaves), (params, rows), (params, batch(1)))
+    mapped = torch.func.vmap(grad_fn)(*stacked)
+    tree.assert_close(tree.map(lambda leaf: leaf[0], mapped), grads, rtol=1e-4, atol=1e-5)
+    whole = make_grad(teacher, batch_loss=distill, preprocess=preprocess)
+    halves = accumulate(whole, 2)(taught, rows)
+    tree.assert_close(halves, whole(taught, rows), rtol=1e-4, atol=1e-5)
+
+
+def test_labels_that_an_augmentation_changes_count():
+    def mix(rows):
+        one_hot = torch.nn.functional.one_hot(rows.labels, 5).to(torch.float32)
+        images = rows.images.to(torch.float32)
+        return rows._replace(
+            images=(images + images.flip(0)) / 2, labels=(one_hot + one_hot.flip(0)) / 2
+        )
+
+    model = plain()
+    params, rows = model.init(random.key(0)), batch(0)
+    mixed = make_grad(model, cross_entropy, preprocess=preprocess, augment=mix)(params, rows)
+    direct = make_grad(model, cross_entropy, preprocess=preprocess)(params, mix(rows))
+    tree.assert_equal(mixed, direct)
+
+
+def test_wrong_losses_are_refused():
+    with pytest.raises(ValueError, match=r"exactly one of loss.*got neither"):
+        make_grad(plain(), preprocess=preprocess)
+    with pytest.raises(ValueError, match="got both"):
+        make_grad(plain(), cross_entropy, batch_loss=cross_entropy, preprocess=preprocess)
+    grad_fn = make_grad(plain(), torch.nn.functional.cross_entropy, preprocess=preprocess)
+    with pytest.raises(ValueError, match=r'shape \[8\].*shape \[\]: give it reduction="none"'):
+        grad_fn(plain().init(random.key(0)), batch(0))
+
+
 def test_bf16_stays_near_float32_and_leaves_the_weights_alone():
     model = full()
     params, rows = model.init(random.key(0)), batch(0)

@@ -20,7 +20,7 @@ from fnet.data.augment import (
     random_flip,
     random_grayscale,
 )
-from fnet.data.batches import Batch, batch_at, batches, eval_batches, steps_per_epoch
+from fnet.data.batches import Batch, as_batch, batch_at, batches, eval_batches, steps_per_epoch
 from fnet.data.dataset import DataError, Dataset, DataWarning
 from fnet.data.load import Split, at_hand, data_dir, load
 from fnet.data.preprocess import (
@@ -53,6 +53,7 @@ __all__ = [
     "adjust_hue",
     "adjust_saturation",
     "affine",
+    "as_batch",
     "at_hand",
     "batch_at",
     "batches",

@@ -6,10 +6,12 @@ Nothing here waits for the device: batches are cut on the data set's device, by 
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fnet import random
+from fnet.data.arrays import as_images, as_labels
 from fnet.data.dataset import Dataset, rows
 
 
@@ -140,6 +142,66 @@ def eval_batches(dataset: Dataset, size: int) -> Iterator[Batch]:
     return iterate()
 
 
+def as_batch(
+    images: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray,
+    key: Tensor,
+    step: int,
+    *,
+    index: Tensor | np.ndarray | None = None,
+    steps_per_epoch: int | None = None,
+) -> Batch:
+    """Return the batch of one step whose images come from elsewhere, such as a DataLoader.
+
+    The batch's own key is `fold_in(key, step)`, its weights are 1.
+
+    Each sample draws its randomness (augmentation, dropout) from `fold_in(batch.key, index)`. The
+    places in the batch, which stand for an index that is not given, make the draws of all samples
+    of all steps differ, but tie them to the order within the batch: the same images in another
+    order draw otherwise. Where that matters, or several processes share a step, have the loader
+    give each sample's place in the data set as well.
+
+    A compiled step is compiled again for a batch of another size: `DataLoader(drop_last=True)`.
+
+    Args:
+        images: as in `Dataset`, `[N, C, H, W]`: floats on the scale that the preprocessing expects
+            (`Normalize`: 0..255, so torchvision's `PILToTensor`, not `ToTensor`).
+        labels: integers `[N]`, or float `[N, classes]`.
+        key: the key of the whole run's data, int64 `[2]`.
+        step: counted from 0 over all epochs.
+        index: the rows' places in the data set, integers `[N]`, no two the same.
+        steps_per_epoch: where given, the batch's epoch is `step / steps_per_epoch`, else 0.
+
+    Returns:
+        The batch, on the device of the images.
+
+    Raises:
+        ValueError: images, labels or index are not of this form, or the step is below 0.
+
+    >>> images, labels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1])
+    >>> batch = as_batch(images, labels, random.key(0), step=7, steps_per_epoch=2)
+    >>> batch.index.tolist(), batch.weight.tolist(), batch.epoch.item()
+    ([0, 1], [1.0, 1.0], 3.5)
+    """
+    if step < 0:
+        raise ValueError(f"steps are counted from 0, got step {step}")
+    pixels = as_images(images).contiguous(memory_format=torch.channels_last)
+    n, device = len(pixels), pixels.device
+    soft = torch.as_tensor(labels)
+    if not (soft.is_floating_point() and soft.ndim == 2 and len(soft) == n):
+        soft = as_labels(labels, n)
+    place = torch.arange(n) if index is None else as_labels(index, n, "index")
+    epoch = 0.0 if steps_per_epoch is None else step / steps_per_epoch
+    return Batch(
+        images=pixels,
+        labels=_on(device, soft),
+        key=random.fold_in(_on(device, key), step),
+        index=_on(device, place),
+        weight=torch.ones(n, device=device),
+        epoch=torch.full((), epoch, dtype=torch.float64, device=device),
+    )
+
+
 def _batches(key: Tensor, dataset: Dataset, size: int, first: int, stop: int) -> Iterator[Batch]:
     """Yield the batches of the steps `first` to `stop`, all of one epoch.
 
@@ -164,6 +226,6 @@ def _batches(key: Tensor, dataset: Dataset, size: int, first: int, stop: int) ->
         yield Batch(rows(dataset.images, index), labels, own_key, index, weight, passed)
 
 
-def _on(device: torch.device, key: Tensor) -> Tensor:
-    # non_blocking: a copy of the key must not wait for the work queued on a GPU.
-    return key.to(device, non_blocking=True)
+def _on(device: torch.device, values: Tensor) -> Tensor:
+    # non_blocking: a copy of a key must not wait for the work queued on a GPU.
+    return values.to(device, non_blocking=True)

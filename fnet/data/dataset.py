@@ -1,16 +1,19 @@
 """A data set in memory: images, labels and the names of the classes.
 
-Images are uint8 `[N, C, H, W]` with channels-last strides: stored as `[N, H, W, C]`, the order in
-which image files decode, convolutions on most devices run fastest, and one row is one block.
+Images are `[N, C, H, W]`, those of `fnet.data.load` uint8 with channels-last strides: stored as
+`[N, H, W, C]`, the order in which image files decode, convolutions on most devices run fastest, and
+one row is one block.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fnet import random
+from fnet.data.arrays import as_images, as_labels
 
 
 class DataError(Exception):
@@ -45,20 +48,26 @@ def quoted(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(map(repr, names[:most])) + more
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Dataset:
     """Labelled images in memory, on one device.
 
+    Made of tensors or numpy arrays, whose memory it shares where their types are those below:
+    other integers become uint8 images and int64 labels, float64 images become float32.
+
     Attributes:
-        images: uint8 `[N, C, H, W]`, channels-last strides, C = 1 (grey) or 3 (RGB).
+        images: uint8, or float on the scale that the preprocessing expects (0..255 for
+            `Normalize`), `[N, C, H, W]`; fastest with channels-last strides. All that
+            `fnet.data.load` reads is uint8, with C = 1 (grey) or 3 (RGB). `fnet.data.augment` says
+            which augmentations take floats.
         labels: int64 `[N]`, each below `len(classes)`.
         classes: the names of the classes; the label is the place in this tuple.
         name: what the data set is called in records and titles.
         skipped: the names of the broken files that were left out of it (`fnet.data.load`).
 
     Raises:
-        ValueError: images or labels have another dtype, or their shapes do not fit together;
-            a label is not the place of a class.
+        ValueError: images or labels have a type or a shape that is none of these, or their shapes
+            do not fit together; a label is not the place of a class.
 
     >>> images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
     >>> dataset = Dataset(images, torch.tensor([0, 0, 0, 1, 1, 1]), ("cat", "dog"), "pets")
@@ -72,18 +81,23 @@ class Dataset:
     name: str
     skipped: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise ValueError(
-                "images must be uint8 [N, C, H, W], "
-                f"got {self.images.dtype} {list(self.images.shape)}"
-            )
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            raise ValueError(
-                f"labels must be int64 [{len(self.images)}], one for each image, "
-                f"got {self.labels.dtype} {list(self.labels.shape)}"
-            )
-        require_labels(self.labels, len(self.classes))
+    def __init__(
+        self,
+        images: Tensor | np.ndarray,
+        labels: Tensor | np.ndarray,
+        classes: Sequence[str],
+        name: str,
+        skipped: tuple[str, ...] = (),
+    ) -> None:
+        pixels = as_images(images)
+        places = as_labels(labels, len(pixels))
+        require_labels(places, len(classes))
+        # It is frozen: there is no other way to set an attribute.
+        object.__setattr__(self, "images", pixels)
+        object.__setattr__(self, "labels", places.to(pixels.device))
+        object.__setattr__(self, "classes", tuple(classes))
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "skipped", skipped)
 
     def __len__(self) -> int:
         return len(self.labels)

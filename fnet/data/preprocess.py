@@ -1,4 +1,4 @@
-"""From uint8 images to the float32 numbers a network sees.
+"""From images with values 0..255 to the float32 numbers a network sees.
 
 A `Preprocess` is part of a run's record: training, evaluation and prediction share it.
 """
@@ -157,12 +157,15 @@ NORM_CIFAR10 = Normalize((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 def statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return each channel's mean and (population) standard deviation over all pixels, on 0..1.
 
-    Counted exactly in integers, so the result depends neither on the device nor on the threads.
+    Of uint8 images they are counted exactly in integers, so the result depends neither on the
+    device nor on the threads. Float images, on the scale 0..255, are summed in float64.
 
     >>> images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
     >>> statistics(Dataset(images, torch.tensor([0, 1]), ("black", "white"), "two"))
     ((0.5,), (0.5,))
     """
+    if dataset.images.is_floating_point():
+        return _float_statistics(dataset.images)
     value = torch.arange(256)
     means, stds = [], []
     for channel in dataset.images.unbind(1):
@@ -172,6 +175,12 @@ def statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
         means.append(total / n / 255)
         stds.append((n * squares - total**2) ** 0.5 / n / 255)
     return tuple(means), tuple(stds)
+
+
+def _float_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    channels = [channel.to(torch.float64) / 255 for channel in images.unbind(1)]
+    means = tuple(channel.mean().item() for channel in channels)
+    return means, tuple(channel.std(correction=0).item() for channel in channels)
 
 
 def _as_tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:

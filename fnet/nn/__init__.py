@@ -4,6 +4,7 @@ from fnet.nn.adapter import from_module
 from fnet.nn.check import check
 from fnet.nn.export import from_state_dict, to_module
 from fnet.nn.init import Initializer, kaiming_normal, kaiming_uniform, xavier_normal, xavier_uniform
+from fnet.nn.load_report import LoadReport
 from fnet.nn.model import Model, Params
 from fnet.nn.skeleton import ModelError
 from fnet.nn.summary import Layer, Summary, summary
@@ -11,6 +12,7 @@ from fnet.nn.summary import Layer, Summary, summary
 __all__ = [
     "Initializer",
     "Layer",
+    "LoadReport",
     "Model",
     "ModelError",
     "Params",

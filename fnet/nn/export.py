@@ -1,11 +1,13 @@
 """The way back: parameters into an ordinary `nn.Module`, and out of its `state_dict`."""
 
 from collections.abc import Mapping
+from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
 
 from fnet.nn.dropout import is_dropout_rate, keyed
+from fnet.nn.load_report import LoadReport, compare_weights, without_prefixes
 from fnet.nn.model import Model, Params, leaf_name
 from fnet.nn.skeleton import ModelError
 
@@ -39,30 +41,59 @@ def to_module(model: Model, params: Params) -> nn.Module:
     return module.eval()
 
 
-def from_state_dict(like: Params, state_dict: Mapping[str, Tensor]) -> Params:
+@overload
+def from_state_dict(
+    like: Params, state_dict: Mapping[str, Tensor], *, strict: Literal[True] = True
+) -> Params: ...
+
+
+@overload
+def from_state_dict(
+    like: Params, state_dict: Mapping[str, Tensor], *, strict: Literal[False]
+) -> tuple[Params, LoadReport]: ...
+
+
+def from_state_dict(
+    like: Params, state_dict: Mapping[str, Tensor], *, strict: bool = True
+) -> Params | tuple[Params, LoadReport]:
     """Return parameters with the values of a `state_dict`, laid out as those of `like`.
 
-    Dropout rates, which a `state_dict` does not hold, are those of `like`.
+    Dropout rates, which a `state_dict` does not hold, are those of `like`. The prefix `module.`,
+    which DataParallel puts before every name, is left out.
+
+    Args:
+        like: parameters of the model, such as `model.init` makes.
+        state_dict: the values, by name.
+        strict: whether every name and shape must be the model's, and all of them be there. If
+            not, what fits is loaded, the rest keeps the values of `like`, and a `LoadReport`,
+            whose text says what is what, is returned beside the parameters.
 
     Raises:
-        ModelError: a name or a shape differs; the message names the first.
+        ModelError: if strict, a name or a shape differs; the message names the first.
 
     >>> from fnet import models, random
     >>> model = models.dainet7()
     >>> params = model.init(random.key(0))
     >>> again = from_state_dict(params, to_module(model, params).state_dict())
     """
-    given = {k: v for k, v in state_dict.items() if not k.endswith("num_batches_tracked")}
     own = {**like.trainable, **like.stats}
-    _check(given, {k: v for k, v in own.items() if k in given or not is_dropout_rate(k)})
+    given = without_prefixes(state_dict, own)
+    given = {k: v for k, v in given.items() if not k.endswith("num_batches_tracked")}
+    expected = {k: v for k, v in own.items() if k in given or not is_dropout_rate(k)}
+    report = None if strict else compare_weights(given, expected)
+    if report is None:
+        _check(given, expected)
+    else:
+        given = {name: given[name] for name in report.matched}
 
     def value(name: str, leaf: Tensor) -> Tensor:
         return torch.empty_like(leaf).copy_(given.get(name, leaf))
 
-    return Params(
+    params = Params(
         {name: value(name, leaf) for name, leaf in like.trainable.items()},
         {name: value(name, leaf) for name, leaf in like.stats.items()},
     )
+    return params if report is None else (params, report)
 
 
 def _check(values: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:

@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from fnet import tree
 from fnet.optim.base import GradientTransformation, chain
 from fnet.optim.hyper import Hyper, Hypers, HyperState, require_decays
 from fnet.optim.learning_rate import scale_by_learning_rate
+from fnet.optim.moments import average, average_squares, zeros_like
 from fnet.optim.weight_decay import add_decayed_weights
 from fnet.tree import Tree
 
@@ -35,14 +35,12 @@ def scale_by_adam(b1: Hyper = 0.9, b2: Hyper = 0.999, eps: Hyper = 1e-8) -> Grad
     require_decays(b1=b1, b2=b2)
 
     def init(params: Tree) -> AdamState:
-        zeros = tree.map(torch.zeros_like, params)
-        return AdamState(hyper.init(params), zeros, tree.map(torch.zeros_like, params))
+        return AdamState(hyper.init(params), zeros_like(params), zeros_like(params))
 
     def update(grads: Tree, state: AdamState, params: Tree) -> tuple[Tree, AdamState]:
         values, hyper_state = hyper.advance(state.hyper)
         b1, b2, eps = values["b1"], values["b2"], values["eps"]
-        mu = tree.map(lambda m, grad: m + (1 - b1).to(m) * (grad - m), state.mu, grads)
-        nu = tree.map(lambda v, grad: b2.to(v) * v + (1 - b2).to(v) * grad**2, state.nu, grads)
+        mu, nu = average(b1, state.mu, grads), average_squares(b2, state.nu, grads)
         # One division an element: the corrections are inverted while they are scalars.
         correct_mu = 1 / (1 - b1**hyper_state.count)
         correct_root = 1 / (1 - b2**hyper_state.count).sqrt()
@@ -92,6 +90,7 @@ def adamw(
 
     The arguments are those of `adam`, but that the params shrink by `learning_rate *
     weight_decay` of themselves, whatever the averages (Loshchilov and Hutter, 2019).
+    `optax.adamw` has a weight decay of 1e-4 where none is given, and no default learning rate.
     """
     return chain(
         scale_by_adam(b1, b2, eps),

@@ -17,7 +17,7 @@ def global_norm(grads: Tree) -> Tensor:
     >>> global_norm({"a": torch.tensor([3.0]), "b": torch.tensor([[4.0]])})
     tensor(5., dtype=torch.float64)
     """
-    norms = [_norm(leaf) for leaf in tree.leaves(grads)]
+    norms = [leaf_norm(leaf) for leaf in tree.leaves(grads)]
     if not norms:
         return torch.zeros((), dtype=torch.float64)
     return torch.linalg.vector_norm(torch.stack([norm.to(norms[0]) for norm in norms]))
@@ -27,8 +27,9 @@ def clip_by_global_norm(max_norm: Hyper) -> GradientTransformation:
     """Return the transformation that shrinks gradients whose `global_norm` exceeds `max_norm`.
 
     Hyper-parameter: `max_norm`. As `torch.nn.utils.clip_grad_norm_`: the factor is
-    `min(1, max_norm / (norm + 1e-6))`, and a norm that is not finite is not an error. Within a
-    `partition` the norm is that of the label's own leaves.
+    `min(1, max_norm / (norm + 1e-6))`, and a norm that is not finite is not an error
+    (`optax.clip_by_global_norm` adds no 1e-6). Within a `partition` the norm is that of the
+    label's own leaves.
     """
     hyper = Hypers(max_norm=max_norm)
 
@@ -40,6 +41,7 @@ def clip_by_global_norm(max_norm: Hyper) -> GradientTransformation:
     return GradientTransformation(hyper.init, update)
 
 
-def _norm(leaf: Tensor) -> Tensor:
+def leaf_norm(leaf: Tensor) -> Tensor:
+    """Return the Euclidean norm of one leaf, summed in at least float32: float64, 0-d."""
     dtype = torch.promote_types(leaf.dtype, torch.float32)
     return torch.linalg.vector_norm(leaf, dtype=dtype).to(torch.float64)

@@ -37,15 +37,16 @@ class HyperState(NamedTuple):
 class Hypers:
     """The hyper-parameters that one transformation was built with, by name."""
 
-    def __init__(self, **hyper: Hyper):
-        """Take each hyper-parameter: a number that is at least 0, or a schedule."""
+    def __init__(self, lowest: float = 0.0, /, **hyper: Hyper):
+        """Take each hyper-parameter: a number that is at least `lowest`, or a schedule."""
         for name, value in hyper.items():
             if callable(value):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{name} is a number or a schedule; got {value!r}")
-            if math.isnan(value) or value < 0:
-                raise ValueError(f"{name} is at least 0; got {value}")
+            if math.isnan(value) or value < lowest:
+                right = "a number" if lowest == -math.inf else f"at least {lowest:g}"
+                raise ValueError(f"{name} is {right}; got {value}")
         self.numbers = {name: float(v) for name, v in hyper.items() if not callable(v)}
         self.schedules = {name: v for name, v in hyper.items() if callable(v)}
 

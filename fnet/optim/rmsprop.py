@@ -82,6 +82,9 @@ def rmsprop(
     The one difference: where rounding makes torch's centered variance negative, and its params
     NaN, the variance here is 0.
 
+    `optax.rmsprop` has a decay of 0.9 where none is given, no default learning rate, and eps
+    inside the root: `grad / sqrt(nu + eps)`.
+
     Args:
         learning_rate: step size; its hyper-parameter `lr_scale` multiplies it.
         alpha: decay of the average of the squared gradients.

@@ -2,13 +2,14 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fnet import random
-from fnet.data import Batch, batch_at, batches, eval_batches, shapes, steps_per_epoch
+from fnet.data import Batch, as_batch, batch_at, batches, eval_batches, shapes, steps_per_epoch
 
 N = 50
 sizes = st.integers(1, N)
@@ -126,3 +127,38 @@ def test_other_arguments_that_do_not_fit(dataset):
 
 def test_iterating_is_lazy(dataset):
     assert len(list(itertools.islice(batches(KEY, dataset, 10, epochs=10**9), 3))) == 3
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+def test_a_batch_of_other_arrays_is_one_of_the_data_set(dataset, library):
+    own = batch_at(KEY, dataset, 8, 3)
+    images, labels, index = own.images, own.labels.to(torch.int32), own.index.to(torch.int32)
+    images = images.contiguous()
+    if library == "numpy":
+        images, labels, index = images.numpy(), labels.numpy(), index.numpy()
+    made = as_batch(images, labels, KEY, 3, index=index, steps_per_epoch=6)
+    assert equal(made._replace(key=own.key), own)
+    assert made.key.equal(random.fold_in(KEY, 3))
+
+
+def test_batches_of_other_arrays_have_keys_and_places_of_their_own():
+    images, soft = np.zeros((4, 3, 8, 8)), torch.rand(4, 5)
+    first, second = (as_batch(images, soft, KEY, step) for step in (0, 1))
+    assert first.images.dtype == torch.float32
+    assert first.images.is_contiguous(memory_format=torch.channels_last)
+    assert first.labels is soft
+    assert first.index.tolist() == [0, 1, 2, 3]
+    assert not first.key.equal(second.key)
+    assert first.epoch.item() == second.epoch.item() == 0.0
+
+
+def test_what_is_no_batch_is_refused():
+    images, labels = np.zeros((4, 3, 8, 8)), np.arange(4)
+    with pytest.raises(ValueError, match="from 0, got step -1"):
+        as_batch(images, labels, KEY, -1)
+    with pytest.raises(ValueError, match=r"index must be int64 \[4\]"):
+        as_batch(images, labels, KEY, 0, index=np.arange(3))
+    with pytest.raises(ValueError, match=r"labels must be int64 \[4\]"):
+        as_batch(images, labels / 2, KEY, 0)
+    with pytest.raises(ValueError, match="images must be uint8 or float"):
+        as_batch(images[0], labels, KEY, 0)

@@ -1,5 +1,6 @@
 """Data sets: what they refuse, and the stratified choice of `take`."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,7 +24,27 @@ def sorted_by_class(counts):
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64), r"images must be uint8"),
+        (
+            torch.zeros(2, 3, 4, 4, dtype=torch.bool),
+            torch.zeros(2, dtype=torch.int64),
+            r"images must be uint8",
+        ),
+        (
+            torch.full((2, 3, 4, 4), 256),
+            torch.zeros(2, dtype=torch.int64),
+            r"values 0 to 255, these have 256 to 256",
+        ),
+        (
+            np.zeros((2, 3, 4, 4), "U1"),
+            torch.zeros(2, dtype=torch.int64),
+            r"images must be a tensor or an array of numbers, got <U1",
+        ),
+        (
+            np.zeros((2, 32, 32, 3)),
+            torch.zeros(2, dtype=torch.int64),
+            r"looks like \[N, H, W, C\].*transpose\(0, 3, 1, 2\)",
+        ),
+        (np.zeros((2, 28, 28)), torch.zeros(2, dtype=torch.int64), r"images\[:, None\]"),
         (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), r"\[N, C"),
         (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2), r"labels must be int64 \[2\]"),
         (
@@ -49,6 +70,46 @@ def test_a_label_that_is_no_class_is_refused(labels, message):
     images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
     with pytest.raises(ValueError, match=message):
         Dataset(images, torch.tensor(labels), ("a", "b"), "wrong")
+
+
+@pytest.mark.parametrize("kind", ["tensors", "numpy", "read-only", "reversed", "big-endian"])
+@pytest.mark.parametrize(
+    ("dtype", "becomes"),
+    [
+        ("uint8", torch.uint8),
+        ("int64", torch.uint8),
+        ("uint16", torch.uint8),
+        ("float16", torch.float16),
+        ("float32", torch.float32),
+        ("float64", torch.float32),
+    ],
+)
+def test_any_tensors_and_arrays_are_taken(kind, dtype, becomes):
+    values = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).astype(dtype)
+    images, labels = values.copy(), np.array([1, 0], np.int32)
+    if kind == "tensors":
+        images, labels = torch.from_numpy(images), torch.from_numpy(labels)
+    elif kind == "read-only":
+        images.flags.writeable = labels.flags.writeable = False
+    elif kind == "reversed":
+        images, labels = np.flip(np.flip(images, 0).copy(), 0), np.flip(np.array([0, 1]))
+    elif kind == "big-endian":
+        images, labels = images.astype(images.dtype.newbyteorder(">")), labels.astype(">i2")
+    dataset = Dataset(images, labels, ["a", "b"], "arrays")
+    assert dataset.images.dtype == becomes
+    assert dataset.images.tolist() == values.tolist()
+    assert dataset.labels.dtype == torch.int64
+    assert dataset.labels.tolist() == [1, 0]
+    assert dataset.classes == ("a", "b")
+    assert dataset.take(1).images.dtype == becomes
+
+
+def test_what_needs_no_change_shares_its_memory():
+    images = np.zeros((2, 3, 4, 4), np.float32)
+    dataset = Dataset(images, torch.tensor([0, 1]), ("a", "b"), "shared")
+    assert dataset.images.data_ptr() == images.ctypes.data
+    tensor = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    assert Dataset(tensor, torch.tensor([0, 1]), ("a", "b"), "shared").images is tensor
 
 
 @pytest.mark.parametrize("n", [0, -1, 7])

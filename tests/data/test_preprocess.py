@@ -86,3 +86,10 @@ def test_statistics_normalise(channels):
     result = Normalize(mean, std)(images)
     torch.testing.assert_close(result.mean((0, 2, 3)), torch.zeros(channels), rtol=0, atol=1e-5)
     torch.testing.assert_close(result.std((0, 2, 3)), torch.ones(channels), rtol=1e-4, atol=0)
+
+
+def test_statistics_of_floats_are_those_of_the_same_levels():
+    whole = Dataset(IMAGES, torch.zeros(len(IMAGES), dtype=torch.int64), ("a",), "levels")
+    floats = dataclasses.replace(whole, images=IMAGES.to(torch.float32))
+    for own, expected in zip(statistics(floats), statistics(whole), strict=True):
+        assert own == pytest.approx(expected, rel=1e-12)

@@ -8,7 +8,7 @@ from networks import full
 from torch import nn
 
 from fnet import random, tree
-from fnet.nn import ModelError, from_module, from_state_dict, to_module
+from fnet.nn import ModelError, Params, from_module, from_state_dict, to_module
 from fnet.nn.skeleton import skeleton
 
 
@@ -179,6 +179,69 @@ def test_state_dicts_go_out_and_in():
         from_state_dict(params, {k: v for k, v in state.items() if k != "0.bias"})
     with pytest.raises(ModelError, match=r"'6\.bias' has shape \(9,\), the model's \(5,\)"):
         from_state_dict(params, {**state, "6.bias": torch.zeros(9)})
+
+
+def test_a_state_dict_is_loaded_in_part_and_what_was_not_is_said():
+    def network(classes):
+        return from_module(
+            lambda: nn.Sequential(
+                nn.Conv2d(3, 4, 3),
+                nn.BatchNorm2d(4),
+                nn.Dropout(0.3),
+                nn.Flatten(),
+                nn.Linear(144, classes),
+            )
+        )
+
+    source, target = network(7), network(5)
+    weights = source.init(random.key(0))
+    state = to_module(source, weights).state_dict()
+    del state["1.running_var"]
+    state["extra"] = torch.zeros(1)
+    like = target.init(random.key(1))
+    for prefix in ("", "module.", "module.module.", "_orig_mod.module."):
+        prefixed = {prefix + name: leaf for name, leaf in state.items()}
+        params, report = from_state_dict(like, prefixed, strict=False)
+        assert report.matched == ["0.bias", "0.weight", "1.bias", "1.running_mean", "1.weight"]
+        assert report.missing == ["1.running_var"]
+        assert report.left_over == ["extra"]
+        assert report.other_shape == {
+            "4.bias": ((7,), (5,)),
+            "4.weight": ((7, 144), (5, 144)),
+        }
+        given = {**weights.trainable, **weights.stats}
+        kept = {**like.trainable, **like.stats}
+        for name, leaf in {**params.trainable, **params.stats}.items():
+            assert torch.equal(leaf, (given if name in report.matched else kept)[name]), name
+        assert tree.first_layout_difference(params, like) is None
+    assert str(report).splitlines() == [
+        "5 of 8 weights loaded",
+        "  missing: 1.running_var",
+        "  left over: extra",
+        "  with another shape: 4.bias (7,), the model's (5,)",
+        "  with another shape: 4.weight (7, 144), the model's (5, 144)",
+    ]
+    whole, report = from_state_dict(weights, to_module(source, weights).state_dict(), strict=False)
+    tree.assert_equal(whole, weights)
+    assert not (report.missing)
+    assert not (report.left_over)
+    assert not (report.other_shape)
+
+
+def test_prefixes_of_wrappers_are_left_out_of_whole_state_dicts_but_not_of_a_models_own_names():
+    model = from_module(lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
+    params = model.init(random.key(0))
+    wrapped = nn.DataParallel(to_module(model, params))
+    tree.assert_equal(from_state_dict(params, wrapped.state_dict()), params)
+    own = Params({"module.w": torch.zeros(2)}, {})
+    loaded = from_state_dict(own, {"module.w": torch.ones(2)})
+    tree.assert_equal(loaded.trainable, {"module.w": torch.ones(2)})
+    _, report = from_state_dict(
+        Params({"w": torch.zeros(2)}, {}),
+        {"w": torch.ones(2), "module.w": torch.ones(2)},
+        strict=False,
+    )
+    assert (report.matched, report.left_over) == (["w"], ["module.w"])
 
 
 def test_exported_dropout_has_the_rate_of_the_params():

@@ -14,8 +14,20 @@ SCHEDULES = {
     "cosine": schedules.cosine(0.1, 6, 0.01),
     "one_cycle": schedules.one_cycle(0.1, 10),
     "join": schedules.join([schedules.linear(0.0, 0.1, 3), schedules.cosine(0.1, 5)], [3]),
+    "warmup_cosine": schedules.warmup_cosine_decay_schedule(0.01, 0.1, 3, 9, 0.02, 0.5),
+    "exponential": schedules.exponential_decay(0.1, 2, 0.5, 1, end_value=0.03),
+    "polynomial": schedules.polynomial_schedule(0.1, 0.01, 0.5, 6, 2),
 }
-LAST = {"constant": 0.1, "piecewise": 0.01, "linear": 0.5, "cosine": 0.01, "one_cycle": 4e-7}
+LAST = {
+    "constant": 0.1,
+    "piecewise": 0.01,
+    "linear": 0.5,
+    "cosine": 0.01,
+    "one_cycle": 4e-7,
+    "warmup_cosine": 0.02,
+    "exponential": 0.03,
+    "polynomial": 0.01,
+}
 each_schedule = pytest.mark.parametrize("name", SCHEDULES)
 
 
@@ -68,3 +80,11 @@ def test_wrong_arguments_are_refused() -> None:
         schedules.one_cycle(0.1, 10, pct_start=30)
     with pytest.raises(ValueError, match='"cos" or "linear"'):
         schedules.one_cycle(0.1, 10, anneal="cosine")
+    with pytest.raises(ValueError, match="warmup_steps=5, decay_steps=5"):
+        schedules.warmup_cosine_decay_schedule(0.0, 0.1, 5, 5)
+    with pytest.raises(ValueError, match="factor above 0; got 0"):
+        schedules.exponential_decay(0.1, 10, 0)
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        schedules.exponential_decay(0.1, 0, 0.5)
+    with pytest.raises(ValueError, match="0 or more; got -1"):
+        schedules.polynomial_schedule(0.1, 0.0, 1, 10, -1)

@@ -33,6 +33,16 @@ ELEMENTWISE = {
     "flatten": optim.flatten(optim.adam(CURVE, weight_decay=0.1)),
     "flatten of 2 leaves": optim.flatten(optim.adam(CURVE, weight_decay=0.1), min_leaves=2),
     "apply_if_finite": optim.apply_if_finite(optim.adam(CURVE, weight_decay=0.1)),
+    "scale": optim.scale(-0.5),
+    "scale_by_schedule": optim.scale_by_schedule(CURVE),
+    "ema": optim.ema(0.9),
+    "ema, biased": optim.ema(schedules.linear(0.5, 0.9, 3), debias=False),
+    "ema_params": optim.chain(optim.sgd(0.1), optim.ema_params(0.9, start=2)),
+    "swa_params": optim.chain(optim.adam(0.1), optim.swa_params(every=2)),
+    "lookahead": optim.lookahead(optim.adam(CURVE), sync_period=2, slow_step_size=0.25),
+    "lion": optim.lion(CURVE),
+    "nadam": optim.nadam(CURVE, weight_decay=0.1),
+    "adagrad": optim.adagrad(CURVE, weight_decay=0.1, initial_accumulator_value=0.1),
 }
 BY_LEAF = {
     "freeze": optim.chain(optim.sgd(0.1), optim.freeze(lambda path, leaf: "b" in path)),
@@ -40,6 +50,8 @@ BY_LEAF = {
         {"muon": optim.muon(CURVE, weight_decay=0.1), "adam": optim.adam(1e-3)},
         lambda path, leaf: "muon" if leaf.ndim >= 2 else "adam",
     ),
+    "adaptive_grad_clip": optim.chain(optim.adaptive_grad_clip(0.1), optim.sgd(0.1)),
+    "lamb": optim.lamb(CURVE, weight_decay=0.1),
 }
 TRANSFORMS = ELEMENTWISE | BY_LEAF
 each_transform = pytest.mark.parametrize("name", TRANSFORMS)
@@ -179,7 +191,7 @@ def check_compiled(tx: GradientTransformation, compiler: str | None = None) -> N
             params = optim.apply_updates(params, updates)
 
 
-@pytest.mark.parametrize("name", ["chain", "muon", "apply_if_finite"])
+@pytest.mark.parametrize("name", ["chain", "muon", "apply_if_finite", "nadam", "lookahead"])
 def test_compiled_is_eager(name: str) -> None:
     check_compiled(TRANSFORMS[name])
 
@@ -244,7 +256,17 @@ def test_sgd_refuses_nesterov_as_torch_does(momentum: dict) -> None:
 
 @pytest.mark.parametrize(
     ("make", "decays"),
-    [(optim.adam, {"b1": 1.0}), (optim.adam, {"b2": 1.5}), (optim.rmsprop, {"alpha": 1.0})],
+    [
+        (optim.adam, {"b1": 1.0}),
+        (optim.adam, {"b2": 1.5}),
+        (optim.rmsprop, {"alpha": 1.0}),
+        (optim.ema, {"decay": 1.0}),
+        (optim.ema_params, {"decay": 1.0}),
+        (optim.scale_by_lion, {"b2": 1.0}),
+        (optim.nadam, {"b1": 1.0}),
+        (optim.scale_by_lion, {"b1": 1.0}),
+        (optim.lamb, {"learning_rate": 0.1, "b2": 1.0}),
+    ],
 )
 def test_decays_of_one_and_more_are_refused(make: Callable, decays: dict) -> None:
     with pytest.raises(ValueError, match=r"in \[0, 1\); got"):

@@ -15,7 +15,8 @@ def named(monkeypatch):
 
     def namer(name):
         def make(step, **options):
-            return f"{name}({', '.join([step, *[key for key in options if options[key] not in (False, 'auto')]])})"
+            told = [key for key, value in options.items() if value not in (False, "auto")]
+            return f"{name}({', '.join([step, *told])})"
 
         return make
 

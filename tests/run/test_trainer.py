@@ -48,11 +48,12 @@ def scripted(figures):
 
 
 def test_fewer_images_than_a_batch_of_an_evaluation_are_evaluated_compiled(monkeypatch):
-    monkeypatch.setattr(runtime, "compile", lambda step: step)
+    monkeypatch.setattr(runtime, "compile", lambda step, **_: step)
     drawn = data.shapes(random.key(0), 20)
     splits = Splits(drawn, drawn)
-    experiment = net.build(net.VARIANTS["default"], splits)
-    held = trainer.HeldOut(experiment, splits, Runtime("cpu", "fp32", True, threads=2))
+    config = net.VARIANTS["default"]
+    experiment = net.build(config, splits)
+    held = trainer.HeldOut(experiment, splits, config, Runtime("cpu", "fp32", True, threads=2))
     params = experiment.model.init(random.key(0))
     first = held.evaluate(params)
     assert 0 <= first["test_accuracy"] <= 1

@@ -24,7 +24,7 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
     >>> adjust_brightness(images, torch.tensor([1.5])).tolist()
     [[[[150, 255]]]]
     """
-    return to_images(brightness(to_levels(images), factor))
+    return to_images(brightness(to_levels(images, "adjust_brightness"), factor))
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     >>> adjust_contrast(images, torch.tensor([0.5])).tolist()
     [[[[125, 175]]]]
     """
-    return to_images(contrast(to_levels(images), factor))
+    return to_images(contrast(to_levels(images, "adjust_contrast"), factor))
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     >>> adjust_saturation(images, torch.zeros(1)).flatten().tolist()
     [158, 158, 158]
     """
-    return to_images(saturation(to_levels(images), factor))
+    return to_images(saturation(to_levels(images, "adjust_saturation"), factor))
 
 
 def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
@@ -74,16 +74,20 @@ def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
     >>> adjust_hue(red, torch.tensor([1 / 3])).flatten().tolist()
     [0, 255, 0]
     """
-    return to_images(hue(to_levels(images), factor))
+    return to_images(hue(to_levels(images, "adjust_hue"), factor))
 
 
-def to_levels(images: Tensor) -> Tensor:
+def to_levels(images: Tensor, name: str) -> Tensor:
     """Return uint8 images `[N, C, H, W]` as levels: whole numbers 0..255, float32, planar.
+
+    Args:
+        images: the images.
+        name: the function that an error names.
 
     Raises:
         ValueError: the images are not uint8, of one channel or three.
     """
-    check_colors(images)
+    check_colors(images, name)
     return images.to(torch.float32).contiguous()
 
 

@@ -28,6 +28,9 @@ def grayscale(images: Tensor, grays: Tensor) -> Tensor:
         images: uint8 `[N, C, H, W]`, of one channel or three.
         grays: bool `[N]`.
 
+    Raises:
+        ValueError: the images are not uint8, of one channel or three.
+
     Returns:
         uint8 `[N, C, H, W]`, strides of `images`.
 
@@ -35,7 +38,7 @@ def grayscale(images: Tensor, grays: Tensor) -> Tensor:
     >>> grayscale(images, torch.tensor([True])).flatten().tolist()
     [158, 158, 158]
     """
-    check_colors(images)
+    check_colors(images, "random_grayscale")
     return torch.where(grays[:, None, None, None], luma(images).to(torch.uint8), images)
 
 
@@ -55,11 +58,16 @@ def luma(images: Tensor) -> Tensor:
     return torch.add(torch.add(red * 0.2989, green, alpha=0.587), blue, alpha=0.114).floor()
 
 
-def check_colors(images: Tensor) -> None:
-    """Raise ValueError unless the images are uint8, of one channel or three."""
+def check_colors(images: Tensor, name: str) -> None:
+    """Raise a ValueError, which names the function, unless the images have colours to change.
+
+    Raises:
+        ValueError: the images are not uint8, of one channel or three.
+    """
     channels = images.shape[1]
     if images.dtype != torch.uint8 or channels not in (1, 3):
         raise ValueError(
-            "colours are changed on uint8 images of 1 or 3 channels, before preprocessing; "
-            f"got {images.dtype} images of {channels} channels"
+            f"{name}: colours are changed on uint8 images of 1 or 3 channels, before "
+            f"preprocessing; got {images.dtype} images of {channels} channels. Of float images, "
+            "random_crop, random_flip, random_affine and cutout can be used"
         )

@@ -77,7 +77,7 @@ def jitter(images: Tensor, factors: Mapping[str, Tensor], order: Tensor) -> Tens
     >>> jitter(images, factors, torch.tensor([[0, 1], [1, 0]])).flatten(1).tolist()
     [[213, 241], [250, 255]]
     """
-    levels = color.to_levels(images)
+    levels = color.to_levels(images, "color_jitter")
     for turn in order.unbind(-1):
         for place, (name, factor) in enumerate(factors.items()):
             # For the images whose turn it is not, a factor that changes nothing.

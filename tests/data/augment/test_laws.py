@@ -5,7 +5,7 @@ import torch
 from graphs import traced
 from networks import take
 
-from fnet import random
+from fnet import data, random
 from fnet.compiler import compile
 from fnet.data import (
     NORM_CIFAR10,
@@ -105,3 +105,30 @@ def test_compiled_by_inductor(name):
 def test_nothing_to_do_changes_nothing():
     for augment in (compose(), color_jitter(), color_jitter((1, 1), hue=(0, 0))):
         assert same(augment(BATCH), BATCH)
+
+
+FLOATS = BATCH._replace(images=BATCH.images.to(torch.float32) / 4)
+REFUSES_FLOATS = {
+    "grayscale": "random_grayscale",
+    "jitter": "color_jitter",
+    "one jitter": "color_jitter",
+    "mixed": "random_grayscale",
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_floats_are_changed_as_the_same_levels_are_or_refused_by_name(name):
+    if name in REFUSES_FLOATS:
+        with pytest.raises(ValueError, match=f"{REFUSES_FLOATS[name]}: .*got torch.float32"):
+            AUGMENTS[name](FLOATS)
+        return
+    result = AUGMENTS[name](FLOATS).images
+    assert result.dtype == torch.float32
+    assert (4 * result).equal(AUGMENTS[name](BATCH).images.to(torch.float32))
+    assert result.stride() == FLOATS.images.stride()
+
+
+@pytest.mark.parametrize("change", ["brightness", "contrast", "saturation", "hue"])
+def test_changes_of_colour_refuse_floats_by_their_own_name(change):
+    with pytest.raises(ValueError, match=f"^adjust_{change}: "):
+        getattr(data, f"adjust_{change}")(FLOATS.images, torch.zeros(20))

@@ -1,9 +1,4 @@
-"""Schedules: a hyper-parameter's value as a function of the step count.
-
-Steps count updates from 0. Every schedule is elementwise, so `schedule(torch.arange(steps))` is the
-whole curve, and is computed in float64 on the device of the count: a changing count never
-recompiles.
-"""
+"""The curves of `torch.optim.lr_scheduler`, and `join`, which puts curves one after the other."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -54,10 +49,10 @@ def linear(init: float, end: float, steps: int) -> Schedule:
     >>> linear(0.0, 1.0, 4)(torch.arange(6)).tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
     """
-    _check_steps(steps)
+    require_steps(steps)
 
     def schedule(count: Tensor) -> Tensor:
-        return init + (end - init) * _progress(count, 0, steps)
+        return init + (end - init) * progress_between(count, 0, steps)
 
     return schedule
 
@@ -71,10 +66,10 @@ def cosine(init: float, steps: int, end: float = 0.0) -> Schedule:
     >>> cosine(1.0, 4)(torch.arange(0, 6, 2)).round(decimals=6).tolist()
     [1.0, 0.5, 0.0]
     """
-    _check_steps(steps)
+    require_steps(steps)
 
     def schedule(count: Tensor) -> Tensor:
-        return _cos_anneal(init, end, _progress(count, 0, steps))
+        return _cos_anneal(init, end, progress_between(count, 0, steps))
 
     return schedule
 
@@ -93,8 +88,12 @@ def one_cycle(
     final_div_factor`. As `torch.optim.lr_scheduler.OneCycleLR` in two phases; its momentum cycle
     is a schedule of its own, given as `momentum` or `b1`. Smith and Topin, "Super-Convergence",
     2018.
+
+    `optax.cosine_onecycle_schedule` has its peak one step later, at `int(pct_start * steps)`, and
+    its last value at step `steps`; `optax.linear_onecycle_schedule` falls in two phases, with a
+    bend at 85 % of the steps.
     """
-    _check_steps(steps)
+    require_steps(steps)
     if not 0.0 <= pct_start <= 1.0:
         raise ValueError(f"pct_start is a fraction of the steps, in [0, 1]; got {pct_start}")
     curves = {"cos": _cos_anneal, "linear": _linear_anneal}
@@ -105,8 +104,8 @@ def one_cycle(
     top, last = pct_start * steps - 1, steps - 1
 
     def schedule(count: Tensor) -> Tensor:
-        rising = curve(init, peak, _progress(count, 0, top))
-        falling = curve(peak, init / final_div_factor, _progress(count, top, last))
+        rising = curve(init, peak, progress_between(count, 0, top))
+        falling = curve(peak, init / final_div_factor, progress_between(count, top, last))
         return torch.where(count <= top, rising, falling)
 
     return schedule
@@ -138,7 +137,7 @@ def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     return schedule
 
 
-def _progress(count: Tensor, start: float, end: float) -> Tensor:
+def progress_between(count: Tensor, start: float, end: float) -> Tensor:
     """Return how far `count` is on the way from `start` to `end`, in [0, 1]; 1 if there is none."""
     if end <= start:
         return torch.ones_like(count, dtype=torch.float64)
@@ -153,6 +152,7 @@ def _linear_anneal(init: float, end: float, progress: Tensor) -> Tensor:
     return init + (end - init) * progress
 
 
-def _check_steps(steps: int) -> None:
+def require_steps(steps: int) -> None:
+    """Raise a ValueError unless a schedule of so many steps has a length."""
     if steps < 1:
         raise ValueError(f"steps is the length of the schedule, at least 1; got {steps}")

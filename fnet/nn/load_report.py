@@ -1,0 +1,79 @@
+"""The report of a partial load: which weights of a `state_dict` are a model's own, which not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+# What DataParallel, DistributedDataParallel and torch.compile put before every name.
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of the weights of a `state_dict`, each list sorted.
+
+    Attributes:
+        matched: names of the model's whose values were loaded.
+        missing: names of the model's that the `state_dict` lacks: they kept their values.
+        left_over: names in the `state_dict`, without the prefixes of wrappers, that the model does
+            not have.
+        other_shape: names that both have with different shapes, with the shape given and the
+            model's: they kept their values.
+
+    >>> import torch
+    >>> own = {"conv.weight": torch.zeros(4, 3), "fc.weight": torch.zeros(10, 4)}
+    >>> given = {"conv.weight": torch.ones(4, 3), "fc.weight": torch.ones(1000, 4)}
+    >>> print(compare_weights(given, own))
+    1 of 2 weights loaded
+      with another shape: fc.weight (1000, 4), the model's (10, 4)
+    """
+
+    matched: list[str]
+    missing: list[str]
+    left_over: list[str]
+    other_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+
+    def __str__(self) -> str:
+        own = len(self.matched) + len(self.missing) + len(self.other_shape)
+        lines = [f"{len(self.matched)} of {own} weights loaded"]
+        if self.missing:
+            lines.append(f"  missing: {', '.join(self.missing)}")
+        if self.left_over:
+            lines.append(f"  left over: {', '.join(self.left_over)}")
+        for name, (given, shape) in self.other_shape.items():
+            lines.append(f"  with another shape: {name} {given}, the model's {shape}")
+        return "\n".join(lines)
+
+
+def compare_weights(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> LoadReport:
+    """Return what of the weights given has a place among a model's own, by name and shape."""
+    both = sorted(given.keys() & own.keys())
+    other = [name for name in both if given[name].shape != own[name].shape]
+    return LoadReport(
+        matched=[name for name in both if name not in other],
+        missing=sorted(own.keys() - given.keys()),
+        left_over=sorted(given.keys() - own.keys()),
+        other_shape={name: (tuple(given[name].shape), tuple(own[name].shape)) for name in other},
+    )
+
+
+def without_prefixes(
+    state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the weights without the prefixes of wrappers, such as `module.`.
+
+    A prefix stays where the model has names with it, or another weight has the name without it.
+
+    >>> import torch
+    >>> list(without_prefixes({"module.a": torch.ones(1), "b": torch.ones(1)}, {}))
+    ['a', 'b']
+    """
+    prefixes = [p for p in _PREFIXES if not any(name.startswith(p) for name in own)]
+    weights = {}
+    for name, leaf in state_dict.items():
+        short = name
+        while prefix := next((p for p in prefixes if short.startswith(p)), ""):
+            short = short.removeprefix(prefix)
+        weights[name if short in state_dict else short] = leaf
+    return weights

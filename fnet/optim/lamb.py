@@ -1,0 +1,76 @@
+"""LAMB: Adam whose step in each layer is as large as the layer's weights allow."""
+
+import torch
+from torch import Tensor
+
+from fnet import tree
+from fnet.optim.adam import scale_by_adam
+from fnet.optim.base import GradientTransformation, chain
+from fnet.optim.clip import leaf_norm
+from fnet.optim.hyper import Hyper, Hypers, HyperState
+from fnet.optim.learning_rate import scale_by_learning_rate
+from fnet.optim.weight_decay import add_decayed_weights
+from fnet.tree import Tree
+
+
+def scale_by_trust_ratio(
+    min_norm: Hyper = 0.0, trust_coefficient: Hyper = 1.0, eps: Hyper = 0.0
+) -> GradientTransformation:
+    """Return the transformation that gives each leaf's update the norm of the leaf.
+
+    The updates are `trust_coefficient * norm of the param / (norm of the update + eps)` times
+    those that came in, both norms being at least `min_norm`; where one is 0, they stay as they
+    are. Hyper-parameters: `min_norm`, `trust_coefficient`, `eps`. As
+    `optax.scale_by_trust_ratio`. Looks at leaves: not for a ravelled tree.
+
+    >>> tx = scale_by_trust_ratio()
+    >>> params = {"w": torch.tensor([3.0, 4.0])}
+    >>> tx.update({"w": torch.tensor([0.0, 2.0])}, tx.init(params), params)[0]
+    {'w': tensor([0., 5.])}
+    """
+    hyper = Hypers(min_norm=min_norm, trust_coefficient=trust_coefficient, eps=eps)
+
+    def update(grads: Tree, state: HyperState, params: Tree) -> tuple[Tree, HyperState]:
+        values, state = hyper.advance(state)
+
+        def scale(grad: Tensor, param: Tensor) -> Tensor:
+            of_param = leaf_norm(param).maximum(values["min_norm"])
+            of_grad = leaf_norm(grad).maximum(values["min_norm"])
+            ratio = values["trust_coefficient"] * of_param / (of_grad + values["eps"])
+            ratio = torch.where((of_param == 0) | (of_grad == 0), 1.0, ratio)
+            return ratio.to(grad) * grad
+
+        return tree.map(scale, grads, params), state
+
+    return GradientTransformation(hyper.init, update)
+
+
+def lamb(
+    learning_rate: Hyper,
+    b1: Hyper = 0.9,
+    b2: Hyper = 0.999,
+    eps: Hyper = 1e-6,
+    weight_decay: Hyper = 0.0,
+) -> GradientTransformation:
+    """Return LAMB, for large batches. As `optax.lamb`, defaults included.
+
+    You et al., "Large batch optimization for deep learning", 2020. `torch.optim` has no LAMB.
+    Looks at leaves: not for a ravelled tree.
+
+    Args:
+        learning_rate: step size as a share of each leaf's norm; its hyper-parameter `lr_scale`
+            multiplies it.
+        b1: decay of the average of the gradients.
+        b2: decay of the average of their squares.
+        eps: added to the root of the latter.
+        weight_decay: `weight_decay * params` is added after the averages, before the norms.
+
+    Raises:
+        ValueError: for a `b1` or `b2` of 1 or more.
+    """
+    return chain(
+        scale_by_adam(b1, b2, eps),
+        add_decayed_weights(weight_decay),
+        scale_by_trust_ratio(),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,0 +1,45 @@
+"""Updates times a number, or times a schedule."""
+
+import math
+
+from fnet import tree
+from fnet.optim.base import GradientTransformation
+from fnet.optim.hyper import Hyper, Hypers, HyperState
+from fnet.optim.schedules import Schedule
+from fnet.tree import Tree
+
+
+def scale(step_size: Hyper) -> GradientTransformation:
+    """Return the transformation `step_size * grads`, which turns nothing round.
+
+    Hyper-parameter: `step_size`, of either sign. As `optax.scale`: gradient descent is
+    `scale(-0.1)`. The last link of an optimizer is better `scale_by_learning_rate`, whose
+    `lr_scale` is there to be set between steps.
+
+    >>> import torch
+    >>> tx = scale(-0.5)
+    >>> params = {"w": torch.tensor([1.0])}
+    >>> tx.update({"w": torch.tensor([3.0])}, tx.init(params), params)[0]
+    {'w': tensor([-1.5000])}
+    """
+    hyper = Hypers(-math.inf, step_size=step_size)
+
+    def update(grads: Tree, state: HyperState, params: Tree) -> tuple[Tree, HyperState]:
+        values, state = hyper.advance(state)
+        size = values["step_size"]
+        return tree.map(lambda grad: size.to(grad) * grad, grads), state
+
+    return GradientTransformation(hyper.init, update)
+
+
+def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformation:
+    """Return the transformation `step_size_fn(count) * grads`: `scale` by a schedule.
+
+    As `optax.scale_by_schedule`. Hyper-parameter: `step_size`, which the schedule gives.
+
+    Raises:
+        TypeError: for a number, which is a case for `scale`.
+    """
+    if not callable(step_size_fn):
+        raise TypeError(f"step_size_fn is a schedule; got {step_size_fn!r}: use scale for a number")
+    return scale(step_size_fn)
