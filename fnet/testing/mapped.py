@@ -11,6 +11,7 @@ from fnet.data import Batch
 from fnet.nn import Params
 from fnet.step import GradFn, Step, accumulate
 from fnet.testing.rounding import ATOL, RTOL, Rounding
+from fnet.testing.structure import labelled
 from fnet.tree import Tree
 
 
@@ -48,9 +49,9 @@ def assert_vmap_agrees(
             f"vmap(step) raises {type(error).__name__}, step does not: {error}"
         ) from error
     for place, ((params, state), own) in enumerate(zip(states, batches, strict=True)):
-        single = _labelled(step(params, state, own))
-        one = _labelled(tree.map(lambda leaf, i=place: leaf[i], together))
-        rounding = Rounding(lambda *args: _labelled(step(*args)), single, params, state, own)
+        single = labelled(step(params, state, own))
+        one = labelled(tree.map(lambda leaf, i=place: leaf[i], together))
+        rounding = Rounding(lambda *args: labelled(step(*args)), single, params, state, own)
         difference = rounding.first_difference(one, single, rtol, atol)
         if difference is not None:
             raise AssertionError(
@@ -86,12 +87,9 @@ def assert_accumulates(
     difference = Rounding(whole, expected, params).first_difference(got, expected, rtol, atol)
     if difference is not None:
         raise AssertionError(
-            f"{m} micro-batches do not add up to the batch: {difference} (accumulated against whole)"
+            f"{m} micro-batches do not add up to the batch: {difference} (accumulated against "
+            "whole)"
         )
-
-
-def _labelled(result: tuple[Any, Tree, Tree]) -> Tree:
-    return dict(zip(("params", "opt_state", "metrics"), result, strict=True))
 
 
 def _stack(*leaves: Tensor) -> Tensor:

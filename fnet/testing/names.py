@@ -9,6 +9,10 @@ ABSENT = type("Absent", (), {"__repr__": lambda self: "absent"})()
 """What a name is bound to that has no value yet."""
 
 
+# What stands between the name of a module and that of its attribute (`module.count += 1`).
+_BETWEEN = ("EXTENDED_ARG", "COPY", "DUP_TOP", "PUSH_NULL", "SWAP")
+
+
 class Name(NamedTuple):
     """A name that code uses: of a variable it closes over, of a global, of a module's attribute.
 
@@ -52,7 +56,7 @@ def closed_over(fn: types.FunctionType) -> Iterator[Name]:
 def _used(
     code: types.CodeType, fn: types.FunctionType, cells: dict[str, types.CellType]
 ) -> Iterator[Name]:
-    found = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+    found = [step for step in dis.get_instructions(code) if step.opname not in _BETWEEN]
     for place, step in enumerate(found):
         text, op = step.argval, step.opname
         if op in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"):

@@ -12,7 +12,7 @@ from fnet import tree
 from fnet.testing import clock, generators, perturb
 from fnet.testing.aliases import first_alias
 from fnet.testing.reach import reach
-from fnet.testing.watch import Remembered, copied, first_change, has_data, remember, same_bits
+from fnet.testing.watch import Remembered, copied, first_change, first_other_bits, remember
 from fnet.tree import Tree
 
 _SEEDS = (20_011, 57_203)
@@ -48,7 +48,7 @@ def assert_pure(fn: Callable[..., Tree], *args: Any, constants: Tree = ()) -> No
     >>> assert_pure(torch.add, torch.ones(2), torch.ones(2))
     >>> assert_pure(lambda x: x.add_(1), torch.ones(2))
     Traceback (most recent call last):
-    AssertionError: <lambda> changes its argument 'x': 2 of 2 values differ, most at [0]: 2.0 \
+    AssertionError: <lambda> changes an argument: 'x': 2 of 2 values differ, most at [0]: 2.0 \
 against 1.0 (after against before)
     """
     with generators.preserved():
@@ -64,6 +64,7 @@ class _Trial:
         self.names = _parameters(fn, len(args))
         self.args = args
         self.before = tree.map(_copied, self.named)
+        self.autograd = _autograd(self.named)
         self.held: dict[str, Remembered] = remember(fn)
         self.own_only = True
 
@@ -137,16 +138,10 @@ class _Trial:
         now = tree.map(_copied, self.named)
         difference = tree.first_difference(now, self.before)
         difference = difference or tree.first_layout_difference(now, self.before)
-        if difference is None:
-            for (path, new), old in zip(
-                tree.flatten_with_path(now),
-                tree.leaves(tree.map(lambda _, o: o, now, self.before)),
-                strict=True,
-            ):
-                if isinstance(new, Tensor) and has_data(new) and not same_bits(new, old):
-                    difference = f"{path!r}: other bits"
+        difference = difference or first_other_bits(now, self.before)
+        difference = difference or tree.first_difference(_autograd(self.named), self.autograd)
         if difference is not None:
-            self.fail(f"changes its argument {difference} (after against before)")
+            self.fail(f"changes an argument: {difference} (after against before)")
 
     def fail_on_circumstances(self, elsewhere: Tree, expected: Tree) -> None:
         for generator in generators.generators():
@@ -197,6 +192,16 @@ def _copied(leaf: Any) -> Any:
     if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc":
         return torch.from_numpy(leaf.copy())
     return leaf
+
+
+def _autograd(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return what autograd keeps with each leaf: whether it requires a gradient, and that."""
+    found: dict[str, Any] = {}
+    for path, leaf in tree.flatten_with_path(arguments):
+        if isinstance(leaf, Tensor) and leaf.is_leaf:
+            found[f"{path}.requires_grad"] = leaf.requires_grad
+            found[f"{path}.grad"] = "none" if leaf.grad is None else copied(leaf.grad)
+    return found
 
 
 def _modes() -> dict[str, Any]:

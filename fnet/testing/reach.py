@@ -6,6 +6,7 @@ enter the globals of installed packages and of fnet itself.
 """
 
 import functools
+import random as python_random
 import sys
 import sysconfig
 import types
@@ -21,6 +22,7 @@ from fnet.testing.clock import is_clock
 from fnet.testing.names import Name, closed_over, names
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+_GLOBAL = [fn.__self__ for fn in (python_random.random, np.random.random)]  # type: ignore[attr-defined]
 _MANY = 1000  # entries of one container that are looked at
 
 
@@ -49,9 +51,8 @@ class Reach(NamedTuple):
 def reach(fn: Callable[..., Any]) -> Reach:
     """Return what a function can reach besides its arguments.
 
-    >>> count = [3]
-    >>> [place.name for place in reach(lambda: count.append(1)).places][1:]
-    ['count (a global of fnet.testing.reach)', 'count[0] (a global of fnet.testing.reach)']
+    >>> reach(functools.partial(sum, start=3)).places[-1].name
+    "partial.keywords['start'] (what is called)"
     """
     walk = _Walk()
     walk.visit(fn, getattr(fn, "__qualname__", type(fn).__qualname__), "what is called", True)
@@ -62,7 +63,8 @@ class _Walk:
     def __init__(self) -> None:
         self.places: list[Place] = []
         self.clocks: list[Callable[[Any], Any]] = []
-        self.seen: dict[int, Any] = {}  # by id; holds the objects, so that no id is used twice
+        # By id; holds the objects, so that no id is used twice. Global generators are no variables.
+        self.seen: dict[int, Any] = {id(generator): generator for generator in _GLOBAL}
 
     def visit(self, value: Any, text: str, held: str, own: bool) -> None:
         if not isinstance(value, _SCALARS):

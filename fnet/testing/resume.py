@@ -1,18 +1,16 @@
 """The law that a run that was stopped goes on with the bits of the run that was not."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from fnet import tree
 from fnet.data import Batch
 from fnet.nn import Params
 from fnet.step import Step
 from fnet.testing import generators
-from fnet.testing.structure import returned
-from fnet.testing.watch import copied
+from fnet.testing.structure import labelled, returned
+from fnet.testing.watch import copies
 from fnet.tree import Tree
 
 _STOPS = 4
@@ -33,20 +31,21 @@ def assert_resumes(step: Step, params: Params, opt_state: Tree, batches: Iterabl
         raise ValueError(f"a run that is resumed has 2 batches at least, got {len(rows)}")
     with generators.preserved():
         generators.seed_all(0)
-        straight: list[dict[str, Tree]] = [_labelled((params, opt_state, {}))]
+        live = copies((params, opt_state))
+        straight = [labelled((*copies(live), {}))]
         for batch in rows:
-            now = returned(step, *_copy((straight[-1]["params"], straight[-1]["opt_state"])), batch)
-            straight.append(_labelled(_copy(now)))
+            *live, metrics = returned(step, *live, batch)
+            straight.append(labelled(copies((*live, metrics))))
         for stop in _stops(len(rows)):
             generators.seed_all(stop)
             _compare(step, straight, rows, stop)
 
 
 def _compare(step: Step, straight: list[dict[str, Tree]], rows: list[Batch], stop: int) -> None:
-    state = _copy((straight[stop]["params"], straight[stop]["opt_state"]))
+    state = copies((straight[stop]["params"], straight[stop]["opt_state"]))
     for place in range(stop, len(rows)):
         *state, metrics = returned(step, *state, rows[place])
-        got = _labelled((*state, metrics))
+        got = labelled((*state, metrics))
         difference = tree.first_difference(got, straight[place + 1])
         difference = difference or tree.first_layout_difference(got, straight[place + 1])
         if difference is not None:
@@ -61,11 +60,3 @@ def _stops(count: int) -> list[int]:
     """Return the steps to resume before: up to `_STOPS` from 1 to the last, spread evenly."""
     spread = np.linspace(1, count - 1, min(_STOPS, count - 1))
     return [round(float(place)) for place in spread]
-
-
-def _labelled(result: tuple[Any, Tree, Tree]) -> dict[str, Tree]:
-    return dict(zip(("params", "opt_state", "metrics"), result, strict=True))
-
-
-def _copy(state: Any) -> Any:
-    return tree.map(lambda leaf: copied(leaf) if isinstance(leaf, Tensor) else leaf, state)

@@ -24,7 +24,7 @@ def assert_keeps_structure(step: Step, params: Params, opt_state: Tree, batch: B
     ...     return {"w": params["w"].double()}, opt_state, {}
     >>> assert_keeps_structure(step, {"w": torch.ones(2)}, {}, batch=None)
     Traceback (most recent call last):
-    AssertionError: the step returns 'params/w': dtype torch.float64 against torch.float32 \
+    AssertionError: the step changes the layout: 'params/w': dtype torch.float64 against torch.float32 \
 (returned against given)
     """
     before = {"params": params, "opt_state": opt_state}
@@ -32,13 +32,13 @@ def assert_keeps_structure(step: Step, params: Params, opt_state: Tree, batch: B
     after = {"params": new_params, "opt_state": new_state}
     difference = tree.first_layout_difference(after, before)
     if difference is not None:
-        raise AssertionError(f"the step returns {difference} (returned against given)")
+        raise AssertionError(f"the step changes the layout: {difference} (returned against given)")
     given = dict(tree.flatten_with_path(before))
     for path, leaf in tree.flatten_with_path(after):
         if isinstance(leaf, Tensor) and leaf.requires_grad and not given[path].requires_grad:
             raise AssertionError(
-                f"the step returns {path!r} attached to autograd's graph, which keeps the memory of "
-                "every step: take gradients by torch.func.grad, or detach the leaf"
+                f"the step returns {path!r} attached to autograd's graph, which keeps the memory "
+                "of every step: take gradients by torch.func.grad, or detach the leaf"
             )
 
 
@@ -78,3 +78,8 @@ def returned(step: Step, params: Params, opt_state: Tree, batch: Batch) -> tuple
             f"{type(result).__name__}{entries}"
         )
     return result
+
+
+def labelled(result: tuple[Any, Tree, Tree]) -> dict[str, Tree]:
+    """Return what a step returns as a dict, so that paths begin with these names."""
+    return dict(zip(("params", "opt_state", "metrics"), result, strict=True))

@@ -48,8 +48,7 @@ def first_change(
         now = after[name]
         if isinstance(state, Tensor) and isinstance(now.state, Tensor):
             difference = tree.first_difference({name: now.state}, {name: state})
-            if difference is None and not same_bits(now.state, state):
-                difference = f"{name!r}: other bits"
+            difference = difference or first_other_bits({name: now.state}, {name: state})
             difference = difference or tree.first_layout_difference(
                 {name: now.value}, {name: value}
             )
@@ -72,6 +71,18 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
     return torch.equal(_bytes(a), _bytes(b))
 
 
+def first_other_bits(a: tree.Tree, b: tree.Tree) -> str | None:
+    """Return a phrase that names the first tensor with other bits in two trees alike, or None."""
+    found: list[str] = []
+
+    def compare(path: str, x: Any, y: Any) -> None:
+        if isinstance(x, Tensor) and has_data(x) and not same_bits(x, y):
+            found.append(f"{path!r}: other bits")
+
+    tree.map_with_path(compare, a, b)
+    return found[0] if found else None
+
+
 def has_data(tensor: Tensor) -> bool:
     """Return whether a tensor has values that can be compared: it is strided, and not on meta."""
     return tensor.layout == torch.strided and tensor.device.type != "meta" and _is_plain(tensor)
@@ -90,6 +101,15 @@ def copied(tensor: Tensor) -> Tensor:
         source.shape, source.stride(), dtype=source.dtype, device=source.device
     )
     return copy.copy_(source)
+
+
+def copies(state: tree.Tree) -> tree.Tree:
+    """Return a tree with copies of its tensors, which require gradients where these do."""
+
+    def copy(leaf: Any) -> Any:
+        return copied(leaf).requires_grad_(leaf.requires_grad) if isinstance(leaf, Tensor) else leaf
+
+    return tree.map(copy, state)
 
 
 def _bytes(tensor: Tensor) -> Tensor:
