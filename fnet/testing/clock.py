@@ -49,7 +49,7 @@ def shifted(seconds: float, bindings: Iterable[Callable[[Any], Any]] = ()) -> It
 
 
 def _later(delta: datetime.timedelta) -> tuple[type, type]:
-    class Later(_DATETIME):
+    class Later(datetime.datetime):
         @classmethod
         def now(cls, tz: datetime.tzinfo | None = None) -> Any:
             return _DATETIME.now(tz) + delta
@@ -62,7 +62,7 @@ def _later(delta: datetime.timedelta) -> tuple[type, type]:
         def utcnow(cls) -> Any:
             return _DATETIME.now(datetime.UTC).replace(tzinfo=None) + delta
 
-    class LaterDate(_DATE):
+    class LaterDate(datetime.date):
         @classmethod
         def today(cls) -> Any:
             return (_DATETIME.today() + delta).date()

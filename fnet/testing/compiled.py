@@ -2,7 +2,7 @@
 
 import itertools
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -20,6 +20,7 @@ from fnet.testing.watch import copies
 from fnet.tree import Tree
 
 _CONSTANT = "a graph takes a Python number for a constant; make it a 0-d tensor"
+_ONCE_MORE = "with other hyper-parameters"
 _numbers = itertools.count()
 
 
@@ -44,15 +45,10 @@ def assert_compiles_once(
     AssertionError: the step is compiled again with other hyper-parameters: 'opt_state/lr': 0.1, \
 then 0.05: a graph takes a Python number for a constant; make it a 0-d tensor
     """
-    rows = list(batches)
-    if not rows:
-        raise ValueError("compiling is seen by batches, of which there are none")
     compiled = step if is_dynamos(step) else _by_dynamo(step)
     first = None
-    for place, batch in enumerate([*rows, rows[-1]]):
-        when = f"at call {place + 1}"
-        if place == len(rows):
-            when = "with other hyper-parameters"
+    for when, batch in _and_once_more(batches):
+        if when == _ONCE_MORE:
             params, opt_state = _halved(params, opt_state)
         named = {"params": params, "opt_state": opt_state, "batch": batch}
         if first is None:
@@ -87,6 +83,7 @@ def assert_compiled_agrees(
     compile: Callable[[Step], Step] = steps.compile,
     rtol: float = RTOL,
     atol: float = ATOL,
+    rounding: bool = True,
 ) -> None:
     """Raise an AssertionError unless the compiled step returns what the step returns.
 
@@ -100,7 +97,9 @@ def assert_compiled_agrees(
         batch: as the step takes it.
         compile: what compiles the step.
         rtol: relative tolerance, as in `tree.assert_close`.
-        atol: absolute tolerance; where rounding alone moves a leaf by more, this is allowed.
+        atol: absolute tolerance.
+        rounding: whether a leaf may differ by more where rounding alone moves it by more
+            (`fnet.testing.rounding`).
     """
     compiled = step if is_dynamos(step) else compile(step)
     args = params, opt_state, batch
@@ -114,8 +113,8 @@ def assert_compiled_agrees(
 
     expected = eager(*args)
     got = labelled(returned(compiled, *copies(args)))
-    rounding = Rounding(eager, expected, *args)
-    difference = rounding.first_difference(got, expected, rtol, atol)
+    trials = Rounding(eager, rounding, expected, *args)
+    difference = trials.first_difference(got, expected, rtol, atol)
     difference = difference or tree.first_layout_difference(got, expected)
     if difference is not None:
         raise AssertionError(
@@ -133,9 +132,19 @@ def is_fnets(step: Step) -> bool:
     code = getattr(step, "__code__", None)
     if code is None:
         return False
-    module = step.__globals__["__name__"]  # type: ignore[attr-defined]
+    module = step.__globals__["__name__"]
     inside = module == "fnet.jit" or module.startswith("fnet.compiler")
     return inside or (module == "fnet.step" and code.co_qualname.startswith("compile."))
+
+
+def _and_once_more(batches: Iterable[Batch]) -> Iterator[tuple[str, Any]]:
+    """Yield each batch with when that is, then the last one once more."""
+    place, batch = 0, None
+    for place, batch in enumerate(batches, start=1):
+        yield f"at call {place}", batch
+    if not place:
+        raise ValueError("compiling is seen by batches, of which there are none")
+    yield _ONCE_MORE, batch
 
 
 def _require_alike(when: str, first: Tree, now: Tree) -> None:

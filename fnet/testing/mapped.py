@@ -23,6 +23,7 @@ def assert_vmap_agrees(
     transform: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     rtol: float = RTOL,
     atol: float = ATOL,
+    rounding: bool = True,
 ) -> None:
     """Raise an AssertionError unless `vmap(step)` does to each of `states` what `step` does.
 
@@ -32,14 +33,16 @@ def assert_vmap_agrees(
         batch: one for all, or a list of as many batches as states.
         transform: what is made of `vmap(step)`, such as `compile`.
         rtol: relative tolerance, as in `tree.assert_close`.
-        atol: absolute tolerance; where rounding alone moves a leaf by more, this is allowed.
+        atol: absolute tolerance.
+        rounding: whether a leaf may differ by more where rounding alone moves it by more
+            (`fnet.testing.rounding`).
     """
     shared = hasattr(batch, "_fields") or not isinstance(batch, list | tuple)
-    batches: list[Any] = [batch] * len(states) if shared else list(batch)
+    batches: list[Any] = [batch] * len(states) if shared else [*batch]
     stacked_params, stacked_state = (
         tree.map(_stack, *parts) for parts in zip(*states, strict=True)
     )
-    rows = batch if shared else tree.map(_stack, *batches)
+    rows: Any = batch if shared else tree.map(_stack, *batches)
     mapped = torch.func.vmap(step, in_dims=(0, 0, None if shared else 0))
     mapped = mapped if transform is None else transform(mapped)
     try:
@@ -51,8 +54,8 @@ def assert_vmap_agrees(
     for place, ((params, state), own) in enumerate(zip(states, batches, strict=True)):
         single = labelled(step(params, state, own))
         one = labelled(tree.map(lambda leaf, i=place: leaf[i], together))
-        rounding = Rounding(lambda *args: labelled(step(*args)), single, params, state, own)
-        difference = rounding.first_difference(one, single, rtol, atol)
+        trials = Rounding(lambda *args: labelled(step(*args)), rounding, single, params, state, own)
+        difference = trials.first_difference(one, single, rtol, atol)
         if difference is not None:
             raise AssertionError(
                 f"vmap(step) differs from step for state {place}: {difference} (mapped against "
@@ -68,6 +71,7 @@ def assert_accumulates(
     *,
     rtol: float = RTOL,
     atol: float = ATOL,
+    rounding: bool = True,
 ) -> None:
     """Raise an AssertionError unless `accumulate(grad_fn, m)` gives the gradient of one batch.
 
@@ -84,7 +88,9 @@ def assert_accumulates(
     expected = whole(params)
     parts = accumulate(grad_fn, m)(params, batch)
     got = dict(zip(("grads", "stats", "metrics"), parts, strict=True))
-    difference = Rounding(whole, expected, params).first_difference(got, expected, rtol, atol)
+    difference = Rounding(whole, rounding, expected, params).first_difference(
+        got, expected, rtol, atol
+    )
     if difference is not None:
         raise AssertionError(
             f"{m} micro-batches do not add up to the batch: {difference} (accumulated against "

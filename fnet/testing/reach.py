@@ -86,7 +86,7 @@ def _parts(value: Any, own: bool) -> Iterator[tuple[str | Name, Any, bool]]:
     if isinstance(value, (*_SCALARS, Tensor, np.ndarray)):
         return
     if isinstance(value, types.FunctionType):
-        yield from _parts_of_function(value)
+        yield from _parts_of_function(value, own)
     elif isinstance(value, types.MethodType):
         yield "", value.__self__, own
         yield "", value.__func__, own
@@ -119,11 +119,11 @@ def _parts(value: Any, own: bool) -> Iterator[tuple[str | Name, Any, bool]]:
         yield from _parts_of_instance(value, own)
 
 
-def _parts_of_function(fn: types.FunctionType) -> Iterator[tuple[str | Name, Any, bool]]:
+def _parts_of_function(fn: types.FunctionType, own: bool) -> Iterator[tuple[str | Name, Any, bool]]:
     owner = _owner(fn.__module__)
     wrapped = vars(fn).get("__wrapped__")
     if wrapped is not None:
-        yield "", wrapped, True
+        yield "", wrapped, own
     # torch.compile and vmap return functions that have their argument's module and name.
     if not _is_in_packages(fn.__code__.co_filename) and owner == "user":
         for name in names(fn):

@@ -34,7 +34,8 @@ def assert_resumes(step: Step, params: Params, opt_state: Tree, batches: Iterabl
         live = copies((params, opt_state))
         straight = [labelled((*copies(live), {}))]
         for batch in rows:
-            *live, metrics = returned(step, *live, batch)
+            params, opt_state, metrics = returned(step, *live, batch)
+            live = params, opt_state
             straight.append(labelled(copies((*live, metrics))))
         for stop in _stops(len(rows)):
             generators.seed_all(stop)
@@ -42,10 +43,11 @@ def assert_resumes(step: Step, params: Params, opt_state: Tree, batches: Iterabl
 
 
 def _compare(step: Step, straight: list[dict[str, Tree]], rows: list[Batch], stop: int) -> None:
-    state = copies((straight[stop]["params"], straight[stop]["opt_state"]))
+    params, opt_state = copies((straight[stop]["params"], straight[stop]["opt_state"]))
     for place in range(stop, len(rows)):
-        *state, metrics = returned(step, *state, rows[place])
-        got = labelled((*state, metrics))
+        result = returned(step, params, opt_state, rows[place])
+        params, opt_state, _ = result
+        got = labelled(result)
         difference = tree.first_difference(got, straight[place + 1])
         difference = difference or tree.first_layout_difference(got, straight[place + 1])
         if difference is not None:

@@ -22,10 +22,15 @@ _SAFETY = 4.0  # how much more than in the trials rounding may do
 class Rounding:
     """What rounding does to each leaf of a function's result, by its path."""
 
-    def __init__(self, fn: Callable[..., Tree], expected: Tree, params: Tree, *rest: Any) -> None:
-        """Measure it: `expected` is `fn(params, *rest)`, whose params are changed a little."""
+    def __init__(
+        self, fn: Callable[..., Tree], measure: bool, expected: Tree, params: Tree, *rest: Any
+    ) -> None:
+        """Measure it: `expected` is `fn(params, *rest)`, whose params are changed a little.
+
+        Not measured, it is nothing.
+        """
         self.sizes: dict[str, float] = {}
-        for trial in range(_TRIALS):
+        for trial in range(_TRIALS if measure else 0):
             other = fn(_jittered(params, trial), *rest)
             tree.map_with_path(self._measure, other, expected)
 

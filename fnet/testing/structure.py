@@ -24,8 +24,8 @@ def assert_keeps_structure(step: Step, params: Params, opt_state: Tree, batch: B
     ...     return {"w": params["w"].double()}, opt_state, {}
     >>> assert_keeps_structure(step, {"w": torch.ones(2)}, {}, batch=None)
     Traceback (most recent call last):
-    AssertionError: the step changes the layout: 'params/w': dtype torch.float64 against torch.float32 \
-(returned against given)
+    AssertionError: the step changes the layout: 'params/w': dtype torch.float64 against \
+torch.float32 (returned against given)
     """
     before = {"params": params, "opt_state": opt_state}
     new_params, new_state, _ = returned(step, params, opt_state, batch)

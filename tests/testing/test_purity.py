@@ -238,7 +238,7 @@ IMPURE = [
     (replaces_an_entry, "changes an argument: 'params/b'"),
     (negates_a_zero, "changes an argument: 'opt_state/zero': other bits"),
     (changes_strides, r"changes an argument: 'params/w'"),
-    (writes_grad, "changes an argument: 'params/w.grad'"),
+    (writes_grad, "changes an argument: 'params/w.requires_grad'"),
     (draws_by_torch, "draws from torch's global generator: pass a key"),
     (draws_by_numpy, "draws from numpy's global generator"),
     (draws_by_python, "draws from Python's global generator"),

@@ -62,7 +62,7 @@ def test_a_step_returns_three_things(result):
 
 
 def test_a_step_that_ignores_the_key_is_refused():
-    with pytest.raises(AssertionError, match="ignores 'batch/key'.* 3 other keys"):
+    with pytest.raises(AssertionError, match=r"ignores 'batch/key'.* 3 other keys"):
         assert_depends_on_key(*fnets(plain()))
 
     def keeps_the_key(params, opt_state, batch):
