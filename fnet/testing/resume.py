@@ -31,12 +31,11 @@ def assert_resumes(step: Step, params: Params, opt_state: Tree, batches: Iterabl
         raise ValueError(f"a run that is resumed has 2 batches at least, got {len(rows)}")
     with generators.preserved():
         generators.seed_all(0)
-        live = copies((params, opt_state))
-        straight = [labelled((*copies(live), {}))]
+        params, opt_state = copies((params, opt_state))
+        straight = [labelled(copies((params, opt_state, {})))]
         for batch in rows:
-            params, opt_state, metrics = returned(step, *live, batch)
-            live = params, opt_state
-            straight.append(labelled(copies((*live, metrics))))
+            params, opt_state, metrics = returned(step, params, opt_state, batch)
+            straight.append(labelled(copies((params, opt_state, metrics))))
         for stop in _stops(len(rows)):
             generators.seed_all(stop)
             _compare(step, straight, rows, stop)
