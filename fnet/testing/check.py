@@ -124,7 +124,13 @@ def check_step(
         leaves = tree.leaves((params, opt_state))
         if not all(isinstance(leaf, Tensor) for leaf in leaves):
             raise _LeftOutError("params or state have leaves that are no tensors")
-        assert_vmap_agrees(step, [state(), (following, state_after)], copies(rows[-1]))
+        try:
+            assert_vmap_agrees(step, [state(), (following, state_after)], copies(rows[-1]))
+        except AssertionError as error:
+            if error.__cause__ is None:
+                raise
+            # What autograd or Python decides within a step may be pure, and vmap cannot run it.
+            raise _LeftOutError(str(error).partition("\n")[0]) from error
 
     def accumulates() -> None:
         if grad_fn is None:

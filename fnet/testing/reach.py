@@ -9,6 +9,7 @@ import functools
 import random as python_random
 import sys
 import sysconfig
+import threading
 import types
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -145,7 +146,7 @@ def _parts_of_function(fn: types.FunctionType, own: bool) -> Iterator[tuple[str 
 def _parts_of_instance(value: Any, own: bool) -> Iterator[tuple[str | Name, Any, bool]]:
     kind = type(value)
     owner = _owner(kind.__module__)
-    if isinstance(value, nn.Module | torch.optim.Optimizer):
+    if isinstance(value, nn.Module | torch.optim.Optimizer | threading.local):
         pass  # belongs to whom it is held by
     elif owner == "packages":
         wrapped = getattr(value, "__wrapped__", None)  # functools.cache

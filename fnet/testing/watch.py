@@ -6,6 +6,7 @@ import random as python_random
 import types
 from collections import deque
 from collections.abc import Callable, Mapping, Set
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,6 +147,8 @@ def _state(value: Any) -> Any:
         return type(value), value.getstate()
     if isinstance(value, itertools.count | itertools.repeat):
         return type(value), repr(value)
+    if isinstance(value, ContextVar):
+        return type(value), repr(value.get(None))
     if isinstance(value, types.GeneratorType):
         return type(value), value.gi_frame is None or value.gi_frame.f_lasti
     if isinstance(value, bool | int | float | complex | str | bytes | None):
@@ -160,5 +163,6 @@ def _is_iterator(value: Any) -> bool:
 def _text(value: Any, state: Any) -> str:
     if isinstance(state, tuple) and isinstance(value, list | tuple | deque | Mapping):
         return f"a {type(value).__name__} of {len(value)} entries" if state else ""
-    text = repr(value)
+    named = isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], str)
+    text = state[1] if named else repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."

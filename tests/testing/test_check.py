@@ -86,6 +86,24 @@ def test_all_that_fails_is_told_at_the_end_and_arguments_stay(capsys):
     assert "pure: FAILS: " in capsys.readouterr().out
 
 
+def test_what_vmap_cannot_run_is_left_out():
+    def step(params, opt_state, batch):
+        leaf = params["w"].detach().requires_grad_()
+        (grad,) = torch.autograd.grad((leaf * batch["x"]).sum(), leaf)
+        return {"w": params["w"] - grad}, opt_state, {}
+
+    done = check_step(step, {"w": torch.ones(2)}, {}, ROWS, compile=None)
+    assert "vmap(step) raises RuntimeError" in done.left_out["vmap agrees"]
+    assert "resumes" in done.held
+
+    def differs(params, opt_state, batch):
+        mapped = torch._C._functorch.maybe_get_level(params["w"]) > 0
+        return {"w": params["w"] + (1.0 if mapped else 0.0)}, opt_state, {}
+
+    with pytest.raises(AssertionError, match=r"vmap agrees: vmap.step. differs"):
+        check_step(differs, {"w": torch.ones(2)}, {}, ROWS, compile=None)
+
+
 def test_draws_may_be_asked_for_or_ruled_out():
     for step, draws in ((steady, True), (drawn, False)):
         with pytest.raises(AssertionError, match=r"depends on key: the step (ignores|depends on)"):

@@ -1,9 +1,11 @@
 """Each way of not being pure is caught, and said; what is pure is let pass."""
 
+import contextvars
 import datetime
 import functools
 import itertools
 import random as python_random
+import threading
 import time
 import types
 from time import monotonic
@@ -31,6 +33,8 @@ table = np.ones(2)
 calls = 0
 settings_ = types.ModuleType("settings_")
 settings_.scale, settings_.calls = torch.ones(()), 0
+thread, context = threading.local(), contextvars.ContextVar("context", default=0)
+thread.calls = 0
 counts = {"calls": [0]}
 
 
@@ -193,6 +197,16 @@ def counts_in_an_attribute(params, opt_state, batch):
 counts_in_an_attribute.calls = 0
 
 
+def counts_in_a_thread(params, opt_state, batch):
+    thread.calls += 1
+    return moved(params, 1), opt_state, {}
+
+
+def counts_in_a_context(params, opt_state, batch):
+    context.set(context.get() + 1)
+    return moved(params, 1), opt_state, {}
+
+
 def keeps_statistics():
     norm = nn.BatchNorm1d(2)
 
@@ -262,6 +276,8 @@ IMPURE = [
     (Counts(), r"Counts.own \(what is called\) was 0, and is 1"),
     (Counts().of_the_class, r"Counts.every .* was \d, and is \d"),
     (counts_in_an_attribute, "counts_in_an_attribute.calls .* was 0, and is 1"),
+    (counts_in_a_thread, r"thread.calls .* was \d, and is \d"),
+    (counts_in_a_context, r"context .* was (None|\d), and is \d"),
     (keeps_statistics(), r"norm._buffers\['\w+'\].*values? differ|norm._buffers\['\w+'\].*against"),
     (depends_on_the_time, "same arguments, and reads the time: 'params/w'"),
     (depends_on_the_hour, "depends on the time: 'params/w'"),
