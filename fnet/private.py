@@ -235,6 +235,15 @@ def is_plain(x: Tensor) -> bool:
     return alone and not is_batchedtensor(x)
 
 
+def is_dynamos(fn: Callable[..., Any]) -> bool:
+    """Say whether a function is what `torch.compile` returned.
+
+    `fnet.testing` runs such a step as it is, with its own options. No public name says it. Without
+    the private one, a compiled step that was called before is compiled once more.
+    """
+    return hasattr(fn, "_torchdynamo_orig_callable")
+
+
 class _Blind:
     def __enter__(self) -> "_Blind":
         return self

@@ -18,6 +18,14 @@ from fnet.data import compose, random_crop, random_flip
 from fnet.losses import cross_entropy
 from fnet.nn import Params
 from fnet.step import accumulate, make_eval, make_grad, make_step, skip_nonfinite
+from fnet.testing import (
+    assert_accumulates,
+    assert_compiles_once,
+    assert_depends_on_key,
+    assert_keeps_structure,
+    assert_pure,
+    assert_vmap_agrees,
+)
 
 OPTIMIZERS = {
     "sgd": lambda: optim.sgd(0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
@@ -49,12 +57,10 @@ def start(model, tx, seed=0):
 def test_a_step_is_pure_and_deterministic_and_keeps_the_trees(name, seed):
     model, tx = full(), OPTIMIZERS[name]()
     step, inputs = step_of(model, tx), (*start(model, tx, seed), batch(seed))
-    before, rng = copy.deepcopy(inputs), torch.random.get_rng_state()
+    assert_pure(step, *inputs)
+    assert_keeps_structure(step, *inputs)
+    assert_depends_on_key(step, *inputs)
     first = step(*inputs)
-    assert tree.first_difference(inputs, before) is None
-    assert torch.equal(torch.random.get_rng_state(), rng)
-    tree.assert_equal(step(*inputs), first)
-    assert tree.first_layout_difference(first[:2], inputs[:2]) is None
     other = step(*inputs[:2], batch(seed)._replace(key=random.key(seed ^ 1)))
     assert not tree.equal(other[0].trainable, first[0].trainable)
 
@@ -149,6 +155,7 @@ def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():
         still, _, _ = step(params, optim.set_hyper(state, "lr_scale", 0.0), batch(0))
     assert not tree.equal(moved.trainable, params.trainable)
     tree.assert_equal(still.trainable, params.trainable)
+    assert_compiles_once(step, params, state, [batch(0)])
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -158,15 +165,13 @@ def test_a_mapped_step_is_each_single_step(name, compiled, monkeypatch):
     # Adam turns the rounding of a gradient that is 0 (a bias before batch norm) into whole steps.
     model, tx = plain() if name == "adamw" else full(), OPTIMIZERS[name]()
     step = step_of(model, tx)
-    singles = [(*start(model, tx, seed), batch(seed)) for seed in range(3)]
-    stacked = tree.map(lambda *leaves: torch.stack(leaves), *singles)
-    together = torch.func.vmap(step)
-    if compiled:
-        together = traced(together)
-    mapped = together(*stacked)
-    for place, single in enumerate(singles):
-        one = tree.map(lambda leaf, i=place: leaf[i], mapped)
-        tree.assert_close(one, step(*single), rtol=1e-4, atol=1e-5)
+    assert_vmap_agrees(
+        step,
+        [start(model, tx, seed) for seed in range(3)],
+        [batch(seed) for seed in range(3)],
+        transform=traced if compiled else None,
+        rounding=False,
+    )
 
 
 @settings(max_examples=8, deadline=None)
@@ -177,8 +182,7 @@ def test_micro_batches_add_up_to_the_batch(seed, m, padding):
     grad_fn = make_grad(model, cross_entropy, preprocess=preprocess, augment=augment)
     params, whole = model.init(random.key(seed)), batch(seed)
     whole = whole._replace(weight=(torch.arange(8) >= padding).to(torch.float32))
-    expected, got = grad_fn(params, whole), accumulate(grad_fn, m)(params, whole)
-    tree.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    assert_accumulates(grad_fn, params, whole, m, rounding=False)
 
 
 def test_a_sample_draws_by_its_place_in_the_data_set():

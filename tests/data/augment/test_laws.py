@@ -20,6 +20,7 @@ from fnet.data import (
     random_grayscale,
     shapes,
 )
+from fnet.testing import assert_pure
 
 BATCH = batch_at(random.key(1), shapes(random.key(0), 50), 20, step=3)
 AUGMENTS = {
@@ -43,12 +44,7 @@ def same(a: Batch, b: Batch) -> bool:
 
 @every_augment
 def test_it_is_pure(augment):
-    before = Batch(*(x.clone() for x in BATCH))
-    state = torch.get_rng_state()
-    first, second = augment(BATCH), augment(BATCH)
-    assert same(first, second)
-    assert same(BATCH, before)
-    assert torch.get_rng_state().equal(state)
+    assert_pure(augment, BATCH)
 
 
 @every_augment
