@@ -72,10 +72,14 @@ def from_module(
     def learn(shape: tuple[int, ...], dtype: torch.dtype, train: bool) -> Learned:
         return network.learn(shape, dtype, train)
 
+    refuse_dynamo = constant(lambda draw: network.refuse_dynamo(draw))
+
     def apply(
         params: Params, images: Tensor, *, key: Tensor | None = None, train: bool = False
     ) -> tuple[Tensor, dict[str, Tensor]]:
         learned = learn(tuple(images.shape), images.dtype, train)
+        if learned.unseen and torch.compiler.is_dynamo_compiling():
+            refuse_dynamo(learned.unseen)
         return network(params, images, key, train, learned)
 
     def initial(key: Tensor) -> Params:

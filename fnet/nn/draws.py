@@ -18,6 +18,8 @@ from fnet.nn.errors import ModelError
 
 # Beyond the places of dropout layers, which fold the same key.
 _FORWARDS = 2**31
+# Dynamo calls them past the mode (torch 2.14).
+_UNSEEN_BY_DYNAMO = frozenset({torch.rand_like, torch.randn_like, torch.randint_like})
 
 
 class Where:
@@ -41,6 +43,7 @@ class KeyedDraws(TorchFunctionMode):
         drew: the names of the layers that drew, in order.
         of_batch: of these, the ones with a draw that belongs to no sample: its key is the first
             sample's, so that the numbers depend on how a batch is cut.
+        unseen: the first draw that a user's own `torch.compile` would not key: layer and function.
     """
 
     def __init__(self, key: Tensor, where: Where) -> None:
@@ -50,6 +53,7 @@ class KeyedDraws(TorchFunctionMode):
         self.calls: dict[int, int] = {}
         self.drew: list[str] = []
         self.of_batch: list[str] = []
+        self.unseen = ""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -64,6 +68,8 @@ class KeyedDraws(TorchFunctionMode):
                 f"{name_of(func)} draws from a generator of its own, which it changes: leave "
                 "generator= out, and fnet draws from the key of the step"
             )
+        if func in _UNSEEN_BY_DYNAMO and not self.unseen:
+            self.unseen = f"layer {self.where.running[-1][0]!r}: {name_of(func)}"
         return instead(self, func, *args, **kwargs)
 
     def next_key(self) -> Tensor:

@@ -36,12 +36,14 @@ class Facts(NamedTuple):
         drew: the names of the layers whose forward pass draws.
         of_batch: of these, the ones with draws that belong to no sample.
         writes_images: whether the network writes into the images it is given.
+        unseen: the first draw that Dynamo would not key, or "".
         output: what it returned, without data.
     """
 
     drew: tuple[str, ...]
     of_batch: tuple[str, ...]
     writes_images: bool
+    unseen: str
     output: Any
 
 
@@ -155,7 +157,9 @@ def _run(subject: Subject, images: Tensor, explain: bool = False) -> Facts:
         )
     if train:
         _require_same_layout(handed, stats, module.module)
-    return Facts(tuple(draws.drew), tuple(draws.of_batch), watched.wrote_images, output)
+    return Facts(
+        tuple(draws.drew), tuple(draws.of_batch), watched.wrote_images, draws.unseen, output
+    )
 
 
 def _located(watched: "_Watched", message: str) -> str:

@@ -27,6 +27,7 @@ class Learned(NamedTuple):
 
     drew: tuple[str, ...]
     writes_images: bool
+    unseen: str
 
 
 class Network:
@@ -85,7 +86,7 @@ class Network:
                 "(fnet.data.Normalize), or convert them with .float()"
             )
         facts = self.facts(tuple([int(size) for size in shape]), dtype, train=train)
-        return Learned(facts.drew, facts.writes_images)
+        return Learned(facts.drew, facts.writes_images, facts.unseen)
 
     def require_new(self, module: nn.Module) -> None:
         """Check that a module has no tensors of the one that the network was made of.
@@ -170,6 +171,18 @@ class Network:
         layer = module.get_submodule(name)
         layer.register_forward_pre_hook(enter, prepend=True)
         layer.register_forward_hook(leave)
+
+    @staticmethod
+    def refuse_dynamo(draw: str) -> None:
+        """Say that a draw cannot be keyed within a user's own `torch.compile`.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(
+            f"{draw} is not keyed within torch.compile, which does not let it be seen: give it a "
+            "shape (torch.randn(x.shape, device=x.device)), or compile with fnet.step.compile"
+        )
 
     def _ask_for_key(self, learned: Learned, train: bool) -> None:
         if train:
