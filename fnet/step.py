@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -141,9 +141,10 @@ def make_step(grad_fn: GradFn, tx: GradientTransformation) -> Step:
 
     def step(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:
         grads, stats, sums = grad_fn(params, batch)
-        updates, opt_state = tx.update(grads, opt_state, params.trainable)
+        updates, new_state = _updates(tx, grads, opt_state, params.trainable)
         trainable = optim.apply_updates(params.trainable, updates)
-        return Params(trainable, stats), opt_state, sums
+        stats = tree.map(tree.laid_out_like, stats, params.stats)
+        return Params(trainable, stats), tree.map(_laid_out_like, new_state, opt_state), sums
 
     return step
 
@@ -165,12 +166,46 @@ def skip_nonfinite(step: Step) -> Step:
             fine = fine & (new.isfinite() | ~old.isfinite()).all()
 
         def choose(new: Tensor, old: Tensor) -> Tensor:
-            return torch.where(fine, new, old)
+            return _laid_out_like(torch.where(fine, new, old), old)
 
         sums = {name: torch.where(fine, value, 0.0) for name, value in sums.items()}
         return tree.map(choose, new_params, params), tree.map(choose, new_state, opt_state), sums
 
     return guarded
+
+
+def _updates(
+    tx: GradientTransformation, grads: Grads, opt_state: Tree, trainable: Grads
+) -> tuple[Grads, Tree]:
+    """Return what the optimizer makes of the gradients, or say that the state is not its own."""
+    try:
+        return tx.update(grads, opt_state, trainable)
+    except (KeyError, AttributeError, TypeError, ValueError, IndexError) as error:
+        difference = _first_misfit(opt_state, tx.init(trainable))
+        if difference is None:
+            raise
+        raise ValueError(
+            f"opt_state is not this optimizer's for these parameters ({difference}): make it with "
+            "tx.init(params.trainable), with the optimizer that make_step was given"
+        ) from error
+
+
+def _first_misfit(state: Tree, own: Tree) -> str | None:
+    """Return how a state's structure or a leaf's shape differs from the optimizer's own."""
+
+    def compare(path: str, leaf: Any, expected: Any) -> None:
+        if isinstance(expected, Tensor) and leaf.shape != expected.shape:
+            raise ValueError(f"{path!r}: shape {tuple(leaf.shape)}, not {tuple(expected.shape)}")
+
+    try:
+        tree.map_with_path(compare, state, own)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _laid_out_like(new: Any, old: Any) -> Any:
+    return tree.laid_out_like(new, old) if isinstance(old, Tensor) else new
 
 
 def make_eval(

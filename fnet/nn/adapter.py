@@ -4,26 +4,18 @@ The module becomes two skeletons on the meta device, one in training and one in 
 `torch.func.functional_call` runs them on tensors that the caller hands in.
 """
 
-import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from fnet import random
-from fnet.nn.check import check
+from fnet.nn.check import check_network
+from fnet.nn.export import remember
 from fnet.nn.init import Initializer, initial_params
-from fnet.nn.model import Model, Params, leaf_name
-from fnet.nn.skeleton import dropout_layers, skeleton
-
-_NORMALISATION = (
-    nn.modules.batchnorm._NormBase,
-    nn.GroupNorm,
-    nn.LayerNorm,
-    nn.LocalResponseNorm,
-    nn.RMSNorm,
-)
+from fnet.nn.model import Model, Params
+from fnet.nn.network import Learned, Network
+from fnet.opaque import constant
 
 
 def from_module(
@@ -31,18 +23,39 @@ def from_module(
     *,
     init: Initializer | None = None,
     input_shape: tuple[int, int, int] | None = None,
+    output: Callable[[Any], Tensor] | None = None,
 ) -> Model:
     """Return the `Model` of the network that `make()` builds, unchanged (torchvision's as well).
 
-    Dropout layers and `StochasticDepth` draw their masks from the key given to `apply`; batch
-    norm's update never reaches the caller's tensors. Without `init` the module's own initialiser
-    runs, seeded from the key; an `init` such as `xavier_uniform()` draws the weights of linear and
-    convolution layers instead, a key for each leaf, and zeroes their biases. With `input_shape`
-    (C, H, W) the layers are checked against each other at once (`fnet.nn.check`).
+    What a network draws comes from the key given to `apply`: the masks of dropout layers and
+    `StochasticDepth`, and what a `forward` draws itself by functions (`F.dropout`, attention's
+    `dropout_p`, an LSTM's dropout, `torch.rand`, `randn_like`, `x.bernoulli_()`, ...). A draw whose
+    first dimension is the batch's uses each sample's key; any other one key of the batch, and so
+    changes when a batch is cut otherwise (`summary` names the layers).
+
+    Buffers that a `forward` changes, batch norm's and your own, are handed back in `stats`, and
+    never reach the caller's tensors. A parameter that layers share is one leaf, under its first
+    name, whose gradients add up. A parameter with `requires_grad=False` is in `stats`, and stays
+    what it is: that freezes it for good, without a gradient computed; `optim.freeze` freezes by
+    path, for some steps or optimizers, and leaves it in `trainable`.
+
+    The first call of `apply` in each mode, for each shape of images, makes a run without data
+    (`fnet.nn.dry_run`), which refuses what is not pure: Python or numpy generators, attributes that
+    a `forward` changes, weights that it writes into, ...
+
+    Args:
+        make: builds the module, a new one at each call.
+        init: draws the weights of linear and convolution layers, a key for each leaf, such as
+            `xavier_uniform()`; their biases are zero. None: the module's own initialiser runs,
+            seeded from the key.
+        input_shape: (C, H, W), to check the layers against each other at once (`fnet.nn.check`).
+        output: picks the logits where the module returns something else than a tensor, such as
+            `lambda out: out.logits` for torchvision's googlenet with its auxiliary outputs.
 
     Raises:
         ModelError: a layer cannot be made pure, or the layers do not fit `input_shape`.
 
+    >>> from fnet import random
     >>> model = from_module(lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 2)))
     >>> params = model.init(random.key(0))
     >>> sorted(params.trainable)
@@ -51,45 +64,28 @@ def from_module(
     >>> logits.shape
     torch.Size([5, 2])
     """
-    training = skeleton(make).train()
-    evaluating = copy.deepcopy(training).eval()
-    layers = dropout_layers(training)
-    uncast = {
-        leaf_name(name, leaf)
-        for name, module in training.named_modules()
-        if isinstance(module, _NORMALISATION)
-        for leaf, _ in module.named_parameters(recurse=False)
-    }
+    network = Network(make, output)
+    remember(network.leaves, network.rates)
+
+    # Also within a user's own torch.compile, which calls it while it traces.
+    @constant
+    def learn(shape: tuple[int, ...], dtype: torch.dtype, train: bool) -> Learned:
+        return network.learn(shape, dtype, train)
+
+    refuse_dynamo = constant(lambda draw: network.refuse_dynamo(draw))
 
     def apply(
         params: Params, images: Tensor, *, key: Tensor | None = None, train: bool = False
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        weights = {
-            name: leaf if name in uncast else leaf.to(images.dtype)
-            for name, leaf in params.trainable.items()
-        }
-        if not train:
-            return functional_call(evaluating, {**weights, **params.stats}, (images,)), params.stats
-        # Batch norm writes into its statistics: into copies, which are handed back.
-        stats = {name: leaf.clone() for name, leaf in params.stats.items()}
-        keys = _layer_keys(key, layers)
-        return functional_call(training, {**weights, **stats, **keys}, (images,)), stats
+        learned = learn(tuple(images.shape), images.dtype, train)
+        if learned.unseen and torch.compiler.is_dynamo_compiling():
+            refuse_dynamo(learned.unseen)
+        return network(params, images, key, train, learned)
 
-    model = Model(lambda key: initial_params(make, key, init), apply, make)
+    def initial(key: Tensor) -> Params:
+        return initial_params(make, key, init, network.require_new)
+
+    apply.network = network  # type: ignore[attr-defined]
     if input_shape is not None:
-        check(model, input_shape)
-    return model
-
-
-def _layer_keys(key: Tensor | None, layers: list[str]) -> dict[str, Tensor]:
-    """Return a key for each layer, folded from the key (or keys) and the layer's position."""
-    if not layers:
-        return {}
-    if key is None:
-        raise ValueError(
-            f"training mode needs randomness for the dropout layers {', '.join(layers)}: "
-            "pass apply(..., key=...)"
-        )
-    positions = torch.arange(len(layers), device=key.device)
-    keys = random.fold_in(key.unsqueeze(-2), positions)
-    return {leaf_name(name, "key"): keys[..., place, :] for place, name in enumerate(layers)}
+        check_network(network, input_shape)
+    return Model(initial, apply, make)

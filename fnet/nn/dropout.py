@@ -5,6 +5,7 @@ the dict given to `functional_call`. In evaluation mode every layer here is the 
 """
 
 import sys
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,51 +14,70 @@ from fnet import random
 
 
 class KeyedDropout(nn.Module):
-    """Zero parts of the input with probability `p` and scale the rest by `1 / (1 - p)`.
+    """Zero parts of the input with probability `rate` and scale the rest by `1 / (1 - rate)`.
 
     Source: `torch.nn.Dropout` and its relatives. `dims` is the number of leading dimensions that
     get a draw of their own: all of them (None) for Dropout, 2 for Dropout2d (whole channels), 1
     for stochastic depth by row, 0 for stochastic depth by batch.
 
-    Buffers: `key`, int64 `[2]` or one for each sample `[N, 2]`; `p`, float32 0-d.
+    Buffers: `key`, int64 `[2]` or one for each sample `[N, 2]`; `rate`, float32 0-d, which is the
+    entry `p` of `Params.stats`. Attributes such as `p` and `inplace` are those of the layer that it
+    stands for: a network that reads `layer.p` gets the number that the layer was built with.
     """
 
     key: Tensor
-    p: Tensor
+    rate: Tensor
 
-    def __init__(self, p: float, dims: int | None) -> None:
+    def __init__(self, rate: float, dims: int | None) -> None:
         super().__init__()
         self.dims = dims
-        self.register_buffer("p", torch.tensor(p, dtype=torch.float32))
+        self.register_buffer("rate", torch.tensor(rate, dtype=torch.float32))
         self.register_buffer("key", torch.zeros(2, dtype=torch.int64), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` with parts of it zeroed; same shape, dtype and layout."""
         if not self.training:
             return x
-        keep = self._keep(x)
+        keep = keep_mask(self.key, self.rate, x, self.dims)
         # Until functional_call puts back what was there: another call draws another mask.
         self.key = random.fold_in(self.key, 1)
-        # p = 1 keeps nothing: the maximum only prevents 0 * inf in the gradient.
-        scale = 1.0 / torch.clamp(1.0 - self.p, min=torch.finfo(torch.float32).tiny)
-        return torch.where(
-            keep, x * scale.to(x.dtype), torch.zeros((), dtype=x.dtype, device=x.device)
-        )
+        return scaled(x, keep, self.rate)
 
-    def _keep(self, x: Tensor) -> Tensor:
-        """Return the mask, True where `x` is kept, in a shape that broadcasts with `x`."""
-        size = list(x.shape if self.dims is None else x.shape[: self.dims])
-        key = self.key
-        if key.dim() == 2:
-            # A key for each sample draws the rest of the shape (of several for one, the first's).
-            size, key = (size[1:], key) if size else (size, key[0])
-        if self.dims is None and x.dim() == 4:
-            # Drawn in channels-last order, the mask meets the pixels as they lie in memory.
-            *batch, channels, height, width = size
-            keep = random.fast_bernoulli(key, 1.0 - self.p, (*batch, height, width, channels))
-            return keep.permute(0, 3, 1, 2)
-        keep = random.fast_bernoulli(key, 1.0 - self.p, size)
-        return keep.reshape(*keep.shape, *[1] * (x.dim() - keep.dim()))
+
+def keep_mask(key: Tensor, rate: float | Tensor, x: Tensor, dims: int | None) -> Tensor:
+    """Return the mask, True where `x` is kept, in a shape that broadcasts with `x`."""
+    key, size = rows(key, x.shape if dims is None else x.shape[:dims])
+    if dims is None and x.dim() == 4:
+        # Drawn in channels-last order, the mask meets the pixels as they lie in memory.
+        *batch, channels, height, width = size
+        keep = random.fast_bernoulli(key, 1.0 - rate, (*batch, height, width, channels))
+        return keep.permute(0, 3, 1, 2)
+    keep = random.fast_bernoulli(key, 1.0 - rate, size)
+    return keep.reshape(*keep.shape, *[1] * (x.dim() - keep.dim()))
+
+
+def scaled(x: Tensor, keep: Tensor, rate: float | Tensor) -> Tensor:
+    """Return `x / (1 - rate)` where it is kept, else 0."""
+    if isinstance(rate, Tensor):
+        # A rate of 1 keeps nothing: the maximum only prevents 0 * inf in the gradient.
+        rest = torch.clamp(1.0 - rate, min=torch.finfo(torch.float32).tiny)
+        x = x * (1.0 / rest).to(x.dtype)
+    elif rate < 1:
+        x = x * (1.0 / (1.0 - rate))
+    return torch.where(keep, x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+
+def rows(key: Tensor, shape: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
+    """Return the key or keys that draw numbers of a shape, and what shape each of them draws.
+
+    A key for each sample draws what belongs to the sample, if the first dimension is the samples';
+    any other shape is drawn from the first sample's key, and depends on how a batch is cut.
+    """
+    if key.dim() == 1:
+        return key, tuple(shape)
+    if shape and shape[0] == key.shape[0]:
+        return key, tuple(shape[1:])
+    return key[0], tuple(shape)
 
 
 _DIMS: dict[type[nn.Module], int | None] = {
@@ -66,27 +86,33 @@ _DIMS: dict[type[nn.Module], int | None] = {
     nn.Dropout2d: 2,
     nn.Dropout3d: 2,
 }
+_REGISTRIES = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
 
 
-def keyed(module: nn.Module) -> nn.Module | None:
+def keyed(layer: nn.Module) -> KeyedDropout | None:
     """Return what takes the place of a layer that draws masks, None for any other layer.
 
-    That is a `KeyedDropout`, or where the rate is 0 the identity.
+    A layer whose rate is 0 draws none. One with a `forward` or tensors of its own stays what it is:
+    what it draws is keyed as what any `forward` draws.
     """
-    if _is_stochastic_depth(module):
-        dims: int | None = 1 if module.mode == "row" else 0
-    elif type(module) in _DIMS:
-        dims = _DIMS[type(module)]
+    if _is_stochastic_depth(layer):
+        dims: int | None = 1 if layer.mode == "row" else 0
+    elif type(layer) in _DIMS:
+        dims = _DIMS[type(layer)]
     else:
         return None
-    rate = float(module.p)  # type: ignore[arg-type]
-    return KeyedDropout(rate, dims) if rate > 0 else nn.Identity()
+    rate = float(layer.p)  # type: ignore[arg-type]
+    if rate <= 0 or "forward" in vars(layer) or layer._parameters or layer._buffers:
+        return None
+    stand_in = KeyedDropout(rate, dims)
+    vars(stand_in).update({k: v for k, v in vars(layer).items() if k not in _REGISTRIES})
+    return stand_in
 
 
-def _is_stochastic_depth(module: nn.Module) -> bool:
+def _is_stochastic_depth(layer: nn.Module) -> bool:
     # A network that has the layer has imported it; others need not wait for torchvision.
     its_own = sys.modules.get("torchvision.ops.stochastic_depth")
-    return its_own is not None and isinstance(module, its_own.StochasticDepth)
+    return its_own is not None and type(layer) is its_own.StochasticDepth
 
 
 def is_dropout_rate(name: str) -> bool:

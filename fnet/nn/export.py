@@ -1,43 +1,66 @@
 """The way back: parameters into an ordinary `nn.Module`, and out of its `state_dict`."""
 
-from collections.abc import Mapping
-from typing import Literal, overload
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
 from fnet.nn.dropout import is_dropout_rate, keyed
+from fnet.nn.errors import ModelError
+from fnet.nn.leaves import Leaves, is_step_count, leaves_of
 from fnet.nn.load_report import LoadReport, compare_weights, without_prefixes
 from fnet.nn.model import Model, Params, leaf_name
-from fnet.nn.skeleton import ModelError
+from fnet.nn.skeleton import fresh
+
+
+class _Names(NamedTuple):
+    """What a `state_dict` calls the leaves of a network: further names, and those it leaves out."""
+
+    aliases: dict[str, str]
+    unsaved: frozenset[str]
+
+
+# By the names of a network's leaves, which say whose parameters these are.
+_NETWORKS: dict[frozenset[str], _Names] = {}
+
+
+def remember(leaves: Leaves, rates: Iterable[str]) -> None:
+    """Keep for `from_state_dict` what the `state_dict` of a network is like."""
+    unsaved = leaves.unsaved | {leaf_name(name, "p") for name in rates}
+    names = frozenset((*leaves.trainable, *leaves.frozen, *leaves.buffers)) | unsaved
+    _NETWORKS[names] = _Names(leaves.aliases, unsaved)
 
 
 def to_module(model: Model, params: Params) -> nn.Module:
     """Return an ordinary `nn.Module`, in evaluation mode, that predicts what `model.apply` does.
 
-    The weights are copies. Batch norm's `num_batches_tracked`, which fnet does not keep, is 0.
+    The weights are copies; layers that share one share it here too. Batch norm's
+    `num_batches_tracked`, which fnet does not keep, is 0.
 
     Raises:
         ModelError: the parameters are those of another model.
     """
-    with torch.random.fork_rng(devices=[]):
-        module = model.make()
+    module = fresh(model.make)
     weights = {**params.trainable, **params.stats}
-    module.to(next(iter(weights.values())).device)
+    if weights:
+        module.to(next(iter(weights.values())).device)
     for name, layer in module.named_modules():
         rate = leaf_name(name, "p")
         if keyed(layer) is not None and rate in weights:
             layer.p = float(weights.pop(rate))
-    own = module.state_dict()
-    for name, tensor in own.items():
-        if name.endswith("num_batches_tracked"):
-            weights[name] = torch.zeros_like(tensor)
-    # Buffers that a module does not save are constants, which it has made itself.
-    constants = dict(module.named_buffers()).keys() - own.keys()
-    weights = {name: leaf.clone() for name, leaf in weights.items() if name not in constants}
+        for leaf, count in layer.named_buffers(recurse=False):
+            if is_step_count(layer, leaf):
+                count.zero_()
+    leaves = leaves_of(module)
+    own = {
+        **{name: module.get_parameter(name) for name in (*leaves.trainable, *leaves.frozen)},
+        **{name: module.get_buffer(name) for name in leaves.buffers},
+    }
     _check(weights, own)
-    # Assigned, not copied into the module's: the layout of a weight decides the last bits.
-    module.load_state_dict(weights, assign=True)
+    for name, leaf in own.items():
+        # Replaced, not copied into the module's: the layout of a weight decides the last bits.
+        leaf.data = weights[name].detach().clone()
     return module.eval()
 
 
@@ -58,8 +81,9 @@ def from_state_dict(
 ) -> Params | tuple[Params, LoadReport]:
     """Return parameters with the values of a `state_dict`, laid out as those of `like`.
 
-    Dropout rates, which a `state_dict` does not hold, are those of `like`. The prefix `module.`,
-    which DataParallel puts before every name, is left out.
+    What a `state_dict` does not hold is that of `like`: dropout rates, and buffers that are not
+    persistent. Of a leaf that layers share it may have every name, or the first one. The prefix
+    `module.`, which DataParallel puts before every name, is left out.
 
     Args:
         like: parameters of the model, such as `model.init` makes.
@@ -69,7 +93,8 @@ def from_state_dict(
             whose text says what is what, is returned beside the parameters.
 
     Raises:
-        ModelError: if strict, a name or a shape differs; the message names the first.
+        ModelError: two names of one leaf have different values; or, if strict, a name or a shape
+            differs. The message names the first.
 
     >>> from fnet import models, random
     >>> model = models.dainet7()
@@ -77,9 +102,23 @@ def from_state_dict(
     >>> again = from_state_dict(params, to_module(model, params).state_dict())
     """
     own = {**like.trainable, **like.stats}
-    given = without_prefixes(state_dict, own)
-    given = {k: v for k, v in given.items() if not k.endswith("num_batches_tracked")}
-    expected = {k: v for k, v in own.items() if k in given or not is_dropout_rate(k)}
+    names = _NETWORKS.get(frozenset(own))
+    if names is None:
+        names = _Names({}, frozenset(name for name in own if is_dropout_rate(name)))
+    known = {**own, **dict.fromkeys(names.aliases)}
+    given = {
+        name: leaf
+        for name, leaf in without_prefixes(state_dict, known).items()
+        if name in own or not name.endswith("num_batches_tracked")
+    }
+    for name, first in names.aliases.items():
+        leaf = given.pop(name, None)
+        if leaf is not None and not torch.equal(given.setdefault(first, leaf), leaf):
+            raise ModelError(
+                f"{first!r} and {name!r} are one leaf of this model, but these weights have "
+                "different values for them: untie the layers, or make the values equal"
+            )
+    expected = {k: v for k, v in own.items() if k in given or k not in names.unsaved}
     report = None if strict else compare_weights(given, expected)
     if report is None:
         _check(given, expected)

@@ -5,16 +5,17 @@ draws the weights of linear and convolution layers instead.
 """
 
 import math
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from fnet import random
 from fnet.nn.dropout import KeyedDropout, keyed
+from fnet.nn.leaves import Leaves, leaves_of
 from fnet.nn.model import Params, leaf_name
-from fnet.nn.skeleton import ModelError
+from fnet.nn.skeleton import fresh
 
 Initializer: TypeAlias = Callable[[Tensor, tuple[int, ...]], Tensor]
 """`initializer(key, shape) -> float32 weight`; shape is `[out, in, *kernel]`, as torch has it."""
@@ -47,52 +48,102 @@ def kaiming_normal(gain: float = math.sqrt(2.0)) -> Initializer:
 
 
 def initial_params(
-    make: Callable[[], nn.Module], key: Tensor, init: Initializer | None = None
+    make: Callable[[], nn.Module],
+    key: Tensor,
+    init: Initializer | None = None,
+    require_new: Callable[[nn.Module], None] = lambda module: None,
 ) -> Params:
     """Return the parameters of a fresh `make()`, on the key's device.
 
     Weights of four dimensions are laid out channels-last. The global random state is what it was
-    before.
+    before. Under `vmap` each key's parameters are made in turn.
 
     Raises:
-        ModelError: `make` returns layers that it has returned before.
+        ModelError: `make` returns layers that it has returned before (`require_new` tells).
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(random.bits(key, ())))
-        module = make()
-    for name, leaf in module.state_dict().items():
-        if leaf.is_meta:
-            raise ModelError(
-                f"{name!r} belongs to a layer that is on the meta device already: build the layers "
-                "inside the function given to from_module, so that each call makes new ones"
-            )
-    trainable = {name: leaf.detach() for name, leaf in module.named_parameters()}
-    stats = {
-        name: leaf.detach()
-        for name, leaf in module.named_buffers()
-        if not name.endswith("num_batches_tracked")
+    names: list[tuple[str, str]] = []
+
+    def build(key: Tensor) -> list[Tensor]:
+        module = fresh(make, int(random.bits(key, ())))
+        require_new(module)
+        params = params_of(module, leaves_of(module))
+        if init is not None:
+            params.trainable.update(_redrawn(module, params, key, init))
+        names[:] = [(kind, name) for kind in Params._fields for name in getattr(params, kind)]
+        trainable = [_laid_out(leaf.to(key.device)) for leaf in params.trainable.values()]
+        return trainable + [leaf.to(key.device, copy=True) for leaf in params.stats.values()]
+
+    params = Params({}, {})
+    leaves = _Built.apply(key, build)
+    for (kind, name), leaf in zip(names, leaves, strict=True):
+        getattr(params, kind)[name] = leaf
+    return params
+
+
+def params_of(module: nn.Module, leaves: Leaves) -> Params:
+    """Return the parameters that a module has: not copied, shared ones once."""
+    rates = {
+        leaf_name(name, "p"): stand_in.rate
+        for name, layer in module.named_modules()
+        if isinstance(stand_in := keyed(layer) or layer, KeyedDropout)
     }
-    for name, layer in module.named_modules():
-        dropout = keyed(layer)
-        if isinstance(dropout, KeyedDropout):
-            stats[leaf_name(name, "p")] = dropout.p
-    if init is not None:
-        trainable |= _redrawn(module, key, init)
     return Params(
-        {name: _laid_out(leaf.to(key.device)) for name, leaf in trainable.items()},
-        {name: leaf.to(key.device, copy=True) for name, leaf in stats.items()},
+        {name: module.get_parameter(name).detach() for name in leaves.trainable},
+        {
+            **{name: module.get_parameter(name).detach() for name in leaves.frozen},
+            **{name: module.get_buffer(name).detach() for name in leaves.buffers},
+            **rates,
+        },
     )
 
 
-def _redrawn(module: nn.Module, key: Tensor, init: Initializer) -> dict[str, Tensor]:
+class _Built(torch.autograd.Function):
+    """What `build(key)` makes, for each key that is mapped over."""
+
+    @staticmethod
+    def forward(key: Tensor, build: Callable[[Tensor], list[Tensor]]) -> tuple[Tensor, ...]:
+        return tuple(build(key))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: Any, keys: Tensor, build: Callable[[Tensor], list[Tensor]]
+    ) -> tuple[tuple[Tensor, ...], int]:
+        each = [_Built.apply(key, build) for key in keys.movedim(in_dims[0], 0).unbind()]
+        return tuple(_stacked(leaves) for leaves in zip(*each, strict=True)), 0
+
+
+def _stacked(leaves: Sequence[Tensor]) -> Tensor:
+    """Return the leaves in one tensor, each with its strides."""
+    size, strides = leaves[0].shape, leaves[0].stride()
+    stacked = torch.empty_strided(
+        (len(leaves), *size),
+        (leaves[0].numel(), *strides),
+        dtype=leaves[0].dtype,
+        device=leaves[0].device,
+    )
+    for place, leaf in enumerate(leaves):
+        stacked[place] = leaf
+    return stacked
+
+
+def _redrawn(
+    module: nn.Module, params: Params, key: Tensor, init: Initializer
+) -> dict[str, Tensor]:
+    """Return new values of weights and biases; frozen and computed weights stay what they are."""
     drawn: dict[str, Tensor] = {}
     layers = (nn.Linear, nn.modules.conv._ConvNd)
     owners = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, layers)]
-    for position, (name, layer) in enumerate(owners):
-        shape = tuple(layer.weight.shape)
-        drawn[leaf_name(name, "weight")] = init(random.fold_in(key, position), shape)
-        if layer.bias is not None:
-            drawn[leaf_name(name, "bias")] = torch.zeros_like(layer.bias, requires_grad=False)
+    for position, (name, _) in enumerate(owners):
+        weight, bias = leaf_name(name, "weight"), leaf_name(name, "bias")
+        if weight in params.trainable:
+            shape = tuple(params.trainable[weight].shape)
+            drawn[weight] = init(random.fold_in(key, position), shape)
+        if bias in params.trainable:
+            drawn[bias] = torch.zeros_like(params.trainable[bias])
     return drawn
 
 

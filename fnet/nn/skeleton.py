@@ -1,46 +1,74 @@
 """A module without tensors: on the meta device, its dropout keyed and its batch norms pure."""
 
+import copy
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from fnet.nn.dropout import KeyedDropout, keyed
+from fnet.nn.errors import ModelError
+from fnet.nn.generators import isolated
+from fnet.nn.structure import require_plain
 
 
-class ModelError(Exception):
-    """A network that cannot be trained as it is: which layer, what it got, what it expected."""
+def skeleton(module: nn.Module) -> nn.Module:
+    """Return a copy of a module on the meta device, with keyed layers for those that draw masks.
 
-
-def skeleton(make: Callable[[], nn.Module]) -> nn.Module:
-    """Return `make()` on the meta device, with keyed layers in place of those that draw masks.
-
-    `functional_call` gives it tensors again. The global random state is what it was before.
+    Tensors that layers share stay shared. `functional_call` gives it tensors again. The module
+    stays what it is.
 
     Raises:
-        ModelError: a batch norm whose momentum is None.
+        ModelError: a layer cannot be made pure as it stands (`require_plain`).
     """
-    with torch.random.fork_rng(devices=[]):
-        # Keyed layers too: `initial_params` finds those that `make` does not make anew.
-        module = make().to("meta")
-    twins: dict[nn.Module, nn.Module] = {}  # a layer may stand in several places
+    require_plain(module)
+    tensors = [*module.parameters(), *module.buffers()]
+    memo = {id(tensor): _without_data(tensor) for tensor in tensors}
+    return with_stand_ins(copy.deepcopy(module, memo), "meta")
+
+
+def with_stand_ins(module: nn.Module, device: str = "cpu") -> nn.Module:
+    """Return a module with keyed layers in place of those that draw masks, changed in place."""
+    stand_ins: dict[nn.Module, nn.Module] = {}  # a layer may stand in several places
     for name, layer in list(module.named_modules(remove_duplicate=False)):
-        layer = twins.setdefault(layer, keyed(layer) or layer)
+        stand_in = stand_ins.get(layer)
+        if stand_in is None:
+            own = keyed(layer)
+            stand_in = stand_ins[layer] = layer if own is None else own.to(device)
+        layer = stand_in
         if name:
             module.set_submodule(name, layer)
         else:
             module = layer
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            if layer.momentum is None:
-                raise ModelError(
-                    f"layer {name!r}: momentum=None (a cumulative average) depends on a step count "
-                    "that a pure model does not keep; give it a number such as 0.1"
-                )
             # With a counter, batch norm would add to it in place at every step.
             layer.num_batches_tracked = None
-    return module.to("meta")
+    return module
 
 
 def dropout_layers(module: nn.Module) -> list[str]:
     """Return the dotted names of a skeleton's keyed layers, in order."""
     return [name for name, layer in module.named_modules() if isinstance(layer, KeyedDropout)]
+
+
+def fresh(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    """Return `make()`, its generators seeded, all global generators as they were before.
+
+    Raises:
+        ModelError: it is no module.
+    """
+    with isolated(seed):
+        module = make()
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"from_module takes a function that builds an nn.Module; it returned a "
+            f"{type(module).__name__}"
+        )
+    return module
+
+
+def _without_data(tensor: torch.Tensor) -> torch.Tensor:
+    empty = tensor.detach().to("meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    return empty

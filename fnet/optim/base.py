@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from torch import Tensor
 
 from fnet import tree
 from fnet.tree import Tree
@@ -91,5 +92,9 @@ def chain(*transforms: GradientTransformation) -> GradientTransformation:
 
 
 def apply_updates(params: Tree, updates: Tree) -> Tree:
-    """Return `params + updates`, in the dtypes of the params. As `optax.apply_updates`."""
-    return tree.map(lambda param, update: (param + update).to(param.dtype), params, updates)
+    """Return `params + updates`, in the params' dtypes and strides. As `optax.apply_updates`."""
+
+    def apply(param: Tensor, update: Tensor) -> Tensor:
+        return tree.laid_out_like((param + update).to(param.dtype), param)
+
+    return tree.map(apply, params, updates)

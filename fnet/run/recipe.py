@@ -133,7 +133,9 @@ def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:
     """
     try:
         experiment = recipe.build(config, splits)
-        classes = check(experiment.model, splits.input_shape)
+        # The options of a tool may have no batch size.
+        size = getattr(config, "batch_size", 2)
+        classes = check(experiment.model, splits.input_shape, batch_size=size)
         experiment.loss(torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64))
         experiment.preprocess(splits.train.images[:1])
         _check_optimizer(experiment)

@@ -11,6 +11,7 @@ from fnet.tree.compare import (
     first_difference,
     first_layout_difference,
 )
+from fnet.tree.layout import laid_out_like
 from fnet.tree.ravel import Vectors, ravel
 from fnet.tree.walk import (
     Tree,
@@ -38,6 +39,7 @@ __all__ = [
     "first_layout_difference",
     "flatten",
     "flatten_with_path",
+    "laid_out_like",
     "leaves",
     "map",
     "map_with_path",

@@ -51,7 +51,7 @@ def ravel(
     places: dict[str, list[int]] = {}
     for place, leaf in enumerate(templates):
         places.setdefault(_dtype(leaf), []).append(place)
-    orders = [_memory_order(leaf) for leaf in templates]
+    orders = [memory_order(leaf) for leaf in templates]
     vectors = {
         dtype: concatenate([values[i].permute(orders[i]).reshape(-1) for i in group])
         for dtype, group in places.items()
@@ -90,7 +90,7 @@ def _view(place: int, shape: torch.Size, order: tuple[int, ...]) -> View:
     return place, in_memory, None if back == tuple(range(len(order))) else back
 
 
-def _memory_order(leaf: Tensor) -> tuple[int, ...]:
+def memory_order(leaf: Tensor) -> tuple[int, ...]:
     """Return the dimensions from outermost to innermost, or as they are where memory has gaps."""
     strides = leaf.stride()
     # Among equal strides a dimension of size 1 is the inner one; that restores its stride too.

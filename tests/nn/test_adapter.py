@@ -140,7 +140,7 @@ def test_a_layer_whose_weight_is_made_by_a_hook_stays_itself():
         layer.register_forward_pre_hook(lambda layer, inputs: (2 * inputs[0],))
         return layer
 
-    assert type(skeleton(make)) is nn.Conv2d
+    assert type(skeleton(make())) is nn.Conv2d
     model, images = from_module(make), torch.ones(1, 3, 4, 4)
     params = model.init(random.key(0))
     logits, _ = model.apply(params, images, train=True)
@@ -165,7 +165,7 @@ def test_images_decide_the_precision_and_normalisation_stays_float32():
 
 
 def test_cumulative_batch_norm_is_refused():
-    with pytest.raises(ModelError, match="layer '1': momentum=None"):
+    with pytest.raises(ModelError, match=r"layer '1' \(BatchNorm1d\): momentum=None"):
         from_module(lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4, momentum=None)))
 
 

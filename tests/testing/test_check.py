@@ -6,10 +6,11 @@ from graphs import traced
 from networks import batch, plain
 
 from fnet import optim, random
+from fnet.compiler import compile
 from fnet.data import NORM_HALF, random_flip
 from fnet.losses import cross_entropy
 from fnet.nn import Params
-from fnet.step import compile, make_grad, make_step
+from fnet.step import make_grad, make_step
 from fnet.testing import check_step
 
 LAWS = (

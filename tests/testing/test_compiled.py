@@ -6,9 +6,10 @@ from graphs import traced
 from networks import batch, full, plain
 
 from fnet import optim, random
+from fnet.compiler import compile
 from fnet.data import NORM_HALF
 from fnet.losses import cross_entropy
-from fnet.step import compile, make_grad, make_step
+from fnet.step import make_grad, make_step
 from fnet.testing import assert_compiled_agrees, assert_compiles_once
 from fnet.testing.compiled import is_fnets
 

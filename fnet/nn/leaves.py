@@ -1,0 +1,90 @@
+"""The leaves of a module: which tensors it has, under which names, and what each is for."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from fnet.nn.model import leaf_name
+
+NORMALISATION = (
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.LocalResponseNorm,
+    nn.RMSNorm,
+)
+
+
+class Leaves(NamedTuple):
+    """The names of a module's tensors. What is shared goes by its first name.
+
+    Attributes:
+        trainable: of the parameters that require a gradient.
+        frozen: of the parameters that do not.
+        buffers: of the buffers, without batch norm's `num_batches_tracked`.
+        unsaved: of the buffers that the module's `state_dict` leaves out.
+        float32: of the parameters of normalisation layers, which keep their dtype.
+        places: for each leaf, every layer's own name of it: what `functional_call` has to be given.
+        aliases: for every further name in the `state_dict`, the first one.
+    """
+
+    trainable: tuple[str, ...]
+    frozen: tuple[str, ...]
+    buffers: tuple[str, ...]
+    unsaved: frozenset[str]
+    float32: frozenset[str]
+    places: dict[str, tuple[str, ...]]
+    aliases: dict[str, str]
+
+
+def leaves_of(module: nn.Module) -> Leaves:
+    """Return the leaves of a module.
+
+    >>> layer = nn.Linear(3, 3)
+    >>> leaves_of(nn.Sequential(layer, nn.ReLU(), layer)).aliases
+    {'2.weight': '0.weight', '2.bias': '0.bias'}
+    """
+    first: dict[int, str] = {}
+    aliases: dict[str, str] = {}
+    for name, tensor in _tensors(module, remove_duplicate=False):
+        if first.setdefault(id(tensor), name) != name:
+            aliases[name] = first[id(tensor)]
+    places: dict[str, tuple[str, ...]] = {}
+    for name, tensor in _tensors(module, remove_duplicate=True):
+        places[first[id(tensor)]] = (*places.get(first[id(tensor)], ()), name)
+    parameters = dict(module.named_parameters())
+    unsaved = {
+        first[id(layer._buffers[leaf])]
+        for layer in module.modules()
+        for leaf in layer._non_persistent_buffers_set
+        if layer._buffers.get(leaf) is not None
+    }
+    return Leaves(
+        tuple(name for name, leaf in parameters.items() if leaf.requires_grad),
+        tuple(name for name, leaf in parameters.items() if not leaf.requires_grad),
+        tuple(name for name in places if name not in parameters),
+        frozenset(unsaved),
+        frozenset(
+            first[id(leaf)]
+            for layer in module.modules()
+            if isinstance(layer, NORMALISATION)
+            for leaf in layer.parameters(recurse=False)
+        ),
+        places,
+        aliases,
+    )
+
+
+def _tensors(module: nn.Module, remove_duplicate: bool) -> Iterator[tuple[str, Tensor]]:
+    """Iterate over parameters, then buffers: of every layer once, or under every name of it."""
+    for kind in ("_parameters", "_buffers"):
+        for name, layer in module.named_modules(remove_duplicate=remove_duplicate):
+            for leaf, tensor in getattr(layer, kind).items():
+                if tensor is not None and not is_step_count(layer, leaf):
+                    yield leaf_name(name, leaf), tensor
+
+
+def is_step_count(layer: nn.Module, leaf: str) -> bool:
+    """Tell whether a buffer is the step count of a batch norm, which fnet does not keep."""
+    return leaf == "num_batches_tracked" and isinstance(layer, nn.modules.batchnorm._NormBase)

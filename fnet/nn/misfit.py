@@ -1,0 +1,54 @@
+"""What is wrong between a layer and what it was given, in the layer's own terms."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from fnet.nn.structure import called
+
+
+def misfit(
+    name: str, layer: nn.Module, inputs: tuple[Any, ...], images: Tensor, error: Exception
+) -> str:
+    """Return a sentence on the layer that raised an error: what it got, what it expected."""
+    shapes = [tuple(x.shape) for x in inputs if isinstance(x, Tensor)]
+    got = f"got {', '.join(map(str, shapes))}" if shapes else "was called"
+    of = f" (images of shape {tuple(images.shape)})"
+    if "saved tensor hooks" in str(error):
+        return (
+            f"{called(name, layer)} computes parts of itself anew in the backward pass "
+            "(torch.utils.checkpoint), which torch.func cannot differentiate: build it without "
+            "(memory_efficient=False, use_checkpoint=False)"
+        )
+    if "more than 1 value per channel" in str(error):
+        return (
+            f"{called(name, layer)} {got}: one value for each channel has no variance, so batch "
+            f"norm cannot train on it; use batches of 2 images or more{of}"
+        )
+    return f"{called(name, layer)} {got}, {_expected(layer) or _which_fails(error)}{of}"
+
+
+def _which_fails(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    kind = type(error).__name__
+    return (
+        f"which fails: {text}"
+        if isinstance(error, RuntimeError)
+        else f"which fails: {kind}: {text}"
+    )
+
+
+def _expected(layer: nn.Module) -> str | None:
+    """Return what a layer of a known type expects of its input, in its terms and as a shape."""
+    match layer:
+        case nn.Linear():
+            return f"expected (N, {layer.in_features}): in_features={layer.in_features}"
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+            spatial = ", ".join("DHW"[-len(layer.kernel_size) :])
+            return (
+                f"expected (N, {layer.in_channels}, {spatial}): in_channels={layer.in_channels}, "
+                f"each side at least the kernel {tuple(layer.kernel_size)}"
+            )
+        case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d():
+            return f"expected (N, {layer.num_features}, ...): num_features={layer.num_features}"
+    return None

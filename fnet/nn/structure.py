@@ -1,0 +1,164 @@
+"""What a module must be made of to become pure: tensors that are registered, layers with a shape.
+
+Each refusal names the layer, and says what to write instead.
+"""
+
+import functools
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from fnet.nn.errors import ModelError
+
+# Lists of an RNN's own parameters, which it makes anew where these have changed.
+_OF_RNNS = frozenset({"_flat_weights", "_flat_weight_refs"})
+_OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+
+
+def require_plain(module: nn.Module) -> None:
+    """Check that a module keeps its tensors and layers where PyTorch finds them.
+
+    Raises:
+        ModelError: a layer whose shape is not known yet, one whose statistics cannot be pure, a
+            hook that makes a weight, parameters of another dtype than float32, a tensor or a layer
+            that is an attribute without being registered.
+    """
+    registered = set(module.modules())
+    for name, layer in module.named_modules():
+        here = called(name, layer)
+        _require_known_shape(here, layer)
+        _require_pure_normalisation(here, layer)
+        _require_no_weight_hook(here, layer)
+        _require_float32(here, layer)
+        for attribute, value in attributes(layer):
+            for found in _unregistered(value, registered):
+                raise ModelError(f"{here}: {_advice(attribute, found)}")
+
+
+def called(name: str, layer: nn.Module) -> str:
+    """Return what an error calls a layer: "layer 'conv1' (Conv2d)"."""
+    return (
+        f"layer {name!r} ({type(layer).__name__})" if name else f"layer of {type(layer).__name__}"
+    )
+
+
+def attributes(layer: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Iterate over what is set on a layer, but for what PyTorch keeps registered there."""
+    for name, value in vars(layer).items():
+        if name in _HOOKS:
+            for hook in value.values():
+                yield f"hook {getattr(hook, '__name__', type(hook).__name__)!r}", hook
+        elif name not in _OF_MODULES and not (isinstance(layer, nn.RNNBase) and name in _OF_RNNS):
+            yield f"attribute {name!r}", value
+
+
+def _require_known_shape(here: str, layer: nn.Module) -> None:
+    if any(is_lazy(leaf) for leaf in (*layer._parameters.values(), *layer._buffers.values())):
+        raise ModelError(
+            f"{here} takes its shape from the first images it sees, which is a side effect: use "
+            f"{type(layer).__name__.removeprefix('Lazy')} with its number of inputs"
+        )
+
+
+def _require_pure_normalisation(here: str, layer: nn.Module) -> None:
+    if isinstance(layer, nn.SyncBatchNorm):
+        raise ModelError(
+            f"{here} talks to other processes in its forward pass: use nn.BatchNorm2d (undo "
+            "convert_sync_batchnorm)"
+        )
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.momentum is None:
+        raise ModelError(
+            f"{here}: momentum=None (a cumulative average) depends on a step count that a pure "
+            "model does not keep; give it a number such as 0.1"
+        )
+
+
+def _require_no_weight_hook(here: str, layer: nn.Module) -> None:
+    instead = {
+        "torch.nn.utils.weight_norm": "torch.nn.utils.parametrizations.weight_norm",
+        "torch.nn.utils.spectral_norm": "torch.nn.utils.parametrizations.spectral_norm",
+        "torch.nn.utils.prune": "a parametrization as those in torch.nn.utils.parametrizations "
+        "(register_parametrization) to keep the mask, or prune.remove to make it permanent",
+    }
+    for hook in layer._forward_pre_hooks.values():
+        if type(hook).__module__ in instead:
+            raise ModelError(
+                f"{here}: {type(hook).__name__} computes a weight into an attribute before each "
+                f"call, which is a side effect: use {instead[type(hook).__module__]}"
+            )
+
+
+def _require_float32(here: str, layer: nn.Module) -> None:
+    for name, leaf in layer.named_parameters(recurse=False):
+        if leaf.is_floating_point() and leaf.dtype != torch.float32:
+            raise ModelError(
+                f"{here}: {name!r} is {str(leaf.dtype).removeprefix('torch.')}, but weights are "
+                "kept in float32; leave out .half(), .bfloat16() or .double(): the dtype of the "
+                "images decides the precision (make_grad(..., dtype=torch.bfloat16))"
+            )
+
+
+def _unregistered(value: Any, registered: set[nn.Module]) -> Iterator[Any]:
+    """Iterate over the tensors, and layers that no layer has registered, within a value."""
+    stack, seen = [value], set[int]()
+    while stack:
+        item = stack.pop()
+        if id(item) in seen or isinstance(item, type | types.ModuleType):
+            continue
+        seen.add(id(item))
+        if isinstance(item, Tensor) or (isinstance(item, nn.Module) and item not in registered):
+            yield item
+        elif isinstance(item, types.FunctionType):
+            # A copy of the network has the same function, which would see the first one's layers.
+            registered = set()
+            stack += parts(item)
+        elif not isinstance(item, nn.Module):
+            stack += parts(item)
+
+
+def parts(value: Any) -> list[Any]:
+    """Return what a container, a function (what it closes over) or an object holds."""
+    if isinstance(value, dict):
+        return [*value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [*value]
+    if isinstance(value, types.FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+        return [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+    if isinstance(value, types.MethodType):
+        return [value.__self__, value.__func__]
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    return [*vars(value).values()] if hasattr(value, "__dict__") else []
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _advice(attribute: str, found: Any) -> str:
+    if isinstance(found, nn.Parameter):
+        return (
+            f"{attribute} holds a parameter that is not registered, so it would never be trained: "
+            "register it (self.name = nn.Parameter(...)), or use nn.ParameterList or ParameterDict"
+        )
+    if isinstance(found, Tensor):
+        return (
+            f"{attribute} holds a tensor that is not registered, so it would stay what it is for "
+            "every network: register it (register_buffer, or nn.Parameter to train it), or use "
+            "nn.ParameterList"
+        )
+    return (
+        f"{attribute} holds a layer ({type(found).__name__}) that is not registered, so its "
+        "weights would stay what they are for every network: register it (assign it to an "
+        "attribute, or use nn.ModuleList), and reach it by `self`"
+    )

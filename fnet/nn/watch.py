@@ -1,0 +1,146 @@
+"""What Python a `forward` changes: attributes, classes, globals and generators, before and after.
+
+A snapshot is a dict of values that compare with `==`, by the name that an error gives them.
+"""
+
+import collections
+import random
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fnet.nn.structure import attributes, called, parts
+
+# Tables of timm's LeViT and EfficientViT, made anew for each network that is evaluated.
+CACHES = frozenset({"attention_bias_cache"})
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_CONTAINERS = (dict, list, tuple, set, frozenset, collections.deque, np.ndarray, Tensor)
+# Packages whose classes and functions keep nothing.
+_KNOWN = frozenset({"torch", "torchvision", "builtins", "fnet"})
+_LARGEST = 1000  # entries of a global container that are compared
+
+
+def snapshot(module: nn.Module) -> dict[str, Any]:
+    """Return the state of every layer's attributes, and of what its class's functions name."""
+    found: dict[str, Any] = {}
+    classes: set[type] = set()
+    for name, layer in module.named_modules():
+        here = called(name, layer)
+        for attribute, value in attributes(layer):
+            if attribute.split("'")[1] not in CACHES:
+                found[f"{attribute} of {here}"] = _state(value, set())
+        for cls in type(layer).__mro__:
+            if cls.__module__.partition(".")[0] not in _KNOWN:
+                classes.add(cls)
+    for cls in classes:
+        found.update(_of_class(cls))
+    return found
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> str | None:
+    """Return the name of the first entry that differs, None if all are as they were."""
+    for name in {**after, **before}:
+        if name not in before or name not in after or before[name] != after[name]:
+            return name
+    return None
+
+
+def empty_caches(module: nn.Module) -> None:
+    """Empty what a layer keeps of the weights of one call, which the next may not have."""
+    for layer in module.modules():
+        for name in CACHES & vars(layer).keys():
+            setattr(layer, name, {})
+
+
+def has_caches(module: nn.Module) -> bool:
+    """Tell whether a layer has something that `empty_caches` empties."""
+    return any(CACHES & vars(layer).keys() for layer in module.modules())
+
+
+class _Same:
+    """An object that is compared by identity, and a tensor by its version as well."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.version = value._version if isinstance(value, Tensor) else 0
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Same) and self.value is other.value and self.version == other.version
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _state(value: Any, seen: set[int]) -> Any:
+    """Return what a value holds, deep, in a form that compares."""
+    if isinstance(value, _PLAIN):
+        return type(value), value if value == value else "nan"
+    if isinstance(value, random.Random):
+        return value.getstate()
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state)
+    if isinstance(value, np.random.RandomState):
+        return repr(value.get_state(legacy=False))
+    if isinstance(value, torch.Generator):
+        return bytes(value.get_state().numpy())
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype.str, value.tobytes()
+    if isinstance(value, nn.Module | Tensor | type | types.ModuleType) or id(value) in seen:
+        return _Same(value)
+    seen.add(id(value))
+    if isinstance(value, dict):
+        return [(key, _state(item, seen)) for key, item in value.items()]
+    if isinstance(value, set | frozenset):
+        return set(value)
+    if isinstance(value, collections.deque | list | tuple):
+        return [_state(item, seen) for item in value]
+    inside = [] if isinstance(value, types.MethodType) else parts(value)
+    return [_Same(value), *[_state(item, seen) for item in inside]]
+
+
+def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
+    for name, value in vars(cls).items():
+        if not name.startswith("__") and _is_small(value):
+            yield f"class attribute {cls.__name__}.{name}", _state(value, set())
+        function = getattr(value, "__func__", getattr(value, "fget", value))
+        if isinstance(function, types.FunctionType):
+            yield from _of_function(function, f"{cls.__name__}.{name}", set())
+
+
+def _of_function(
+    function: Callable[..., Any], user: str, seen: set[int]
+) -> Iterator[tuple[str, Any]]:
+    """Iterate over the globals that a function names, and what it closes over or has as default."""
+    if id(function) in seen:
+        return
+    seen.add(id(function))
+    assert isinstance(function, types.FunctionType)
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
+        if isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
+            yield from _of_function(value, user, seen)
+        elif value is not None and _is_small(value):
+            yield f"global {name!r} that {user} uses", _state(value, set())
+    names = function.__code__.co_freevars
+    for name, value in zip(names, parts(function), strict=False):
+        if isinstance(value, types.FunctionType):
+            yield from _of_function(value, user, seen)
+        elif _is_small(value):
+            yield f"variable {name!r} that {user} closes over", _state(value, set())
+    for value in function.__defaults__ or ():
+        if _is_small(value) and not isinstance(value, _PLAIN):
+            yield f"default argument of {user}", _state(value, set())
+
+
+def _is_small(value: Any) -> bool:
+    generators = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
+    if isinstance(value, (*_PLAIN, *generators, types.SimpleNamespace)):
+        return True
+    if isinstance(value, np.ndarray | Tensor):
+        return True
+    return isinstance(value, _CONTAINERS) and len(value) <= _LARGEST

@@ -1,0 +1,35 @@
+"""A tensor with the strides of another: what elementwise operations lose in sizes of 1."""
+
+from torch import Tensor
+
+from fnet.tree.ravel import memory_order
+
+
+def laid_out_like(value: Tensor, like: Tensor) -> Tensor:
+    """Return `value`, of the shape of `like`, with its strides: a view where memory is the same.
+
+    The stride of a dimension of size 1 addresses nothing, and each operation chooses one: a 1 x 1
+    or depthwise weight in channels-last goes in with some and comes out with others. Copied where
+    memory differs. Where `like` has gaps or overlaps, the result is contiguous.
+
+    >>> import torch
+    >>> weight = torch.ones(4, 3, 1, 1).to(memory_format=torch.channels_last)
+    >>> weight.stride(), torch.ones(4, 3, 1, 1).stride()
+    ((3, 1, 3, 3), (3, 1, 1, 1))
+    >>> laid_out_like(torch.ones(4, 3, 1, 1), weight).stride()
+    (3, 1, 3, 3)
+    """
+    size, strides = value.shape, like.stride()
+    if value.stride() == strides:
+        return value
+    order = memory_order(like)
+    if any(n > 1 and a != b for n, a, b in zip(size, value.stride(), strides, strict=True)):
+        back = [order.index(dim) for dim in range(value.ndim)]
+        value = value.permute(order).contiguous().permute(back)
+    expected = 1
+    for dim in reversed(order):
+        if size[dim] > 1:
+            if strides[dim] != expected:
+                return value
+            expected *= size[dim]
+    return value if value.stride() == strides else value.as_strided(size, strides)

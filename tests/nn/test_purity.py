@@ -1,0 +1,375 @@
+"""What people's modules do: pure, or refused by the name of the layer."""
+
+import random as python_random
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.func import vmap
+from torch.nn import functional as F
+
+from fnet import losses, optim, random, tree
+from fnet.data import Batch
+from fnet.nn import ModelError, from_module, from_state_dict, to_module
+from fnet.step import make_grad, make_step
+
+SAMPLES = 4
+
+
+def images(size=8, samples=SAMPLES):
+    return random.normal(random.key(1), (samples, 3, size, size))
+
+
+class Net(nn.Module):
+    """A linear layer, and a function of the network and its output."""
+
+    def __init__(self, function, **layers):
+        super().__init__()
+        self.fc = nn.Linear(192, 16)
+        self.function = function
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x):
+        return self.function(self, self.fc(x.flatten(1)))
+
+
+def net(function, **layers):
+    return lambda: Net(function, **{name: make() for name, make in layers.items()})
+
+
+def tied():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 192), nn.ReLU(), nn.Linear(192, 192))
+    module[3].weight = module[1].weight
+    return module
+
+
+def used_twice():
+    layer = nn.Linear(192, 192)
+    return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer)
+
+
+def one_step(model, params, samples=SAMPLES, key=5):
+    tx = optim.sgd(0.1, momentum=0.9)
+    grad_fn = make_grad(model, losses.cross_entropy, preprocess=lambda x: x)
+    batch = Batch(
+        images(samples=samples),
+        torch.arange(samples),
+        random.key(key),
+        torch.arange(samples),
+        torch.ones(samples),
+        torch.tensor(0),
+    )
+    state = tx.init(params.trainable)
+    return make_step(grad_fn, tx)(params, state, batch)[:2], state
+
+
+@pytest.mark.parametrize("make", [tied, used_twice])
+def test_shared_leaves_are_one_and_their_gradients_add_up(make):
+    model = from_module(make)
+    params = model.init(random.key(0))
+    module = to_module(model, params)
+    module.train()
+    F.cross_entropy(module(images()), torch.arange(SAMPLES)).backward()
+    (after, _), _ = one_step(model, params)
+    assert list(params.trainable) == [name for name, _ in module.named_parameters()]
+    for name, leaf in module.named_parameters():
+        expected = leaf.detach() - 0.1 * leaf.grad
+        torch.testing.assert_close(after.trainable[name], expected)
+
+
+@pytest.mark.parametrize("make", [tied, used_twice])
+def test_shared_leaves_go_out_under_every_name_and_come_back(make):
+    model = from_module(make)
+    params = model.init(random.key(0))
+    module = to_module(model, params)
+    assert module[1].weight is module[3].weight
+    state = module.state_dict()
+    assert set(state) == set(make().state_dict())
+    tree.assert_equal(from_state_dict(model.init(random.key(1)), state), params)
+    first = {name: leaf for name, leaf in state.items() if name != "3.weight"}
+    tree.assert_equal(from_state_dict(model.init(random.key(1)), first), params)
+    with pytest.raises(ModelError, match=r"'1\.weight' and '3\.weight' are one leaf"):
+        from_state_dict(params, {**state, "3.weight": state["3.weight"] + 1})
+
+
+def test_parameters_that_need_no_gradient_stay_what_they_are():
+    def make():
+        module = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.Linear(8, 4))
+        module[1].requires_grad_(False)
+        return module
+
+    model = from_module(make)
+    params = model.init(random.key(0))
+    assert sorted(params.trainable) == ["2.bias", "2.weight"]
+    (after, _), _ = one_step(model, params)
+    for name in ("1.weight", "1.bias"):
+        assert torch.equal(after.stats[name], params.stats[name])
+    assert not torch.equal(after.trainable["2.bias"], params.trainable["2.bias"])
+    # Cast like weights.
+    logits, _ = model.apply(params, images().bfloat16(), train=True)
+    assert logits.dtype == torch.bfloat16
+    exported = to_module(model, params).parameters()
+    assert [leaf.requires_grad for leaf in exported] == [False, False, True, True]
+
+
+class Mean(nn.Module):
+    """Keeps a running mean by assignment."""
+
+    def __init__(self, always=False):
+        super().__init__()
+        self.fc, self.always = nn.Linear(192, 4), always
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x):
+        y = self.fc(x.flatten(1))
+        if self.training or self.always:
+            self.mean = 0.9 * self.mean + 0.1 * y.mean(0)
+        return y - self.mean
+
+
+def test_a_buffer_that_is_assigned_is_handed_back():
+    model = from_module(Mean)
+    params = model.init(random.key(0))
+    module = to_module(model, params).train()
+    module(images())
+    (after, _), _ = one_step(model, params)
+    torch.testing.assert_close(after.stats["mean"], module.mean.detach())
+    assert not params.stats["mean"].any()
+    with pytest.raises(ModelError, match=r"layer of Mean: .* buffer 'mean' in evaluation mode"):
+        from_module(lambda: Mean(always=True), input_shape=(3, 8, 8))
+
+
+COUNT = 0
+
+
+class Impure(nn.Module):
+    """Does what its kind says."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.inner = nn.Linear(192, 4)
+        self.kind, self.count, self.table = kind, 0, {}
+        self.generator = np.random.default_rng(0)
+        if kind == "list":
+            self.weights = [nn.Parameter(torch.ones(4))]
+        if kind == "tensor":
+            self.scale = torch.ones(4)
+        if kind == "layers":
+            self.layers = {"a": nn.Linear(4, 4)}
+
+    def forward(self, x):
+        y = self.inner(x.flatten(1))
+        match self.kind:
+            case "counter":
+                self.count += 1
+            case "dict":
+                self.table["last"] = 1
+            case "attribute":
+                self.last = y
+            case "generator":
+                y = y * self.generator.random()
+            case "python":
+                y = y * python_random.random()
+            case "numpy":
+                y = y * np.random.rand()
+            case "seed":
+                torch.manual_seed(7)
+            case "poisson":
+                y = torch.poisson(y.abs())
+            case "weight":
+                self.inner.weight.data.mul_(0.5)
+            case "global":
+                global COUNT
+                COUNT += 1
+        return y
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("list", "attribute 'weights' holds a parameter .* register it .*ParameterList"),
+        ("tensor", "attribute 'scale' holds a tensor .* register it"),
+        ("layers", r"attribute 'layers' holds a layer \(Linear\) .*ModuleList"),
+        ("counter", "attribute 'count' of layer '0'"),
+        ("dict", "attribute 'table' of layer '0'"),
+        ("attribute", "attribute 'last' of layer '0'"),
+        ("generator", "attribute 'generator' of layer '0'"),
+        ("python", "global generator of Python"),
+        ("numpy", "global generator of numpy"),
+        ("seed", "global generator of PyTorch"),
+        ("poisson", "poisson draws from the global random generator"),
+        ("weight", r"writes into the weight '0\.inner\.weight'"),
+        ("global", "global 'COUNT' that Impure.forward uses"),
+    ],
+)
+def test_what_cannot_be_pure_is_refused_by_name_at_the_first_call(kind, message):
+    def call():
+        model = from_module(lambda: nn.Sequential(Impure(kind)))
+        model.apply(model.init(random.key(0)), images(), key=random.key(1), train=True)
+
+    with pytest.raises(ModelError, match=message) as caught:
+        call()
+    assert "'0' (Impure)" in str(caught.value) or kind == "global"
+
+
+def test_images_that_a_network_writes_into_stay_what_they_are():
+    model = from_module(lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Flatten()))
+    params, given = model.init(random.key(0)), images()
+    model.apply(params, given, train=True)
+    logits, _ = model.apply(params, given)
+    assert torch.equal(given, images())
+    assert torch.equal(logits, images().relu().flatten(1))
+
+
+def test_what_cannot_run_without_data_is_run_with():
+    model = from_module(
+        lambda: Net(lambda self, x: x * torch.arange(16) if float(x.sum()) > -1e9 else x)
+    )
+    logits, _ = model.apply(model.init(random.key(0)), images(), train=True)
+    assert logits.shape == (SAMPLES, 16)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), r"'1' \(LazyLinear\) .* Linear"),
+        (
+            lambda: nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.BatchNorm2d(3))),
+            r"'0' \(SyncBatchNorm\) .* use nn.BatchNorm2d",
+        ),
+        (lambda: nn.Sequential(nn.Linear(3, 3)).half(), r"'0' \(Linear\): 'weight' is float16"),
+        (lambda: nn.Sequential(nn.Linear(3, 3)).double(), r"'0' \(Linear\): 'weight' is float64"),
+        (
+            lambda: nn.Sequential(nn.utils.spectral_norm(nn.Linear(3, 3))),
+            r"'0' \(Linear\): SpectralNorm .*parametrizations.spectral_norm",
+        ),
+        (lambda: 3, "returned a int"),
+    ],
+    ids=["lazy", "sync", "half", "double", "spectral", "no module"],
+)
+def test_layers_that_are_not_plain_are_refused_with_what_to_do(make, message):
+    with pytest.raises(ModelError, match=message):
+        from_module(make)
+
+
+def test_pruned_layers_are_refused():
+    from torch.nn.utils import prune
+
+    with pytest.raises(ModelError, match=r"'0' \(Linear\): RandomUnstructured .*parametrization"):
+        from_module(
+            lambda: nn.Sequential(prune.random_unstructured(nn.Linear(3, 3), "weight", 0.5))
+        )
+
+
+def test_a_module_that_is_not_made_anew_is_refused_and_stays_whole():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    model = from_module(lambda: module)
+    with pytest.raises(ModelError, match=r"'1\.weight' belongs to a layer that is not new"):
+        model.init(random.key(0))
+    assert module[1].weight.device.type == "cpu"
+
+
+def test_batch_norm_on_one_value_is_refused_by_name():
+    model = from_module(lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(192)))
+    params = model.init(random.key(0))
+    assert model.apply(params, images(samples=1))[0].shape == (1, 192)
+    with pytest.raises(ModelError, match=r"'1' \(BatchNorm1d\) got \(1, 192\): .*2 images or more"):
+        model.apply(params, images(samples=1), train=True)
+
+
+def test_outputs_of_training_mode_alone_are_picked_or_refused():
+    def make():
+        return torchvision.models.googlenet(num_classes=5, init_weights=False)
+
+    with pytest.raises(ModelError, match=r"in training mode this .* returns a GoogLeNetOutputs"):
+        from_module(make, input_shape=(3, 32, 32))
+    model = from_module(make, output=lambda out: out.logits, input_shape=(3, 32, 32))
+    params = model.init(random.key(0))
+    logits, _ = model.apply(params, images(32), key=random.key(0), train=True)
+    assert logits.shape == (SAMPLES, 5)
+
+
+def test_checkpointing_is_refused_by_layer():
+    with pytest.raises(ModelError, match=r"'features.denseblock1.denselayer1'.*memory_efficient"):
+        from_module(
+            lambda: torchvision.models.densenet121(memory_efficient=True), input_shape=(3, 32, 32)
+        )
+
+
+def test_initial_parameters_may_be_mapped_over_keys():
+    model = from_module(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+    keys = random.split(random.key(0), 3)
+    together = vmap(model.init)(keys)
+    for place, key in enumerate(keys):
+        alone, mapped = model.init(key), tree.map(lambda leaf, n=place: leaf[n], together)
+        tree.assert_equal(mapped, alone)
+        assert tree.first_layout_difference(mapped, alone) is None
+
+
+def test_a_layer_without_dropout_keeps_its_attributes():
+    def kept(self, x):
+        return x if self.drop.p == 0.0 and not self.drop.inplace else x * torch.nan
+
+    model = from_module(net(kept, drop=lambda: nn.Dropout(0.0)))
+    logits, _ = model.apply(model.init(random.key(0)), images(), train=True)
+    assert logits.isfinite().all()
+
+
+def test_the_rate_of_a_dropout_layer_may_be_read():
+    def twice(self, x):
+        return F.dropout(self.drop(x), self.drop.p, self.training)
+
+    model = from_module(net(twice, drop=lambda: nn.Dropout(0.5)))
+    params = model.init(random.key(0))
+    logits, _ = model.apply(params, images(), key=random.key(1), train=True)
+    assert (logits == 0).float().mean() > 0.6
+
+
+def test_buffers_that_are_not_saved_are_left_out():
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("index", torch.arange(3), persistent=False)
+
+        def forward(self, x):
+            return x[:, :, 0, 0] + self.index
+
+    model = from_module(Table)
+    params = model.init(random.key(0))
+    state = to_module(model, params).state_dict()
+    assert not state
+    tree.assert_equal(from_state_dict(params, state), params)
+
+
+def test_strides_of_small_kernels_survive_a_step():
+    model = from_module(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, groups=6), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+    )
+    params = model.init(random.key(0))
+    (after, state), before = one_step(model, params)
+    assert tree.first_layout_difference(after, params) is None
+    assert tree.first_layout_difference(state, before) is None
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_state_of_another_optimizer_is_refused_by_name(whole):
+    model = from_module(lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 16)))
+    params = model.init(random.key(0))
+    grad_fn = make_grad(model, losses.cross_entropy, preprocess=lambda x: x)
+    tx = optim.adam(0.1)
+    state = tx.init(params) if whole else optim.sgd(0.1, momentum=0.9).init(params.trainable)
+    batch = Batch(
+        images(),
+        torch.arange(SAMPLES),
+        random.key(0),
+        torch.arange(SAMPLES),
+        torch.ones(SAMPLES),
+        torch.tensor(0),
+    )
+    with pytest.raises(ValueError, match=r"make it with tx\.init\(params\.trainable\)"):
+        make_step(grad_fn, tx)(params, state, batch)
