@@ -8,11 +8,17 @@ that is gone costs what its docstring says, and never an import of fnet.
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+# The trees of PyTorch's own functions: PyTorch does not import without them either.
+from torch.utils import _pytree as pytree  # noqa: F401
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @cache
@@ -233,6 +239,86 @@ def is_plain(x: Tensor) -> bool:
     innermost = peek_interpreter_stack()
     alone = innermost is None or (innermost.level() == 1 and innermost.key() == TransformType.Grad)
     return alone and not is_batchedtensor(x)
+
+
+def unsaved_buffers(layer: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers of a layer itself that its `state_dict` leaves out, by name.
+
+    Without the set of their names: none, and `from_state_dict` asks for them.
+    """
+    unsaved = getattr(layer, "_non_persistent_buffers_set", ())
+    return {name: x for name, x in layer.named_buffers(recurse=False) if name in unsaved}
+
+
+def forward_pre_hooks(layer: nn.Module) -> list[Any]:
+    """Return the hooks that run before a layer's `forward`.
+
+    Without the registry: none, and a weight that a hook makes is not refused by its name.
+    """
+    return list(getattr(layer, "_forward_pre_hooks", {}).values())
+
+
+def registries() -> frozenset[str]:
+    """Return the attributes by which a layer keeps its tensors and layers: names, not values.
+
+    A name that is gone is the attribute of no layer.
+    """
+    return frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
+
+
+def version(x: Tensor) -> int:
+    """Return how often a tensor was written to. Without the count: 0, and no write is noticed."""
+    return getattr(x, "_version", 0)
+
+
+def batch_norms() -> tuple[type[nn.Module], ...]:
+    """Return the classes of batch and instance norms.
+
+    The base class, which a user's own may derive from, is private. Without it: PyTorch's own.
+    """
+    base = getattr(nn.modules.batchnorm, "_NormBase", None)
+    own: tuple[type[nn.Module], ...] = (
+        nn.BatchNorm1d,
+        nn.BatchNorm2d,
+        nn.BatchNorm3d,
+        nn.SyncBatchNorm,
+    )
+    own += nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d
+    return own if base is None else (*own, base)
+
+
+def copy_all(into: list[Tensor], of: list[Tensor]) -> None:
+    """Copy tensors of one dtype, on a GPU in a few launches. Without the operation: one each."""
+    foreach = getattr(torch, "_foreach_copy_", None)
+    if foreach is not None:
+        foreach(into, of)
+        return
+    for a, b in zip(into, of, strict=True):
+        a.copy_(b)
+
+
+def compiler_errors() -> tuple[type[Exception], ...]:
+    """Return what is raised where the C++ compiler failed. Without the names: a traceback."""
+    errors = []
+    for module, name in (
+        ("torch._dynamo.exc", "BackendCompilerFailed"),
+        ("torch._inductor.exc", "InductorError"),
+    ):
+        try:
+            errors.append(getattr(import_module(module), name))
+        except (ImportError, AttributeError):
+            continue
+    return tuple(errors)
+
+
+def constant(fn: F) -> F:
+    """Have a user's own `torch.compile` call `fn` while it traces, and not look into it.
+
+    As `torch.compiler.assume_constant_result`, which takes seconds to import Dynamo. Without the
+    attribute's meaning: Dynamo reads the code of `fn`.
+    """
+    fn._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return fn
 
 
 def is_dynamos(fn: Callable[..., Any]) -> bool:

@@ -207,7 +207,7 @@ class _Graph:
         self._join: Callable[[Sequence[Tensor]], Tree] | None = None
         self._backend = _Backend(*options)
         self._compiled = _torch_compile(self._flat, getattr(fn, "__name__", "fn"), self._backend)
-        self._direct: Callable[..., list[Tensor]] | None = None
+        self._direct: Callable[..., Sequence[Tensor]] | None = None
 
     def __call__(self, inputs: Sequence[Tensor]) -> Tree:
         call = self._direct if self._direct and private.stance() == "default" else self._compiled

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from fnet import tree
+from fnet import private, tree
 from fnet.tree import Tree
 from fnet.tree.arguments import signature, split
 
@@ -91,4 +91,4 @@ def _copy(into: Sequence[Tensor], of: Sequence[Tensor]) -> None:
     """Copy tensors, those of a dtype in a few launches."""
     for dtype in {tensor.dtype for tensor in into}:
         pairs = [(a, b) for a, b in zip(into, of, strict=True) if a.dtype == dtype]
-        torch._foreach_copy_([a for a, _ in pairs], [b for _, b in pairs])
+        private.copy_all([a for a, _ in pairs], [b for _, b in pairs])

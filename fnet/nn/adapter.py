@@ -15,7 +15,7 @@ from fnet.nn.export import remember
 from fnet.nn.init import Initializer, initial_params
 from fnet.nn.model import Model, Params
 from fnet.nn.network import Learned, Network
-from fnet.opaque import constant
+from fnet.private import constant
 
 
 def from_module(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fnet import random
+from fnet import private, random
 
 
 class KeyedDropout(nn.Module):
@@ -86,7 +86,6 @@ _DIMS: dict[type[nn.Module], int | None] = {
     nn.Dropout2d: 2,
     nn.Dropout3d: 2,
 }
-_REGISTRIES = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
 
 
 def keyed(layer: nn.Module) -> KeyedDropout | None:
@@ -102,10 +101,11 @@ def keyed(layer: nn.Module) -> KeyedDropout | None:
     else:
         return None
     rate = float(layer.p)  # type: ignore[arg-type]
-    if rate <= 0 or "forward" in vars(layer) or layer._parameters or layer._buffers:
+    tensors = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
+    if rate <= 0 or "forward" in vars(layer) or tensors:
         return None
     stand_in = KeyedDropout(rate, dims)
-    vars(stand_in).update({k: v for k, v in vars(layer).items() if k not in _REGISTRIES})
+    vars(stand_in).update({k: v for k, v in vars(layer).items() if k not in private.registries()})
     return stand_in
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from fnet import private
 from fnet.nn import generators
 from fnet.nn.draws import KeyedDraws, Where
 from fnet.nn.errors import ModelError
@@ -195,7 +195,7 @@ def _require_same_layout(
             )
 
 
-class _Watched(TorchDispatchMode):
+class _Watched(private.dispatch_mode()):  # type: ignore[misc]
     """Sees each operation and each layer; refuses what draws globally or writes into weights."""
 
     def __init__(self, subject: Subject) -> None:

@@ -105,7 +105,7 @@ def from_state_dict(
     names = _NETWORKS.get(frozenset(own))
     if names is None:
         names = _Names({}, frozenset(name for name in own if is_dropout_rate(name)))
-    known = {**own, **dict.fromkeys(names.aliases)}
+    known = {**own, **{name: own[first] for name, first in names.aliases.items()}}
     given = {
         name: leaf
         for name, leaf in without_prefixes(state_dict, known).items()

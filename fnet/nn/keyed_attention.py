@@ -119,7 +119,7 @@ def _multi_head_attention(
     else:
         values = value if batched else value.unsqueeze(1)
         weight = v_proj_weight if use_separate_proj_weight else _last_third(in_proj_weight)
-        values = F.linear(values, weight, _last_third(in_proj_bias))
+        values = F.linear(values, weight, _last_third(in_proj_bias))  # type: ignore[arg-type]
         if bias_v is not None:
             values = torch.cat([values, bias_v.expand(1, samples, -1)])
         values = values.reshape(len(values), samples * num_heads, size).transpose(0, 1)

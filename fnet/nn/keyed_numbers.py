@@ -75,7 +75,7 @@ def _of_size(draw: Draw, dtype: torch.dtype | None) -> Instead:
     def instead(draws: KeyedDraws, func: Any, *args: Any, **kwargs: Any) -> Any:
         options, out, gradient = _options(draws, kwargs)
         size = kwargs.pop("size", None)
-        numbers, args = ((), args)
+        numbers: list[Any] = []
         if draw is _integers:
             *numbers, size = [*args, *([] if size is None else [size])]
         elif size is None:

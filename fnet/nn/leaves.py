@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from fnet import private
 from fnet.nn.model import leaf_name
 
 NORMALISATION = (
-    nn.modules.batchnorm._NormBase,
+    *private.batch_norms(),
     nn.GroupNorm,
     nn.LayerNorm,
     nn.LocalResponseNorm,
@@ -55,10 +56,9 @@ def leaves_of(module: nn.Module) -> Leaves:
         places[first[id(tensor)]] = (*places.get(first[id(tensor)], ()), name)
     parameters = dict(module.named_parameters())
     unsaved = {
-        first[id(layer._buffers[leaf])]
+        first[id(leaf)]
         for layer in module.modules()
-        for leaf in layer._non_persistent_buffers_set
-        if layer._buffers.get(leaf) is not None
+        for leaf in private.unsaved_buffers(layer).values()
     }
     return Leaves(
         tuple(name for name, leaf in parameters.items() if leaf.requires_grad),
@@ -78,13 +78,13 @@ def leaves_of(module: nn.Module) -> Leaves:
 
 def _tensors(module: nn.Module, remove_duplicate: bool) -> Iterator[tuple[str, Tensor]]:
     """Iterate over parameters, then buffers: of every layer once, or under every name of it."""
-    for kind in ("_parameters", "_buffers"):
+    for named in (nn.Module.named_parameters, nn.Module.named_buffers):
         for name, layer in module.named_modules(remove_duplicate=remove_duplicate):
-            for leaf, tensor in getattr(layer, kind).items():
-                if tensor is not None and not is_step_count(layer, leaf):
+            for leaf, tensor in named(layer, recurse=False, remove_duplicate=False):
+                if not is_step_count(layer, leaf):
                     yield leaf_name(name, leaf), tensor
 
 
 def is_step_count(layer: nn.Module, leaf: str) -> bool:
     """Tell whether a buffer is the step count of a batch norm, which fnet does not keep."""
-    return leaf == "num_batches_tracked" and isinstance(layer, nn.modules.batchnorm._NormBase)
+    return leaf == "num_batches_tracked" and isinstance(layer, private.batch_norms())

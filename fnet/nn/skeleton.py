@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from fnet import private
 from fnet.nn.dropout import KeyedDropout, keyed
 from fnet.nn.errors import ModelError
 from fnet.nn.generators import isolated
@@ -40,9 +41,9 @@ def with_stand_ins(module: nn.Module, device: str = "cpu") -> nn.Module:
             module.set_submodule(name, layer)
         else:
             module = layer
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        if isinstance(layer, private.batch_norms()):
             # With a counter, batch norm would add to it in place at every step.
-            layer.num_batches_tracked = None
+            layer.num_batches_tracked = None  # type: ignore[assignment]
     return module
 
 

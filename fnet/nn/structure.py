@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from fnet import private
 from fnet.nn.errors import ModelError
 
 # Lists of an RNN's own parameters, which it makes anew where these have changed.
@@ -58,7 +59,9 @@ def attributes(layer: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _require_known_shape(here: str, layer: nn.Module) -> None:
-    if any(is_lazy(leaf) for leaf in (*layer._parameters.values(), *layer._buffers.values())):
+    if any(
+        is_lazy(leaf) for leaf in (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
+    ):
         raise ModelError(
             f"{here} takes its shape from the first images it sees, which is a side effect: use "
             f"{type(layer).__name__.removeprefix('Lazy')} with its number of inputs"
@@ -71,7 +74,7 @@ def _require_pure_normalisation(here: str, layer: nn.Module) -> None:
             f"{here} talks to other processes in its forward pass: use nn.BatchNorm2d (undo "
             "convert_sync_batchnorm)"
         )
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.momentum is None:
+    if isinstance(layer, private.batch_norms()) and layer.momentum is None:
         raise ModelError(
             f"{here}: momentum=None (a cumulative average) depends on a step count that a pure "
             "model does not keep; give it a number such as 0.1"
@@ -85,7 +88,7 @@ def _require_no_weight_hook(here: str, layer: nn.Module) -> None:
         "torch.nn.utils.prune": "a parametrization as those in torch.nn.utils.parametrizations "
         "(register_parametrization) to keep the mask, or prune.remove to make it permanent",
     }
-    for hook in layer._forward_pre_hooks.values():
+    for hook in private.forward_pre_hooks(layer):
         if type(hook).__module__ in instead:
             raise ModelError(
                 f"{here}: {type(hook).__name__} computes a weight into an attribute before each "

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fnet import private
 from fnet.nn.structure import attributes, called, parts
 
 # Tables of timm's LeViT and EfficientViT, made anew for each network that is evaluated.
@@ -66,7 +67,7 @@ class _Same:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        self.version = value._version if isinstance(value, Tensor) else 0
+        self.version = private.version(value) if isinstance(value, Tensor) else 0
 
     def __eq__(self, other: object) -> bool:
         return (

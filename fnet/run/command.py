@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 from tyro.conf import Positional, arg
 
+from fnet import private
 from fnet.data import DataError, Dataset, DataWarning, Split
 from fnet.nn import ModelError
 from fnet.run.checkpoint import CheckpointError
@@ -81,7 +82,7 @@ def exit_code(work: Callable[[], int]) -> int:
             return code
     except USER_ERRORS as error:
         reason = str(error)
-    except _compiler_errors() as error:
+    except private.compiler_errors() as error:
         cause = f"{error.inner_exception}".partition("\n")[0]  # type: ignore[attr-defined]
         reason = f"the step cannot be compiled: {cause}: mend the compiler, or give --no-compile"
     except KeyboardInterrupt:
@@ -93,13 +94,6 @@ def exit_code(work: Callable[[], int]) -> int:
         return 1
     errors.print(Text.assemble(("error: ", "red"), reason), soft_wrap=True)
     return 2
-
-
-def _compiler_errors() -> type[Exception]:
-    # Imported only where there is an exception to compare with: it takes a second.
-    from torch._dynamo.exc import BackendCompilerFailed
-
-    return BackendCompilerFailed
 
 
 @contextmanager

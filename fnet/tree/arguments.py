@@ -3,8 +3,8 @@
 from collections.abc import Callable, Hashable, Sequence
 
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from fnet.private import pytree
 from fnet.tree.walk import Tree, builder, flatten
 
 

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from torch.utils import _pytree as pytree
+from fnet.private import pytree
 
 Tree: TypeAlias = Any
 
