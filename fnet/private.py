@@ -27,21 +27,18 @@ def _gone(name: str, consequence: str) -> None:
     warnings.warn(f"this PyTorch has no {name}: {consequence}", stacklevel=4)
 
 
-def nonstrict_trace(fn: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return `fn` as a function that Dynamo calls on fake tensors and does not read the code of.
+def nonstrict_trace() -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
+    """Return what makes Dynamo call a function on fake tensors instead of reading its code.
 
     `torch.compiler` has it from 2.12 on, `torch._dynamo` before. Without it: None, and Dynamo
-    reads the code of the function.
+    reads the code of steps, as in any `torch.compile`.
     """
-    public = getattr(torch.compiler, "nonstrict_trace", None)
-    if public is not None:
-        return public(fn)
     try:
         from torch._dynamo import nonstrict_trace
     except ImportError:
         _gone("nonstrict_trace", "Dynamo reads the code of steps, which takes longer to start")
         return None
-    return nonstrict_trace(fn)
+    return getattr(torch.compiler, "nonstrict_trace", nonstrict_trace)
 
 
 def is_tracing() -> bool:
@@ -117,13 +114,13 @@ def inductor(options: dict[str, Any]) -> Callable[..., Any] | str:
 def is_fake(x: object) -> bool:
     """Say whether `x` is a tensor of a compiler's trace: it has no data.
 
-    Without these classes: False, and a closed-over tensor is a constant of the graph.
+    Without these classes: True, and a tensor that a function closes over is not noticed.
     """
     try:
         from torch._subclasses import FakeTensor
         from torch._subclasses.functional_tensor import FunctionalTensor
     except ImportError:
-        return False
+        return True
     return isinstance(x, FakeTensor | FunctionalTensor)
 
 
@@ -160,6 +157,13 @@ def argument_names(op: Any) -> list[str]:
     """
     schema = getattr(op, "_schema", None)
     return [] if schema is None else [argument.name for argument in schema.arguments]
+
+
+def written(op: Any, args: Sequence[Any]) -> list[Any]:
+    """Return the arguments that an ATen operation writes to. Without the schema: none."""
+    schema = getattr(op, "_schema", None)
+    found = [] if schema is None else zip(schema.arguments, args, strict=False)
+    return [value for it, value in found if it.alias_info is not None and it.alias_info.is_write]
 
 
 def is_mutable(op: Any) -> bool:

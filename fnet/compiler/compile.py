@@ -84,7 +84,7 @@ def compile(
 
     compiled = _compiled(update, cpp_wrapper, kernels)
 
-    @functools.wraps(fn)
+    @_named(fn)
     def step(params: Tree, opt_state: Tree, batch: Tree) -> tuple[Tree, Tree, Tree]:
         return params, opt_state, compiled(params, opt_state, batch)
 
@@ -92,9 +92,13 @@ def compile(
 
 
 def _compiled(fn: Callable[..., Tree], cpp_wrapper: bool, kernels: Kernels) -> Callable[..., Tree]:
+    if private.nonstrict_trace() is None:
+        told = _backend(cpp_wrapper, kernels)
+        told["options"].pop("guard_filter_fn")
+        return torch.compile(fn, fullgraph=True, dynamic=False, **told)
     signatures: dict[Hashable, _Signature] = {}
 
-    @functools.wraps(fn)
+    @_named(fn)
     def call(*args: Tree, **kwargs: Tree) -> Tree:
         if private.is_tracing():
             return fn(*args, **kwargs)
@@ -117,6 +121,10 @@ def _compiled(fn: Callable[..., Tree], cpp_wrapper: bool, kernels: Kernels) -> C
         return found(tensors)
 
     return call
+
+
+# As `functools.wraps`, but the module stays the compiler's: what is called lives here.
+_named = functools.partial(functools.wraps, assigned=("__name__", "__qualname__", "__doc__"))
 
 
 class _Signature:
@@ -325,7 +333,8 @@ def _torch_compile(
     def entry(*inputs: Tensor) -> list[Tensor]:
         return traced(*inputs)
 
-    traced = private.nonstrict_trace(flat) or flat
+    mark = private.nonstrict_trace()
+    traced = flat if mark is None else mark(flat)
     # Dynamo keeps what it compiled by the code object: each graph needs one of its own.
     code = entry.__code__.replace(co_name=f"{name}_{next(_NUMBERS)}")
     entry = FunctionType(code, globals(), name, None, entry.__closure__)

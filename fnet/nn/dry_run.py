@@ -61,12 +61,14 @@ class Subject(NamedTuple):
 
 
 def dry_run(
-    subject: Subject,
+    subject: Callable[[], Subject],
     real: Callable[[], Subject],
     shape: tuple[int, ...],
     dtype: torch.dtype = torch.float32,
 ) -> Facts:
-    """Run a network on images of a shape, in the mode that it is in.
+    """Run a network on images of a shape, in the mode that it is in, in a thread of its own.
+
+    There no transform and no mode of the caller holds: both networks are made there.
 
     What fails on the meta device (a value that decides, a tensor made on the CPU) is run once more
     on `real()`.
@@ -74,7 +76,7 @@ def dry_run(
     Raises:
         ModelError: what does not fit or is not pure.
     """
-    return _in_thread(lambda: _anywhere(subject, real, shape, dtype))
+    return _in_thread(lambda: _anywhere(subject(), real, shape, dtype))
 
 
 def _anywhere(
@@ -227,9 +229,8 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
                 "model would not be a pure function, and fnet has no keyed form of it; use a layer "
                 "or function that it can key (nn.Dropout, F.dropout, torch.rand, torch.randn, ...)"
             )
-        for argument, value in zip(func._schema.arguments, args, strict=False):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                self._written(value)
+        for value in private.written(func, args):
+            self._written(value)
         result = func(*args, **(kwargs or {}))
         if self.images is None and func is torch.ops.aten.clone.default:
             self.images = StorageWeakRef(result.untyped_storage())

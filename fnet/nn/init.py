@@ -130,12 +130,18 @@ def _stacked(leaves: Sequence[Tensor]) -> Tensor:
     return stacked
 
 
+_CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+
+
 def _redrawn(
     module: nn.Module, params: Params, key: Tensor, init: Initializer
 ) -> dict[str, Tensor]:
     """Return new values of weights and biases; frozen and computed weights stay what they are."""
     drawn: dict[str, Tensor] = {}
-    layers = (nn.Linear, nn.modules.conv._ConvNd)
+    layers = (nn.Linear, *_CONVOLUTIONS)
     owners = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, layers)]
     for position, (name, _) in enumerate(owners):
         weight, bias = leaf_name(name, "weight"), leaf_name(name, "bias")

@@ -64,10 +64,12 @@ class Network:
         Raises:
             ModelError: what does not fit or is not pure.
         """
+        # The weights of a dry run are float32; a caller with float64 images has such weights too.
+        dtype = torch.float32 if dtype == torch.float64 else dtype
         key = (shape, dtype, train)
         if key not in self._facts:
-            subject = self._subject(self.modules[train])
-            facts = dry_run(subject, lambda: self._real(train), shape, dtype)
+            meta = self.modules[train]
+            facts = dry_run(lambda: self._subject(meta), lambda: self._real(train), shape, dtype)
             facts = facts._replace(output=self.logits(facts.output, train))
             for name in facts.drew:
                 self._hook(name, train)
