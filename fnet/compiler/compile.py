@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -208,7 +208,8 @@ class _Graph:
         self._fn, self._join_arguments = fn, join
         self._closed_over = [identity(x) for x in closed_over]
         # Dynamo leaves out the modes of functions, and a default device is one.
-        self._device = torch.device(torch.get_default_device())
+        device = private.default_device()
+        self._device = nullcontext() if device.type == "cpu" else device
         self._kernels = options[1]
         self._runs = 0
         self._error: Exception | None = None
@@ -263,10 +264,13 @@ class _Graph:
         closed_over = dict(zip(self._closed_over, inputs[count:], strict=True))
         watch = Watch(closed_over, inputs if is_first else None)
         torch.clear_autocast_cache()  # of weights cast in another run
-        with self._device, tracing_modes(self._kernels), watch:
+        # What the first run did not find, no other will.
+        watched = watch if is_first or self._closed_over else nullcontext()
+        with self._device, tracing_modes(self._kernels), watched:
             results = self._results(inputs)
         torch.clear_autocast_cache()
-        results = [watch.input(x) for x in results]
+        if watched is watch:
+            results = [watch.input(x) for x in results]
         if not is_first:
             results = [x.detach() if x.requires_grad else x for x in results]
         else:
