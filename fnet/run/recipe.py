@@ -74,8 +74,16 @@ class Experiment:
         Raises:
             ValueError: the optimizer has no such learning rate, or no scale beside it.
         """
+        return float(self.rate(opt_state))
+
+    def rate(self, opt_state: Tree) -> Tensor:
+        """Return `effective_rate` as a tensor, float64 0-d.
+
+        Raises:
+            ValueError: as `effective_rate`.
+        """
         name = self._rates(opt_state)[0]
-        return float(get_hyper(opt_state, name) * get_hyper(opt_state, _scale_of(name)))
+        return get_hyper(opt_state, name) * get_hyper(opt_state, _scale_of(name))
 
     def with_lr_scale(self, opt_state: Tree, scale: Tensor) -> Tree:
         """Return the state whose learning rate has this scale from now on.
