@@ -121,20 +121,7 @@ def open_run(
     path = Path(path)
     setup = read_setup(path)
     found = load_recipe(recipe) if recipe else own_recipe(setup.origin, path)
-    config = config_from_json(type(found.variants["default"]), setup.config)
-    splits = _splits(setup)
-    try:
-        experiment = found.build(config, splits)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"recipe {found.name} cannot build the run {path}: {error}") from error
-    try:
-        preprocess = preprocess_from_json(setup.preprocess, experiment.preprocess)
-    except ValueError as error:
-        raise ConfigError(
-            f"{path / CONFIG} has a preprocess that fnet does not know (it {error}), and not that "
-            "of its recipe: open the run with the recipe that made it, or train again"
-        ) from error
-    experiment = replace(experiment, preprocess=preprocess)
+    config, experiment = build_recorded(path, setup, found)
     return Run(
         path=path,
         setup=setup,
@@ -143,10 +130,37 @@ def open_run(
         experiment=experiment,
         weights=weights,
         params=_read_weights(path, weights, experiment.model.init(random.key(0, device))),
-        classes=splits.train.classes,
-        input_shape=splits.input_shape,
-        data=splits.train.name,
+        classes=setup.classes,
+        input_shape=setup.input_shape,
+        data=setup.data,
     )
+
+
+def build_recorded(path: Path, setup: Setup, recipe: Recipe) -> tuple[Config, Experiment]:
+    """Return the config of a recorded run, and what its recipe builds of it, without the data.
+
+    Args:
+        path: the run's directory, for messages.
+        setup: its `config.json`.
+        recipe: the run's.
+
+    Raises:
+        ConfigError: the recipe has other options by now, or cannot build the run.
+    """
+    config = config_from_json(type(recipe.variants["default"]), setup.config)
+    splits = _splits(setup)
+    try:
+        experiment = recipe.build(config, splits)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"recipe {recipe.name} cannot build the run {path}: {error}") from error
+    try:
+        preprocess = preprocess_from_json(setup.preprocess, experiment.preprocess)
+    except ValueError as error:
+        raise ConfigError(
+            f"{path / CONFIG} has a preprocess that fnet does not know (it {error}), and not that "
+            "of its recipe: open the run with the recipe that made it, or train again"
+        ) from error
+    return config, replace(experiment, preprocess=preprocess)
 
 
 def _splits(setup: Setup) -> Splits:

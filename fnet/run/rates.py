@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from fnet import optim, random
-from fnet.run.recipe import Experiment
+from fnet.run.config import ConfigError
+from fnet.run.opened import build_recorded
+from fnet.run.recipe import Experiment, own_recipe
+from fnet.run.record import RunRecord
 from fnet.run.schema import Line
 
 _POINTS = 1000
@@ -74,6 +77,20 @@ def rate_curve(experiment: Experiment, lines: Sequence[Line]) -> list[tuple[floa
             if start <= step < end
         ]
     return points
+
+
+def recorded_rates(record: RunRecord) -> list[tuple[float, float]]:
+    """Return the `rate_curve` of a run's record, by the recipe that it names.
+
+    Returns:
+        The points; none where that recipe is none of `recipes`, or cannot build the run by now.
+    """
+    try:
+        recipe = own_recipe(record.setup.origin, record.path)
+        _, experiment = build_recorded(record.path, record.setup, recipe)
+    except ConfigError:
+        return []
+    return rate_curve(experiment, record.lines)
 
 
 def _steps_per_epoch(lines: Sequence[Line]) -> int:

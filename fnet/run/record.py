@@ -135,10 +135,27 @@ def base_variant(record: RunRecord, recipe: Recipe) -> str:
     return record.variant if record.variant in recipe.variants else "default"
 
 
+def base_options(record: RunRecord, recipe: Recipe) -> dict[str, Any]:
+    """Return the options of `base_variant`, as JSON has them."""
+    variant = asdict(recipe.variants[base_variant(record, recipe)])
+    options: dict[str, Any] = json.loads(json.dumps(variant))  # tuples are lists in the record
+    return options
+
+
+def is_on_authors_data(record: RunRecord, recipe: Recipe) -> bool:
+    """Return whether the author's figures may stand beside the run's: both are of the same images.
+
+    A folder is somebody's own, whatever it is called.
+    """
+    chosen = record.config.get("data", "auto")
+    return (
+        not record.stand_in and record.setup.data == recipe.data and chosen in ("auto", recipe.data)
+    )
+
+
 def changed_options(record: RunRecord, recipe: Recipe) -> set[str]:
     """Return the names of the options that differ from those of `base_variant`."""
-    variant = asdict(recipe.variants[base_variant(record, recipe)])
-    base = json.loads(json.dumps(variant))  # tuples are lists in the record
+    base = base_options(record, recipe)
     return {
         name for name, value in record.config.items() if name not in base or value != base[name]
     }

@@ -28,7 +28,7 @@ from fnet.run.resume import (
 from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
 from fnet.run.schema import Result, Setup, Status, preprocess_to_json
 from fnet.run.signals import stop_request
-from fnet.run.splits import STAND_IN, Splits, open_splits
+from fnet.run.splits import Splits, open_splits
 from fnet.run.trainer import Trainer
 from fnet.show.terminal import Display
 
@@ -220,13 +220,10 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
 
 
 def _reported(job: _Job) -> dict[str, str]:
-    """Return the author's figures, none beside drawn images; a folder may hold their data."""
-    name, figures = job.splits.train.name, job.recipe.reported.get(job.variant, {})
-    if name == STAND_IN:
+    """Return the author's figures, where the run is on the author's data."""
+    if job.stand_in or job.config.data not in ("auto", job.recipe.data):
         return {}
-    if name == job.recipe.data:
-        return dict(figures)
-    return {figure: f"{value}, on {job.recipe.data}" for figure, value in figures.items()}
+    return dict(job.recipe.reported.get(job.variant, {}))
 
 
 def _say_beginning(job: _Job, display: Display) -> None:
