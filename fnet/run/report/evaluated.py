@@ -107,7 +107,7 @@ class EvaluationView(NamedTuple):
         class_columns: headings of the classes' table.
         classes: (cells, share of right predictions or None).
         matrix: the address of the confusion matrix, or nothing where it is too large to read.
-        confusions: in its place, the most frequent ones.
+        confusions: the most frequent ones, more where there is no matrix.
         mistakes: the most confident ones.
         sample: images at equal distances.
         filters: addresses of the first layer's.
@@ -137,15 +137,15 @@ def evaluation_view(evaluated: Evaluated) -> EvaluationView:
         class_columns=CLASS_COLUMNS,
         classes=list(zip(rows, figures.class_accuracy, strict=True)),
         matrix=plot(plots.confusion(figures.confusion, classes)) if small else "",
-        confusions=None if small else _confusions(figures, classes),
+        confusions=_confusions(figures, classes, 5 if small else _SAMPLE),
         mistakes=[_photo(evaluated, prediction) for prediction in figures.mistakes],
         sample=[_photo(evaluated, prediction) for prediction in evaluated.sample(_SAMPLE)],
         filters=[] if evaluated.filters is None else _filters(evaluated.filters),
     )
 
 
-def _confusions(figures: Evaluation, classes: Sequence[str]) -> Table | None:
-    """Return the most frequent confusions; None where there is none."""
+def _confusions(figures: Evaluation, classes: Sequence[str], n: int) -> Table | None:
+    """Return the n most frequent confusions; None where there is none."""
     found = [
         (images, true, predicted)
         for true, row in enumerate(figures.confusion)
@@ -154,8 +154,13 @@ def _confusions(figures: Evaluation, classes: Sequence[str]) -> Table | None:
     ]
     found.sort(key=lambda confusion: -confusion[0])
     rows = [
-        [classes[true], classes[predicted], f"{n:,}", percent(n / sum(figures.confusion[true]))]
-        for n, true, predicted in found[:_SAMPLE]
+        [
+            classes[true],
+            classes[predicted],
+            f"{images:,}",
+            percent(images / sum(figures.confusion[true])),
+        ]
+        for images, true, predicted in found[:n]
     ]
     columns = ["true class", "predicted", "images", "of the class"]
     return Table(columns, rows, names=2) if rows else None

@@ -102,16 +102,14 @@ def _tiles(record: RunRecord, recipe: Recipe, summary: Summary | None) -> list[T
             f"epoch {record.best.epoch}, chosen on {'validation' if held_out else 'test'} images"
         )
         tiles += [
+            Tile("final test accuracy", percent(shares[TEST_FINAL]), _author(reported, TEST_FINAL)),
             Tile(
-                "test accuracy, final", percent(shares[TEST_FINAL]), _author(reported, TEST_FINAL)
-            ),
-            Tile(
-                "test accuracy, best epoch",
+                "best test accuracy",
                 percent(shares[TEST_BEST]),
                 "; ".join(filter(None, (chosen, _author(reported, TEST_BEST)))),
             ),
             Tile(
-                "train accuracy, final",
+                "final train accuracy",
                 percent(shares[TRAIN_FINAL]),
                 _author(reported, TRAIN_FINAL),
             ),
@@ -122,8 +120,8 @@ def _tiles(record: RunRecord, recipe: Recipe, summary: Summary | None) -> list[T
             ),
             Tile(
                 "speed",
-                count(statistics.median(line.images_per_second for line in record.lines)),
-                "training images per second",
+                f"{statistics.median(line.images_per_second for line in record.lines):,.0f}",
+                "training images a second",
             ),
         ]
     if summary is not None:
