@@ -95,12 +95,12 @@ def comparison(runs: Mapping[str, RunRecord]) -> str:
     mixed = len({record.setup.data for record in runs.values()}) > 1
     warnings = ("These runs are not on the same data: compare with care.",) if mixed else ()
     sections = [Section("Figures", "figures", _figures(runs))]
-    if times := _times(runs):
-        sections.append(Section("Time to test accuracy", "times", times))
-    sections.append(Section("Differences of the config", "differences", _differences(runs)))
     if any(record.lines for record in runs.values()):
         rates = [recorded_rates(record) for record in runs.values()]
         sections.append(Section("Curves", "curves", curves_view(runs, rates)))
+    if times := _times(runs):
+        sections.append(Section("Time to test accuracy", "times", times))
+    sections.append(Section("Differences of the config", "differences", _differences(runs)))
     return render(title, Header(title, warnings=warnings), sections)
 
 
