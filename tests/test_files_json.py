@@ -50,7 +50,7 @@ def test_the_layout_and_the_order_are_free():
     [
         ("", "Expecting value"),
         ('{"epoch": 3', "Expecting"),
-        ("[]", "it is no object"),
+        ("[]", "it is not a JSON object"),
         ("{}", "it has no checksum"),
         (json.dumps(CONTENT), "it has no checksum"),
         (json.dumps({**CONTENT, "crc32": None}), "its checksum is wrong"),

@@ -208,7 +208,7 @@ def test_statistics_run_through_the_micro_batches_in_order():
 
 def test_micro_batches_must_divide_the_batch():
     grad_fn = accumulate(make_grad(plain(), cross_entropy, preprocess=preprocess), 3)
-    with pytest.raises(ValueError, match="a batch of 8 cannot be cut into 3"):
+    with pytest.raises(ValueError, match="a batch of 8 cannot be split into 3"):
         grad_fn(plain().init(random.key(0)), batch(0))
 
 

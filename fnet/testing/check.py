@@ -13,8 +13,8 @@ from fnet.step import GradFn, Step
 from fnet.testing.compiled import (
     assert_compiled_agrees,
     assert_compiles_once,
-    is_dynamos,
-    is_fnets,
+    is_torch_compiled,
+    is_fnet_compiled,
 )
 from fnet.testing.mapped import assert_accumulates, assert_vmap_agrees
 from fnet.testing.purity import assert_pure
@@ -104,9 +104,9 @@ def check_step(
                 raise AssertionError("the step depends on 'batch/key', which draws=False rules out")
 
     def compiled_agrees() -> None:
-        if compile is None and not is_dynamos(step):
+        if compile is None and not is_torch_compiled(step):
             raise _LeftOutError("compile=None")
-        if is_fnets(step):
+        if is_fnet_compiled(step):
             raise _LeftOutError("the step is compiled, there is nothing to compare it with")
         try:
             assert_compiled_agrees(step, *state(), copies(rows[0]), compile=compile or compile_step)
@@ -116,7 +116,7 @@ def check_step(
             raise
 
     def vmap_agrees() -> None:
-        if is_dynamos(step) or is_fnets(step):
+        if is_torch_compiled(step) or is_fnet_compiled(step):
             raise _LeftOutError("the step is compiled: give the step itself")
         following, state_after, _ = returned(step, *state(), copies(rows[0]))
         leaves = tree.leaves((params, opt_state))

@@ -45,7 +45,7 @@ def assert_compiles_once(
     AssertionError: the step is compiled again with other hyper-parameters: 'opt_state/lr': 0.1, \
 then 0.05: a graph takes a Python number for a constant; make it a 0-d tensor
     """
-    compiled = step if is_dynamos(step) else _by_dynamo(step)
+    compiled = step if is_torch_compiled(step) else _by_dynamo(step)
     first = None
     for when, batch in _and_once_more(batches):
         if when == _ONCE_MORE:
@@ -61,7 +61,7 @@ then 0.05: a graph takes a Python number for a constant; make it a 0-d tensor
                 compiled = step  # Dynamo cannot read it, or it is the step that raises
                 result = returned(compiled, *copies((params, opt_state, batch)))
         else:
-            if not is_dynamos(step):
+            if not is_torch_compiled(step):
                 _require_alike(when, first, named)
             try:
                 with torch.compiler.set_stance("fail_on_recompile"):
@@ -101,7 +101,7 @@ def assert_compiled_agrees(
         rounding: whether a leaf may differ by more where rounding alone moves it by more
             (`fnet.testing.rounding`).
     """
-    compiled = step if is_dynamos(step) else compile(step)
+    compiled = step if is_torch_compiled(step) else compile(step)
     args = params, opt_state, batch
 
     def eager(*args: Any) -> Tree:
@@ -122,12 +122,12 @@ def assert_compiled_agrees(
         )
 
 
-def is_dynamos(step: Step) -> bool:
+def is_torch_compiled(step: Step) -> bool:
     """Return whether `torch.compile` made a step."""
-    return private.is_dynamos(step)
+    return private.is_torch_compiled(step)
 
 
-def is_fnets(step: Step) -> bool:
+def is_fnet_compiled(step: Step) -> bool:
     """Return whether fnet's `compile` made a step."""
     code = getattr(step, "__code__", None)
     if code is None:

@@ -87,8 +87,8 @@ def test_the_library_needs_no_pass():
 )
 def test_without_graph_passes_there_is_a_warning(name, monkeypatch):
     monkeypatch.delattr(name)
-    private._gone.cache_clear()
-    with pytest.warns(UserWarning, match="place for a graph pass.*steps take longer"):
+    private._warn_missing.cache_clear()
+    with pytest.warns(UserWarning, match="hook for a graph pass.*steps take longer"):
         assert passes.options("auto") == {}
 
 

@@ -113,7 +113,10 @@ PROBLEMS = {
     "another folder": (lambda r: (r / "config.json").unlink(), "not a run, it has no config.json"),
     "cut short": (lambda r: (r / "config.json").write_text('{"recipe": "re'), "is damaged"),
     "binary": (lambda r: (r / "config.json").write_bytes(b"\xff\xfe\0"), "is damaged"),
-    "a list": (lambda r: (r / "config.json").write_text("[]"), r"is damaged \(it is no object\)"),
+    "a list": (
+        lambda r: (r / "config.json").write_text("[]"),
+        r"is damaged \(it is not a JSON object\)",
+    ),
     "nested": (lambda r: (r / "config.json").write_text("[" * 100_000), "is damaged"),
     "no checksum": (lambda r: (r / "config.json").write_text("{}"), "it has no checksum"),
     "edited": (edited_by_hand, r"its checksum is wrong\): .*bring the file back from a copy"),

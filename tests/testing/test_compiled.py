@@ -11,7 +11,7 @@ from fnet.data import NORM_HALF
 from fnet.losses import cross_entropy
 from fnet.step import make_grad, make_step
 from fnet.testing import assert_compiled_agrees, assert_compiles_once
-from fnet.testing.compiled import is_fnets
+from fnet.testing.compiled import is_fnet_compiled
 
 PARAMS = {"w": torch.ones(2, 3), "b": torch.ones(2)}
 LR = {"lr": torch.tensor(0.5)}
@@ -119,9 +119,9 @@ def test_fnets_compile_agrees_and_is_recognized():
     # Adam's first step turns the rounding of a gradient that is 0 into a whole one.
     step, params, state = fnets(full(), optim.adam(1e-2))
     assert_compiled_agrees(step, params, state, batch(0), compile=traced)
-    assert is_fnets(compile(step))
-    assert is_fnets(compile(step, donate=True))
-    assert not is_fnets(step)
+    assert is_fnet_compiled(compile(step))
+    assert is_fnet_compiled(compile(step, donate=True))
+    assert not is_fnet_compiled(step)
     assert_compiles_once(compile(sgd), PARAMS, LR, ROWS)
 
 

@@ -57,7 +57,7 @@ def test_fnets_gradients_add_up():
     grad_fn = make_grad(plain(), cross_entropy, preprocess=NORM_HALF, augment=augment)
     for m in (1, 2, 8):
         assert_accumulates(grad_fn, plain().init(random.key(0)), batch(0), m)
-    with pytest.raises(ValueError, match="a batch of 8 cannot be cut into 3"):
+    with pytest.raises(ValueError, match="a batch of 8 cannot be split into 3"):
         assert_accumulates(grad_fn, plain().init(random.key(0)), batch(0), 3)
 
 
