@@ -20,7 +20,7 @@ from fnet.compiler.graph import ClosesOverError, Graph
 from fnet.compiler.passes import Kernels
 from fnet.compiler.trace import TraceError
 from fnet.tree import Tree
-from fnet.tree.arguments import signature, split
+from fnet.tree.arguments import signature, split_tensors
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -124,7 +124,7 @@ class _Signature:
     """The graphs of one signature: there is one for each aliasing of the tensors."""
 
     def __init__(self, fn: Callable[..., Tree], like: Tree, options: tuple[bool, Kernels]) -> None:
-        tensors, self._join = split(like)
+        tensors, self._join = split_tensors(like)
         self._fn, self._options = fn, options
         self._extents = [extent(x) for x in tensors]
         self._requires_grad = any(x.requires_grad for x in tensors)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fnet import private, tree
 from fnet.tree import Tree
-from fnet.tree.arguments import signature, split
+from fnet.tree.arguments import signature, split_tensors
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,12 +55,12 @@ def cuda_graph(fn: F) -> F:
 
 def _capture_call(fn: Callable[..., Tree], args: tuple[Tree, ...]) -> _Graph:
     args = tree.map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, args)
-    inputs, _ = split(args)
+    inputs, _ = split_tensors(args)
     outputs: list[Tensor] = []
     joins: list[Callable[[Sequence[Tensor]], Tree]] = []
 
     def run() -> None:
-        outputs[:], join = split(fn(*args))
+        outputs[:], join = split_tensors(fn(*args))
         joins[:] = [join]
 
     replay = _capture(run, {tensor.device for tensor in inputs})

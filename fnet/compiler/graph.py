@@ -13,7 +13,7 @@ from fnet.compiler.kernels import tracing_modes
 from fnet.compiler.passes import Kernels
 from fnet.compiler.trace import TraceError, Watch, explained, identity, stand_in
 from fnet.tree import Tree
-from fnet.tree.arguments import split
+from fnet.tree.arguments import split_tensors
 
 _LEAVES = (Tensor, bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
 
@@ -89,7 +89,7 @@ class Graph:
         args, kwargs = self._join_arguments(inputs[:count])
         tree_of_results = self._fn(*args, **kwargs)
         _require_tree(tree_of_results)
-        results, self._join = split(tree_of_results)
+        results, self._join = split_tensors(tree_of_results)
         return results
 
     def _traced(self, inputs: Sequence[Tensor]) -> list[Tensor]:

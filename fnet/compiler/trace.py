@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fnet import private
-from fnet.tree.arguments import split
+from fnet.tree.arguments import split_tensors
 
 _DRAWS = torch.Tag.nondeterministic_seeded
 _READS = torch.Tag.data_dependent_output
@@ -116,7 +116,7 @@ class Watch(private.dispatch_mode()):  # type: ignore[misc]
                 with watch:
                     result = branch(*operands[:own])
                 self.found |= watch.found
-                results, join = split(result)
+                results, join = split_tensors(result)
                 joins.append(join)
                 return tuple(results)
 

@@ -13,8 +13,8 @@ from fnet.step import GradFn, Step
 from fnet.testing.compiled import (
     assert_compiled_agrees,
     assert_compiles_once,
-    is_torch_compiled,
     is_fnet_compiled,
+    is_torch_compiled,
 )
 from fnet.testing.mapped import assert_accumulates, assert_vmap_agrees
 from fnet.testing.purity import assert_pure

@@ -8,13 +8,13 @@ from fnet.private import pytree
 from fnet.tree.walk import Tree, builder, flatten
 
 
-def split(tree: Tree) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tree]]:
+def split_tensors(tree: Tree) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tree]]:
     """Return the tensors of a tree in order, and a function that rebuilds the tree from others.
 
     The function holds no reference to the tensors.
 
     >>> import torch
-    >>> found, join = split({"x": torch.ones(2), "n": 3})
+    >>> found, join = split_tensors({"x": torch.ones(2), "n": 3})
     >>> join([2 * x for x in found])
     {'x': tensor([2., 2.]), 'n': 3}
     """
