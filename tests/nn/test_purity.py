@@ -91,7 +91,7 @@ def test_shared_leaves_go_out_under_every_name_and_come_back(make):
     tree.assert_equal(from_state_dict(model.init(random.key(1)), state), params)
     first = {name: leaf for name, leaf in state.items() if name != "3.weight"}
     tree.assert_equal(from_state_dict(model.init(random.key(1)), first), params)
-    with pytest.raises(ModelError, match=r"'1\.weight' and '3\.weight' are one leaf"):
+    with pytest.raises(ModelError, match=r"'1\.weight' and '3\.weight' are one shared leaf"):
         from_state_dict(params, {**state, "3.weight": state["3.weight"] + 1})
 
 
