@@ -93,7 +93,7 @@ def test_steps_of_one_shape_are_compiled_apart():
 
 
 def test_a_donated_state_holds_the_new_values(monkeypatch):
-    monkeypatch.setattr(graphs.module, "told", lambda *_: graphs.backend(operations))
+    monkeypatch.setattr(graphs.module, "compile_options", lambda *_: graphs.backend(operations))
     model, tx = full(), OPTIMIZERS["muon"]()
     step = step_of(model, tx)
     donated, step = compile(step, donate=True), compile(step)
@@ -161,7 +161,7 @@ def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_mapped_step_is_each_single_step(name, compiled, monkeypatch):
-    monkeypatch.setattr(pool, "_MANY", 0)  # as if the images were large
+    monkeypatch.setattr(pool, "_MAX_LOOP_ELEMENTS", 0)  # as if the images were large
     # Adam turns the rounding of a gradient that is 0 (a bias before batch norm) into whole steps.
     model, tx = plain() if name == "adamw" else full(), OPTIMIZERS[name]()
     step = step_of(model, tx)

@@ -451,7 +451,7 @@ def test_a_tensor_that_outlives_the_trace_is_refused():
         return y
 
     for fn, name in ((to_object, "'last'"), (to_list, ""), (to_dict, "'mean'")):
-        with pytest.raises(TraceError, match=f"keeps what it computes.*{name}"):
+        with pytest.raises(TraceError, match=f"keeps a reference.*{name}"):
             traced(fn)(X)
 
 

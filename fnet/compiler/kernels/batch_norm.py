@@ -1,7 +1,7 @@
-"""Batch norm in training mode on the CPU, as loops that Inductor makes quick ones of.
+"""Batch norm in training mode on the CPU, as operations that Inductor compiles to fast loops.
 
-Before a graph pass sees it, Inductor has decomposed batch norm; while a function is traced,
-`fnet.compiler.kernels.Tracing` calls this in place of it.
+Inductor decomposes batch norm before a graph pass sees it. So
+`fnet.compiler.kernels.tracing.Tracing` replaces it while a function is traced.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ def is_worth_it(
     bias: Tensor | None,
     training: bool,
 ) -> bool:
-    """Say whether `batch_norm` is quicker than the library, and gives the same."""
+    """Return whether `batch_norm` is faster than the library, with the same result."""
     of_channels = (running_mean, running_var, weight, bias)
     return (
         training
@@ -47,9 +47,10 @@ def batch_norm(
 
 
 class _BatchNorm(torch.autograd.Function):
-    """`(x, weight, bias, eps) -> (y, mean, biased variance, 1 / std)`, in fp32 at least but for y.
+    """`(x, weight, bias, eps) -> (y, mean, biased variance, 1 / std)`.
 
-    What belongs to a channel is computed once: roots and quotients take longer than all else here.
+    All results but y are at least float32. Values per channel are computed once (`in_memory`),
+    because square roots and divisions take longer than everything else here.
     """
 
     @staticmethod
@@ -89,5 +90,5 @@ def _images(pixels: Tensor, like: Tensor) -> Tensor:
 
 
 def _sum(pixels: Tensor) -> Tensor:
-    """Return the sum `[C]` of `[N, H, W, C]`: first of each image, which threads can share."""
+    """Return the sum `[C]` of `[N, H, W, C]`: first per image, so that threads can share it."""
     return pixels.sum((1, 2)).sum(0)

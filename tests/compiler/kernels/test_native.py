@@ -41,7 +41,7 @@ def test_operations_are_pytorchs():
 def test_operations_that_pytorch_refuses_are_done_without(asked_anew, monkeypatch):
     loaded = SimpleNamespace(install=lambda: 1)
     monkeypatch.setattr("torch._inductor.codecache.CppCodeCache.load", lambda _: loaded)
-    with pytest.warns(UserWarning, match=r"did not take the operations of direct\.cpp"):
+    with pytest.warns(UserWarning, match=r"did not register the operations of direct\.cpp"):
         assert not native.is_possible("direct.cpp")
 
 

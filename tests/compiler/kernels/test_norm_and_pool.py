@@ -33,7 +33,7 @@ each_layout = pytest.mark.parametrize("layout", [torch.channels_last, torch.cont
 def no_graphs(monkeypatch):
     """As if the images below had many pixels."""
     torch.compiler.reset()
-    monkeypatch.setattr(pool, "_MANY", 0)
+    monkeypatch.setattr(pool, "_MAX_LOOP_ELEMENTS", 0)
 
 
 def made(name):
@@ -192,7 +192,7 @@ def test_which_way_a_layer_goes(name, layout, monkeypatch):
     if name == "batch norm":
         assert way(name, x, training=False) == "library"
     assert forward_way(name, x) == "library"
-    monkeypatch.setattr(pool, "_MANY", x.numel())
+    monkeypatch.setattr(pool, "_MAX_LOOP_ELEMENTS", x.numel())
     assert way(name, x) == ("loops" if loops else "operation" if in_rows else "library")
 
 
