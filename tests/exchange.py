@@ -1,4 +1,4 @@
-"""Functions whose operations are exchanged for our kernels, for tests."""
+"""Functions whose operations are replaced by our kernels, for tests."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def compiled(fn: Callable, kernels="auto", **options) -> Callable:
                 results, joined["results"] = split_tensors(fn(*arguments(tensors)[0]))
             return results
 
-        torch.compiler.reset()  # which forgets what is traced in this way, too
+        torch.compiler.reset()  # also clears the code traced in this way
         traced = nonstrict_trace(flat)
         compiled = torch.compile(
             lambda *tensors: traced(*tensors),

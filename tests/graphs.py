@@ -12,7 +12,7 @@ from torch._dynamo.backends.common import aot_autograd
 from fnet.compiler import backend as module
 from fnet.compiler import compile
 
-# The package has the function under the module's name.
+# `fnet.compiler.compile` is the function: it hides the module of the same name.
 compiling = importlib.import_module("fnet.compiler.compile")
 
 
@@ -57,7 +57,7 @@ def nothing_compiled() -> Iterator[None]:
 
 
 def recorded(fn):
-    """Return the function traced, and the list that the names of its operations will be in."""
+    """Return the traced function, and a list to which its calls append the operations' names."""
     names = []
 
     def look(graph, _):

@@ -81,7 +81,7 @@ def test_a_compiled_step_is_the_step_and_compiles_once():
 
 
 def test_steps_of_one_shape_are_compiled_apart():
-    # All steps have the code of one function, and what they close over is not looked at.
+    # All steps share one code object, and there are no guards on what they close over.
     params, state, rows = (*start(plain(), OPTIMIZERS["sgd"]()), batch(0))
 
     def closed(scale):
@@ -116,7 +116,7 @@ def test_a_step_that_is_not_finite_is_skipped_whole():
     inputs = (*start(model, tx), batch(0))
     tree.assert_equal(guarded(*inputs), step(*inputs))
     params, state, rows = inputs
-    # An infinite learning rate, a loss that is none: each is enough.
+    # An infinite learning rate or a NaN loss: each one alone must skip the update.
     for bad in (
         (params, optim.set_hyper(state, "learning_rate", torch.inf), rows),
         (params, state, rows._replace(weight=rows.weight * torch.nan)),
@@ -144,7 +144,7 @@ def test_one_number_that_is_not_finite_is_enough(where):
 
 def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():
     model, tx = full(), OPTIMIZERS["sgd"]()
-    # By torch.compile itself, which reads the bytecode.
+    # With torch.compile itself, which traces the bytecode.
     step = torch.compile(step_of(model, tx), fullgraph=True, dynamic=False, backend="aot_eager")
     params, state = start(model, tx)
     step(params, state, batch(0))
@@ -162,7 +162,7 @@ def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_mapped_step_is_each_single_step(name, compiled, monkeypatch):
     monkeypatch.setattr(pool, "_MAX_LOOP_ELEMENTS", 0)  # as if the images were large
-    # Adam turns the rounding of a gradient that is 0 (a bias before batch norm) into whole steps.
+    # If a true gradient is 0 (a bias before batch norm), rounding decides the sign of Adam's steps.
     model, tx = plain() if name == "adamw" else full(), OPTIMIZERS[name]()
     step = step_of(model, tx)
     assert_vmap_agrees(

@@ -1,4 +1,4 @@
-"""What a `forward` draws: keyed, with the distribution and the numbers of PyTorch."""
+"""Random draws of a `forward`: keyed, with the distributions of PyTorch."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ X = random.normal(random.key(1), (SAMPLES, 2, 4, 8))
 
 
 class Drawing(nn.Module):
-    """Calls a function of itself and the images: in training mode, or always."""
+    """A module that calls a function of itself and the images: in training mode, or always."""
 
     def __init__(self, function, layer=None, always=False):
         super().__init__()
@@ -162,7 +162,7 @@ def test_keyed_numbers_have_the_distribution_of_pytorch(draw, reference):
 
 @pytest.mark.parametrize("name", ["attention", "lstm", "gru", "sdpa"])
 def test_what_keeps_nearly_everything_computes_what_the_module_does(name):
-    """With a rate that drops nothing, the keyed form has the library's numbers."""
+    """With a rate that drops nothing, the keyed replacement gives the results of PyTorch."""
     function, layer = ALL[name]
     if name == "sdpa":
         function = lambda self, x: F.scaled_dot_product_attention(  # noqa: E731

@@ -1,4 +1,4 @@
-"""What people's modules do: pure, or refused by the name of the layer."""
+"""Modules as people write them: they become pure, or an error names the layer."""
 
 import random as python_random
 
@@ -108,7 +108,7 @@ def test_parameters_that_need_no_gradient_stay_what_they_are():
     for name in ("1.weight", "1.bias"):
         assert torch.equal(after.stats[name], params.stats[name])
     assert not torch.equal(after.trainable["2.bias"], params.trainable["2.bias"])
-    # Cast like weights.
+    # Computed weights are cast like weights.
     logits, _ = model.apply(params, images().bfloat16(), train=True)
     assert logits.dtype == torch.bfloat16
     exported = to_module(model, params).parameters()
@@ -116,7 +116,7 @@ def test_parameters_that_need_no_gradient_stay_what_they_are():
 
 
 class Mean(nn.Module):
-    """Keeps a running mean by assignment."""
+    """A layer that updates a running mean by assignment."""
 
     def __init__(self, always=False):
         super().__init__()
@@ -146,7 +146,7 @@ COUNT = 0
 
 
 class Impure(nn.Module):
-    """Does what its kind says."""
+    """A layer with one impurity, given by its kind."""
 
     def __init__(self, kind):
         super().__init__()

@@ -1,4 +1,4 @@
-"""`check_step` runs what applies, says what it left out and why, and collects what fails."""
+"""`check_step` runs the laws that apply, reports the skipped ones, and collects failures."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Each way of not being pure is caught, and said; what is pure is let pass."""
+"""`assert_pure` detects and names each kind of impurity, and accepts pure functions."""
 
 import contextvars
 import datetime

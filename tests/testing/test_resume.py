@@ -1,4 +1,4 @@
-"""A resumed run is the straight run, to the last bit; what a step keeps to itself shows."""
+"""A resumed run equals the uninterrupted run bit for bit; hidden state of a step is detected."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a compiler's loops are told: what is computed once, and kept."""
+"""Hints for Inductor's loops: a value that is computed once and stored."""
 
 import pytest
 import torch

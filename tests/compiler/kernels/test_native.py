@@ -1,4 +1,4 @@
-"""C++ of the package: compiled once, called with tensors of the dtype it is for."""
+"""The C++ sources of the package: compiled once, and called with tensors of supported dtypes."""
 
 from functools import cache
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from fnet.compiler.kernels import native
 
 @pytest.fixture
 def asked_anew(monkeypatch):
-    """Have what is kept of the libraries be as in a new process, for a while."""
+    """Clear the caches of loaded libraries, as in a new process, and restore them at the end."""
     for name in ("library", "_is_compiled"):
         monkeypatch.setattr(native, name, cache(getattr(native, name).__wrapped__))
 
