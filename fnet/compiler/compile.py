@@ -102,8 +102,8 @@ def _compiled(fn: Callable[..., Tree], cpp_wrapper: bool, kernels: Kernels) -> C
                 "a compiled function is called within grad or vmap: apply the transform first and "
                 "compile its result, compile(vmap(step)) instead of vmap(compile(step))"
             )
-        tensors, known_by = signature((args, kwargs))
-        key = known_by, _modes()
+        tensors, static = signature((args, kwargs))
+        key = static, _modes()
         try:
             found = signatures.get(key)
         except TypeError as error:

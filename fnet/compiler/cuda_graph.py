@@ -41,10 +41,10 @@ def cuda_graph(fn: F) -> F:
     graphs: dict[Hashable, _Graph] = {}
 
     def call(*args: Tree) -> Tree:
-        tensors, known_by = signature(args)
-        graph = graphs.get(known_by)
+        tensors, static = signature(args)
+        graph = graphs.get(static)
         if graph is None:
-            graph = graphs[known_by] = _capture_call(fn, args)
+            graph = graphs[static] = _capture_call(fn, args)
         _copy(graph.inputs, tensors)
         graph.replay()
         results = [torch.empty_like(output) for output in graph.outputs]

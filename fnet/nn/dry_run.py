@@ -119,7 +119,7 @@ def _run(subject: Subject, images: Tensor, explain: bool = False) -> Facts:
     draws.where.running = watched.running
     keys = layer_keys(draws.key, subject.rates) if train else None
     before = snapshot(module.module)
-    handed = {name: subject.params.stats[name] for name in subject.leaves.buffers}
+    old_buffers = {name: subject.params.stats[name] for name in subject.leaves.buffers}
 
     results: list[tuple[Any, dict[str, Tensor]]] = []
 
@@ -158,7 +158,7 @@ def _run(subject: Subject, images: Tensor, explain: bool = False) -> Facts:
             "the new value is then returned in stats"
         )
     if train:
-        _require_same_layout(handed, stats, module.module)
+        _require_same_layout(old_buffers, stats, module.module)
     return Facts(
         tuple(draws.drew), tuple(draws.of_batch), watched.wrote_images, draws.unseen, output
     )

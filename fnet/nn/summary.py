@@ -83,9 +83,9 @@ class Summary(NamedTuple):
 def summary(model: Model, input_shape: tuple[int, int, int]) -> Summary:
     """Return the layers of a model, run in evaluation mode on one image of `input_shape` (C, H, W).
 
-    A row for every call of a layer that has no layers inside, or has parameters of its own; what
-    a `forward` computes by functions is not seen. The network is built and run on the meta
-    device: no weight takes memory and the global random state is what it was before.
+    There is one row for each call of a layer that contains no other layers, or has its own
+    parameters. Functions that a `forward` calls have no rows. The network is built and run on the
+    meta device: weights take no memory, and the global random state is restored.
 
     Sizes are counted as by torchsummary, except for a layer that contains others, such as a
     residual block: its output, which is that of its last layer, is not counted again.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fnet.compiler.kernels.loops import in_memory
+from fnet.compiler.kernels.loops import materialized
 
 
 def is_worth_it(
@@ -49,18 +49,18 @@ def batch_norm(
 class _BatchNorm(torch.autograd.Function):
     """`(x, weight, bias, eps) -> (y, mean, biased variance, 1 / std)`.
 
-    All results but y are at least float32. Values per channel are computed once (`in_memory`),
+    All results but y are at least float32. Values per channel are computed once (`materialized`),
     because square roots and divisions take longer than everything else here.
     """
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
         pixels, n = _pixels(x), x.numel() // x.shape[1]
-        mean = in_memory(_sum(pixels) / n)
+        mean = materialized(_sum(pixels) / n)
         centred = pixels - mean
-        var = in_memory(_sum(centred * centred) / n)
-        inverse_std = in_memory((var + eps).rsqrt())
-        y = centred * in_memory(inverse_std * weight) + bias
+        var = materialized(_sum(centred * centred) / n)
+        inverse_std = materialized((var + eps).rsqrt())
+        y = centred * materialized(inverse_std * weight) + bias
         return _images(y, x), mean, var, inverse_std
 
     @staticmethod
@@ -74,10 +74,10 @@ class _BatchNorm(torch.autograd.Function):
         n = x.numel() // x.shape[1]
         grads, centred = _pixels(grad), _pixels(x) - mean
         grad_bias = _sum(grads)
-        grad_weight = in_memory(inverse_std * _sum(grads * centred))
-        scale = in_memory(inverse_std * weight)
-        slope = in_memory(scale * inverse_std * grad_weight / n)
-        grad_x = grads * scale - centred * slope - in_memory(scale * grad_bias / n)
+        grad_weight = materialized(inverse_std * _sum(grads * centred))
+        scale = materialized(inverse_std * weight)
+        slope = materialized(scale * inverse_std * grad_weight / n)
+        grad_x = grads * scale - centred * slope - materialized(scale * grad_bias / n)
         return _images(grad_x, x), grad_weight, grad_bias, None
 
 

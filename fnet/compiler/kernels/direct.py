@@ -24,12 +24,12 @@ _MAX_MULTIPLY_ADDS = 4_000_000
 
 def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
     """Return whether `convolution` and `backward` are faster than the library."""
-    window, (below, beside) = weight.shape[2:], _results(x, weight, padding)
+    window, (height, width) = weight.shape[2:], _results(x, weight, padding)
     if x.shape[1] != weight.shape[1] or x.dtype not in _DTYPES or weight.dtype != x.dtype:
         return False
-    if min(below, beside) < 1 or any(z >= side for z, side in zip(padding, window, strict=True)):
+    if min(height, width) < 1 or any(z >= side for z, side in zip(padding, window, strict=True)):
         return False
-    small = x.shape[0] * below * max(beside, _LANES) * weight.numel() <= _MAX_MULTIPLY_ADDS
+    small = x.shape[0] * height * max(width, _LANES) * weight.numel() <= _MAX_MULTIPLY_ADDS
     return small and window[1] in _WIDTHS and native.is_possible(_SOURCE)
 
 

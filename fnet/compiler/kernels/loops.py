@@ -3,7 +3,7 @@
 from torch import Tensor
 
 
-def in_memory(x: Tensor) -> Tensor:
+def materialized(x: Tensor) -> Tensor:
     """Return `x`, but Inductor stores it in a buffer instead of recomputing it at each use.
 
     `as_strided` is a view of memory, so Inductor must materialize its argument.

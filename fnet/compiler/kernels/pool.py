@@ -18,7 +18,7 @@ from torch.fx import Node
 from torch.nn import functional
 
 from fnet.compiler.kernels import native
-from fnet.compiler.kernels.loops import in_memory
+from fnet.compiler.kernels.loops import materialized
 from fnet.opaque import operation
 
 _SOURCE = "pool.cpp"
@@ -137,7 +137,7 @@ def _tiles(
         other = x[:, :, row::high, column::wide]
         places = torch.where(other > maxima, float(place), places)
         maxima = torch.maximum(maxima, other)
-    return in_memory(maxima), in_memory(places)
+    return materialized(maxima), materialized(places)
 
 
 def _tiles_backward(
@@ -151,7 +151,7 @@ def _tiles_backward(
 ) -> Tensor:
     (high, wide), (down, across) = tile, padding
     # In the memory order of the loop; the gradient of a linear layer is not.
-    grad = in_memory(grad.contiguous(memory_format=torch.channels_last))
+    grad = materialized(grad.contiguous(memory_format=torch.channels_last))
     numbers = torch.arange(high * wide, dtype=places.dtype).view(high, 1, wide)
     is_place = places[:, :, :, None, :, None] == numbers
     spread = torch.where(is_place, grad[:, :, :, None, :, None], 0.0)
