@@ -1,4 +1,4 @@
-"""The calls of `torch.compile`: its options, and direct access to the graph Inductor compiled."""
+"""The call of `torch.compile`: its options, and direct access to the graph Inductor compiled."""
 
 import itertools
 import os

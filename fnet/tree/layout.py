@@ -1,4 +1,4 @@
-"""Restoring strides: elementwise operations change the stride of dimensions of size 1."""
+"""Restoration of strides: elementwise operations change them for dimensions of size 1."""
 
 from torch import Tensor
 
