@@ -109,5 +109,5 @@ def test_draws_may_be_asked_for_or_ruled_out():
     for step, draws in ((steady, True), (drawn, False)):
         with pytest.raises(AssertionError, match=r"depends on key: the step (ignores|depends on)"):
             check_step(step, PARAMS, {}, ROWS, draws=draws, compile=None)
-    with pytest.raises(ValueError, match="there are none"):
+    with pytest.raises(ValueError, match="batches is empty"):
         check_step(steady, PARAMS, {}, [])

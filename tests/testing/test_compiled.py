@@ -111,7 +111,7 @@ def test_what_the_step_raises_is_raised():
 
     with pytest.raises(KeyError, match="no such leaf"):
         assert_compiles_once(step, PARAMS, LR, ROWS)
-    with pytest.raises(ValueError, match="there are none"):
+    with pytest.raises(ValueError, match="batches is empty"):
         assert_compiles_once(sgd, PARAMS, LR, [])
 
 

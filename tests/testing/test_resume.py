@@ -84,5 +84,5 @@ def test_arguments_and_generators_stay():
 
 
 def test_one_batch_is_too_few():
-    with pytest.raises(ValueError, match="2 batches at least, got 1"):
+    with pytest.raises(ValueError, match="at least 2 batches, got 1"):
         assert_resumes(noise(), PARAMS, {}, ROWS[:1])
