@@ -12,8 +12,8 @@ from fnet import private
 from fnet.tree.arguments import split_tensors
 
 _DRAWS = torch.Tag.nondeterministic_seeded
-_READS = torch.Tag.data_dependent_output
-_MEASURES = torch.Tag.dynamic_output_shape
+_READS_VALUES = torch.Tag.data_dependent_output
+_HAS_DYNAMIC_SHAPE = torch.Tag.dynamic_output_shape
 # Operations that `torch.tensor(...)` traces to: their data is a constant of the graph.
 _LIFTS = (torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default)
 
@@ -169,9 +169,9 @@ def _require_traceable(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     # `torch.tensor(3.0)` in the function is a constant: its value is known during tracing.
     if any(getattr(x, "constant", None) is not None for x in args):
         return
-    if _READS in tags:
+    if _READS_VALUES in tags:
         raise TraceError(_NO_VALUES)
-    if _MEASURES in tags and not _is_gather(op, args):
+    if _HAS_DYNAMIC_SHAPE in tags and not _is_gather(op, args):
         raise TraceError(
             f"a data-dependent shape: the shape of the result of {op} depends on a tensor's "
             "values, as with nonzero or a mask as an index. Use torch.where"

@@ -17,7 +17,7 @@ from fnet.nn.dropout import rows
 from fnet.nn.errors import ModelError
 
 # An offset beyond the positions of dropout layers, which are folded into the same key.
-_FORWARDS = 2**31
+_DRAW_OFFSET = 2**31
 # Dynamo calls these without the mode (torch 2.14).
 _UNSEEN_BY_DYNAMO = frozenset({torch.rand_like, torch.randn_like, torch.randint_like})
 
@@ -80,7 +80,7 @@ class KeyedDraws(TorchFunctionMode):
         self.calls[place] = count + 1
         if name not in self.drew:
             self.drew.append(name)
-        return random.fold_in(random.fold_in(self.key, _FORWARDS + place), count)
+        return random.fold_in(random.fold_in(self.key, _DRAW_OFFSET + place), count)
 
     def rows(self, shape: Any) -> tuple[Tensor, tuple[int, ...]]:
         """Return the key or keys of the next draw of a shape, and the shape that each key draws."""
