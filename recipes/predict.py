@@ -26,7 +26,7 @@ from tyro.conf import Positional, arg
 
 from fnet.data import DataError
 from fnet.data.files.image import SUFFIXES, decode_image, read_image
-from fnet.data.files.url import SECONDS, fetch, is_address
+from fnet.data.files.url import SECONDS, fetch, is_url
 from fnet.evaluation import make_forward
 from fnet.run.command import RunOptions, Tool
 from fnet.run.config import ConfigError
@@ -103,7 +103,7 @@ def _names(given: str) -> list[str]:
     Raises:
         DataError: there is no image in the folder, or it cannot be read.
     """
-    if is_address(given) or not os.path.isdir(given):
+    if is_url(given) or not os.path.isdir(given):
         return [given]
     try:
         files = sorted(file for file in Path(given).iterdir() if file.suffix.lower() in SUFFIXES)
@@ -119,7 +119,7 @@ def _names(given: str) -> list[str]:
 
 
 def _read(name: str, shape: tuple[int, int, int], timeout: float) -> Tensor:
-    if is_address(name):
+    if is_url(name):
         return decode_image(fetch(name, seconds=timeout), shape, name)
     return read_image(Path(name), shape)
 
