@@ -55,7 +55,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Result:
+class ArmResult:
     """The runs of one arm, one for each seed."""
 
     arm: Arm
@@ -98,7 +98,7 @@ def check_arms(study: Study, overrides: dict[str, Any], display: Display) -> Non
 
 
 def run_study(
-    results: Sequence[Result],
+    results: Sequence[ArmResult],
     seeds: Sequence[int],
     overrides: dict[str, Any],
     out: Path,
@@ -133,7 +133,7 @@ def run_study(
     return 0
 
 
-def rows(results: Sequence[Result]) -> list[list[str]]:
+def rows(results: Sequence[ArmResult]) -> list[list[str]]:
     """Return one row for each arm, with the columns `COLUMNS`."""
     return [
         [
@@ -162,7 +162,7 @@ def spread(figures: Sequence[float]) -> str:
     return f"{text} ({min(figures) * 100:.1f} to {max(figures) * 100:.1f})"
 
 
-def save(study: Study, results: Sequence[Result], out: Path) -> list[Path]:
+def save(study: Study, results: Sequence[ArmResult], out: Path) -> list[Path]:
     """Write `study.json` and a plot of each arm's mean curves over its seeds; return the files.
 
     Raises:
@@ -196,7 +196,7 @@ def _figures(line: Line | None) -> dict[str, float] | None:
     return line.figures() if line else None
 
 
-def _mean_curve(result: Result) -> list[dict[str, float]]:
+def _mean_curve(result: ArmResult) -> list[dict[str, float]]:
     runs = [read_run(outcome.directory).curves for outcome in result.outcomes]
     # An interrupted run is shorter: the mean ends with the shortest run.
     return [
