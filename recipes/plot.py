@@ -76,9 +76,10 @@ def _wanted(options: Options) -> tuple[str, ...]:
         raise ConfigError(f"--images must be at least 1; got {options.images}")
     for name in options.only:
         if name not in (CURVES, *SINGLE_RUN):
-            raise ConfigError(f"--only is of {', '.join((CURVES, *SINGLE_RUN))}; got {name!r}")
+            names = ", ".join((CURVES, *SINGLE_RUN))
+            raise ConfigError(f"--only must be one or more of {names}; got {name!r}")
         if name in SINGLE_RUN and len(options.runs) > 1:
-            raise ConfigError(f"--only {name} is of one run: give one")
+            raise ConfigError(f"--only {name} is for a single run: give one run directory")
     if len(options.runs) > 1:
         return (CURVES,)
     return options.only or (CURVES, *SINGLE_RUN)

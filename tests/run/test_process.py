@@ -10,7 +10,9 @@ import pytest
 SCRIPT = """
 import ctypes
 from pathlib import Path
-from fnet.run.process import without_fragmentation, first_call_without_fragmentation, map_large_blocks
+from fnet.run.process import (
+    first_call_without_fragmentation, map_large_blocks, without_fragmentation
+)
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
