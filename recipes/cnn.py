@@ -44,8 +44,7 @@ class Config(CommonConfig):
     lr: float = 1e-3
     """The learning rate."""
     augment: choices.AugmentName = "none"
-    """The augmentation of the training images. more: affine, grayscale and colour changes, then
-    crop and flip."""
+    """The augmentation in training. more: affine, grayscale and colour, then crop and flip."""
 
 
 SMOKE = Config(data="shapes", epochs=1, limit=256, compile=False)

@@ -50,8 +50,7 @@ class Config(CommonConfig):
     lr: float = 1e-3
     """The learning rate."""
     augment: choices.AugmentName = "crop_flip"
-    """The augmentation of the training images. more: affine, grayscale and colour changes, then
-    crop and flip."""
+    """The augmentation in training. more: affine, grayscale and colour, then crop and flip."""
     activation: choices.ActivationName = "relu"
     """The activation after every layer but the last."""
     linears: int = 3

@@ -39,8 +39,9 @@ class Config(CommonConfig):
     optimizer: Literal["muon", "sgd", "adam"] = "muon"
     """Optimizer of the convolutions. With muon, all other parameters are trained by Adam."""
     schedule: Literal["one_cycle", "author", "plateau"] = "one_cycle"
-    """The learning rate over time. one_cycle: linearly up, then down to 0. author: the author's
-    steps, for 250 epochs. plateau: divided by 10 after ten epochs without a lower train loss."""
+    """The learning rate over time. one_cycle: linearly up, then down to 0.
+    author: the author's steps, for 250 epochs.
+    plateau: divided by 10 after ten epochs without a lower train loss."""
     lr: float = 0.02
     """The learning rate: the maximum of one_cycle, the initial value of the other schedules."""
     weight_decay: float = 0.05
@@ -52,8 +53,7 @@ class Config(CommonConfig):
     activation: choices.ActivationName = "relu"
     """The activation after every convolution."""
     augment: choices.AugmentName = "crop_flip"
-    """The augmentation of the training images. more: affine, grayscale and colour changes, then
-    crop and flip."""
+    """The augmentation in training. more: affine, grayscale and colour, then crop and flip."""
     network: Literal["dainet7", "resnet18", "resnet50"] = "dainet7"
     """The network. --dropout and --activation only apply to dainet7."""
 

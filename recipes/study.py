@@ -154,8 +154,7 @@ class Options:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     precision: Precision = "auto"
-    """The precision of the forward and backward pass. auto is bf16 on a device that is faster with
-    it, else fp32."""
+    """The precision of forward and backward pass. auto: bf16 if the device is faster with it."""
     compile: bool = True
     """Compile the steps, if there is a C++ compiler."""
 

@@ -165,8 +165,8 @@ def require_labels(labels: Tensor, classes: int) -> None:
     if len(outside):
         place = int(outside[0])
         raise ValueError(
-            f"labels must be 0 to {classes - 1} for {classes} classes: image {place} has the label "
-            f"{int(labels[place])}"
+            f"labels must be 0 to {classes - 1}, for {classes} classes: image {place} has the "
+            f"label {int(labels[place])}"
         )
 
 

@@ -18,8 +18,8 @@ class Config:
     """Options common to all recipes."""
 
     data: str = "auto"
-    """A data set name, a folder with train/<class>/* and test/<class>/*, or auto: the recipe's data
-    set, or the generated data set "shapes" if that is not available."""
+    """A data set name, a folder with train/<class>/* and test/<class>/*, or auto.
+    auto: the recipe's data set, or the generated "shapes" if that is not available."""
     root: str | None = None
     """The directory of the published data sets (else $FNET_DATA, else the cache directory)."""
     skip_broken: bool = False
@@ -35,21 +35,17 @@ class Config:
     limit: int | None = None
     """Train on this many images (default: all), with all classes in proportion."""
     validation: float = 0.0
-    """The fraction of training images held out to choose the best epoch. With 0, the best epoch is
-    chosen on the test images."""
+    """The fraction of training images held out to choose the best epoch (0: the test images)."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     precision: Precision = "auto"
-    """The precision of the forward and backward pass. auto is bf16 on a device that is faster with
-    it, else fp32."""
+    """The precision of forward and backward pass. auto: bf16 if the device is faster with it."""
     compile: bool = True
     """Compile the steps, if there is a C++ compiler."""
     kernels: Literal["auto", "library"] = "auto"
-    """The kernels of compiled steps on a CPU. auto uses fnet's kernels for the operations for which
-    they are faster, library only those of PyTorch."""
+    """Kernels of compiled steps on a CPU. auto: fnet's if faster; library: PyTorch's only."""
     deterministic: bool = False
-    """On a GPU, use only deterministic algorithms, which are slower. A CPU is always
-    deterministic."""
+    """On a GPU, use only deterministic algorithms (slower). A CPU is always deterministic."""
     cpp_wrapper: bool = False
     """On a CPU, call the compiled kernels from C++ instead of Python: faster for small steps."""
     cuda_graph: bool = False
@@ -61,8 +57,7 @@ class Config:
     log: tuple[LoggerName, ...] = ()
     """Loggers for live curves. csv and tensorboard write to the run directory."""
     log_steps: int = 0
-    """Log every this many steps, in addition to epochs. With 0, log only epochs (visdom: every
-    step)."""
+    """Steps between two logged steps. 0: log only epochs, but every step with visdom."""
     log_graph: bool = False
     """Write the network's graph to TensorBoard."""
     visdom: str = "http://localhost:8097"

@@ -107,8 +107,8 @@ class Options:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     precision: Precision = "auto"
-    """The precision of fnet. auto is bf16 on a device that is faster with it, else fp32. With bf16,
-    peers are tried in both precisions."""
+    """The precision of fnet. auto: bf16 if the device is faster with it.
+    With bf16, peers are tried in both precisions."""
     compile: bool = True
     """Compile fnet's steps, if there is a C++ compiler."""
     json: Path | None = None
