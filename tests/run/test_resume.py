@@ -84,7 +84,7 @@ def test_a_damaged_checkpoint_is_passed_over(start, straight, tmp_path, monkeypa
     capsys.readouterr()
     assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Passed over" in printed
+    assert "Checkpoint skipped" in printed
     assert "Resumed after step 8" in printed
     assert final_state(directory) == straight("net")
 
