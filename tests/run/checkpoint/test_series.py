@@ -80,7 +80,7 @@ def test_if_all_are_damaged_all_are_named(tmp_path, capsys):
     ):
         checkpoints.restore(LIKE)
     assert exit_code(lambda: checkpoints.restore(LIKE)) == 2
-    assert "is whole" in capsys.readouterr().err
+    assert "are damaged" in capsys.readouterr().err
     assert checkpoints.steps() == [10, 20]
 
 
