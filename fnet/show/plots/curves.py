@@ -1,4 +1,4 @@
-"""How runs went, epoch by epoch: loss, accuracy and learning rate."""
+"""Curves of runs over epochs: loss, accuracy and learning rate."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from fnet.show.plots.style import COLORS, LIGHT, MARKERS, label, new_axes, new_f
 Line: TypeAlias = Mapping[str, float]
 """The figures of one epoch: a line of `metrics.jsonl`."""
 
-_MARKS = 12  # on a curve; a shorter one has one at every epoch
+_MARKS = 12  # about as many markers on a curve; a shorter one has a marker at every epoch
 
 
 Rates: TypeAlias = Mapping[str, Sequence[tuple[float, float]]]
@@ -23,17 +23,17 @@ Rates: TypeAlias = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def curves(runs: Mapping[str, Sequence[Line]], rates: Rates | None = None) -> Figure:
-    """Return the loss, the accuracy and the learning rate of one or more runs, by epoch.
+    """Return a figure of the loss, the accuracy and the learning rate of one or more runs.
 
-    A run has its colour and marker in all three plots; its train curve is dashed, its test curve
-    solid, its validation curve dotted. A scale is logarithmic where learning rates differ tenfold
-    (but not ten thousandfold: those go down to zero) or losses a thousandfold. What a line lacks,
-    or is not finite, leaves a gap.
+    A run has the same colour and marker in all three plots; train curves are dashed, test curves
+    solid, validation curves dotted. An axis is logarithmic if the losses differ by a factor of
+    1000, or the learning rates by a factor of 10 (but not by more than 10,000, because then the
+    schedule decays to zero). A missing or non-finite value is a gap.
 
     Args:
-        runs: the lines of each run's `metrics.jsonl`, by the name for the legend.
-        rates: the learning rates of steps. For a run without them, the rate of each epoch's last
-            step is drawn, as a step from the epoch before.
+        runs: the lines of each run's `metrics.jsonl`, by the name in the legend.
+        rates: the learning rates of steps. Without them, the learning rate is a step function of
+            the epoch, with the rate of each epoch's last step.
 
     Raises:
         ValueError: no run is given.
@@ -87,7 +87,7 @@ def _draw_accuracy(axes: Axes, runs: Mapping[str, Sequence[Line]], rates: Rates)
 
 def _draw_rates(axes: Axes, runs: Mapping[str, Sequence[Line]], rates: Rates) -> None:
     for number, (name, lines) in enumerate(runs.items()):
-        # Schedules that are the same lie on each other: the later, the thinner.
+        # Equal schedules overlap: later runs have thinner lines, so that all are visible.
         width = 1.5 + 3.5 * (1 - (number + 1) / len(runs))
         color = look(number)["color"]
         if points := rates.get(name):
@@ -128,7 +128,7 @@ def _draw(axes: Axes, number: int, lines: Sequence[Line], quantity: str, scale: 
             **own,
             markersize=5,
             markerfacecolor=fill,
-            # Curves that lie on each other have their markers in different places.
+            # Shifted, so that overlapping curves have their markers at different epochs.
             markevery=(number % every, every),
         )
 
@@ -168,11 +168,11 @@ def _columns(names: Sequence[str]) -> int:
 
 
 def _legend(figure: Figure, names: Sequence[str], validation: bool) -> None:
-    """Name the line styles once, and each run's colour and marker where there are several."""
+    """Add the legend of the line styles, and of several runs' colours and markers."""
     options: Any = {"frameon": False, "labelcolor": LIGHT.ink}
-    styles = {"train": (4, 2), "test": (None, None)} | (
-        {"validation": (1, 2)} if validation else {}
-    )
+    styles: dict[str, Any] = {"train": (4, 2), "test": (None, None)}
+    if validation:
+        styles["validation"] = (1, 2)
     parts = [Line2D([], [], color=LIGHT.ink, dashes=dashes) for dashes in styles.values()]
     figure.legend(parts, list(styles), loc="outside upper right", ncols=len(styles), **options)
     if len(names) == 1:
@@ -185,6 +185,6 @@ def _legend(figure: Figure, names: Sequence[str], validation: bool) -> None:
     legend = figure.legend(
         handles, places, loc="outside lower center", ncols=_columns(names), **options
     )
-    # Set afterwards: a label that begins with an underscore would not be shown.
+    # Set afterwards: matplotlib hides a label that begins with an underscore.
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text(name)
