@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping
 
 from fnet.nn import Summary
-from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, go_on, measured
+from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured, resume_hint
 from fnet.run.recipe import Recipe
 from fnet.run.record import RunRecord, is_on_authors_data
 from fnet.run.report.formats import count, duration
@@ -73,7 +73,7 @@ def _warnings(record: RunRecord, recipe: Recipe) -> list[str]:
     if record.status != "complete":
         ended = {
             "interrupted": f"The run was stopped in epoch {len(record.lines) + 1} of {epochs}. "
-            f"{go_on(recipe, record.path)}",
+            f"{resume_hint(recipe, record.path)}",
             "unfinished": f"The run has no result: after {len(record.lines)} of {epochs} epochs it "
             "goes on, or was killed.",
             "damaged": "How the run ended is not known.",
