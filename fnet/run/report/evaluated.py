@@ -94,7 +94,7 @@ class Photo(NamedTuple):
     address: str
     title: str
     right: bool
-    index: int
+    place: int
     confidence: str
 
 
@@ -171,7 +171,7 @@ def _photo(evaluated: Evaluated, prediction: Prediction) -> Photo:
         address=photo(evaluated.dataset.images[prediction.index]),
         title=evaluated.title(prediction),
         right=prediction.right,
-        index=prediction.index,
+        place=prediction.index,
         confidence=f"{prediction.confidence:.0%}",
     )
 
