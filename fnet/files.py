@@ -2,26 +2,24 @@
 
 `dumps` and `loads` are for files that people and other programs read too. The bytes of such a file
 are free, as in any JSON: its layout, the order of entries, how a number is written. What it says is
-what was written, or an error. `seal` and `unseal` notice each changed byte.
+what was written, or an error. `loads_exactly` notices each changed byte.
 """
 
 import errno
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-_CHECKSUM = "crc32"
-_SEALED = re.compile(rb'\{"sha256":"([0-9a-f]{64})","content":(.*)\}\n', re.DOTALL)
+_CHECKSUM, _OLD_CHECKSUM = "sha256", "crc32"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -111,19 +109,19 @@ def temporary_beside(path: Path) -> Path:
 
 
 def dumps(content: Mapping[str, Any], *, indent: int | None = None) -> str:
-    """Return the content as JSON, with a last entry "crc32": 8 hexadecimal digits.
+    """Return the content as JSON, with a last entry "sha256": 64 hexadecimal digits.
 
-    They are the CRC-32 of all else as canonical JSON: sorted keys, no spaces, ASCII. The text is
-    ASCII as well, so that names of files that are no Unicode come back as they were.
+    They are the SHA-256 of all else as canonical JSON: sorted keys, no spaces, ASCII. The text is
+    ASCII as well, so that names of files that are not Unicode come back as they were.
 
     Args:
-        content: JSON values by names other than "crc32"; NaN and the infinities are as in `json`.
+        content: JSON values by names other than "sha256"; NaN and the infinities are as in `json`.
         indent: as in `json`.
 
-    >>> dumps({"epoch": 3})
-    '{"epoch": 3, "crc32": "e44cf0fb"}'
+    >>> dumps({"epoch": 3})[:26]
+    '{"epoch": 3, "sha256": "65'
     """
-    return json.dumps({**content, _CHECKSUM: _checksum(content)}, indent=indent)
+    return json.dumps({**content, _CHECKSUM: checksum([_canonical(content)])}, indent=indent)
 
 
 def loads(text: str) -> dict[str, Any]:
@@ -139,47 +137,71 @@ def loads(text: str) -> dict[str, Any]:
         content = json.loads(text)
         if not isinstance(content, dict):
             raise ValueError("it is no object")
-        if _CHECKSUM not in content:
+        name = _CHECKSUM if _CHECKSUM in content else _OLD_CHECKSUM
+        if name not in content:
             raise ValueError("it has no checksum")
-        if content.pop(_CHECKSUM) != _checksum(content):
+        recorded = content.pop(name)
+        if not has_checksum([_canonical(content)], recorded):
             raise ValueError("its checksum is wrong")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     return content
 
 
-def _checksum(content: Mapping[str, Any]) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return f"{zlib.crc32(canonical.encode('ascii')):08x}"
-
-
-def seal(content: Any) -> bytes:
-    """Return `{"sha256": ..., "content": ...}` as JSON: the SHA-256 is of the content's bytes.
-
-    >>> seal([1, "größe"])[-24:]
-    b':[1,"gr\\\\u00f6\\\\u00dfe"]}\\n'
-    """
-    text = json.dumps(content, separators=(",", ":")).encode()
-    return b'{"sha256":"%s","content":%s}\n' % (_sha256(text), text)
-
-
-def unseal(sealed: bytes) -> Any:
-    """Return the content of what `seal` made: equal to the one that was sealed.
+def loads_exactly(text: bytes) -> dict[str, Any]:
+    """Return the content that `dumps(content)` was given, if no byte has changed since.
 
     Raises:
-        ValueError: a byte was changed, lost or added since, or it was never sealed.
+        ValueError: a byte was changed, lost or added.
 
-    >>> unseal(seal({"epoch": 3}))
-    {'epoch': 3}
+    >>> loads_exactly(dumps({"epoch": 3}).encode() + b" ")
+    Traceback (most recent call last):
+    ValueError: its checksum is wrong
     """
-    match = _SEALED.fullmatch(sealed)
-    if match is None or _sha256(match[2]) != match[1]:
-        raise ValueError("its checksum is wrong")
     try:
-        return json.loads(match[2])
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        content = loads(text.decode("ascii"))
+    except ValueError:
+        content = {}
+    if dumps(content).encode() != text:
+        raise ValueError("its checksum is wrong")
+    return content
 
 
-def _sha256(text: bytes) -> bytes:
-    return hashlib.sha256(text).hexdigest().encode()
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def checksum(parts: Iterable[Any]) -> str:
+    """Return the SHA-256 of bytes, arrays or other contiguous buffers, one after the other.
+
+    As 64 hexadecimal digits. The 184 MB of CIFAR-10 take 0.18 to 0.25 s (CRC-32: 0.07 to 0.13 s;
+    three times each, one core of an AMD EPYC with instructions for SHA): nothing in a run.
+
+    >>> checksum([b"ab", b"c"])[:16]
+    'ba7816bf8f01cfea'
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(_flat(part))
+    return digest.hexdigest()
+
+
+def has_checksum(parts: Iterable[Any], recorded: object) -> bool:
+    """Return whether these bytes have a checksum that was recorded of them.
+
+    Args:
+        parts: see `checksum`.
+        recorded: what `checksum` returned; or, as older versions of fnet recorded it, the CRC-32
+            in 8 hexadecimal digits.
+    """
+    if not isinstance(recorded, str) or len(recorded) != 8:
+        return recorded == checksum(parts)
+    value = 0
+    for part in parts:
+        value = zlib.crc32(_flat(part), value)
+    return recorded == f"{value:08x}"
+
+
+def _flat(part: Any) -> memoryview:
+    view = memoryview(part)
+    return view.cast("B") if view.nbytes else memoryview(b"")

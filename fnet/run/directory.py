@@ -13,7 +13,7 @@
 | `events.out.tfevents.*` | with `--log tensorboard`: the same, and more |
 | `.lock`, `.lock.pid` | held while a process writes to the run, and which one it is |
 
-Each JSON object has a checksum of itself as its last entry, `crc32` (see `fnet.files`).
+Each JSON object has a checksum of itself as its last entry, `sha256` (see `fnet.files`).
 """
 
 import os

@@ -98,7 +98,7 @@ def same_data(record: RunRecord, config: Config, recipe_data: str, display: Disp
     if config.data == "auto":
         config = replace(config, data=STAND_IN if record.stand_in else recipe_data)
     _, splits, _ = open_splits(recipe_data, config, display)
-    if splits.checksum != record.setup.data_checksum:
+    if not splits.has_checksum(record.setup.data_checksum):
         raise ConfigError(
             f"the images of {splits.train.name} are not those that the run {record.path} was "
             "trained on: they have changed since, --root names others, or an older version made "

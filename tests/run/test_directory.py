@@ -33,7 +33,7 @@ def test_records_are_json_with_checksums(tmp_path):
     for written_line in LINES[:2]:
         run.append_metrics(written_line)
     written = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
-    assert list(written) == [*names, "crc32"]
+    assert list(written) == [*names, "sha256"]
     assert read(run.path / "config.json") == names
     assert read(run.path / "environment.json") == {"device": "cpu"}
     assert read_setup(run.path) == from_json(Setup, names)

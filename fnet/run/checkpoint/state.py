@@ -23,12 +23,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fnet.files import directory_atomically, open_regular, seal, unseal, write_synced
+from fnet.files import (
+    checksum,
+    directory_atomically,
+    dumps,
+    loads_exactly,
+    open_regular,
+    write_synced,
+)
+from fnet.run.checkpoint import version_1
 from fnet.run.checkpoint.errors import CheckpointError, DamagedError
 from fnet.tree import Tree, flatten_with_path, map_with_path
 
-VERSION = 1
-"""Of the format: another one is refused."""
+VERSION = 2
+"""Of the format: this one is written, and `version_1` read as well; another one is refused."""
 
 TENSORS, RECORD = "tensors.safetensors", "state.json"
 
@@ -51,7 +59,7 @@ class _Record(NamedTuple):
     """The content of `state.json`; the leaves are in the order of the tensors' names."""
 
     leaves: dict[str, _Kind]
-    sha256: str
+    tensors: str
     note: Any
 
 
@@ -77,14 +85,14 @@ def save_state(path: Path, state: Tree, note: Any = None) -> None:
     """
     leaves = _by_path(state)
     tensors = save({str(place): _compact(leaf) for place, leaf in enumerate(leaves.values())})
-    record = seal(
+    record = dumps(
         {
             "version": VERSION,
-            "sha256": hashlib.sha256(tensors).hexdigest(),
+            "tensors": checksum([tensors]),
             "note": note,
             "leaves": [_entry(name, leaf) for name, leaf in leaves.items()],
         }
-    )
+    ).encode()
     if len(record) > _MAX_RECORD:
         raise ValueError(f"the paths and the note make {len(record)} bytes, beyond {_MAX_RECORD}")
     try:
@@ -122,7 +130,7 @@ def restore_state(path: Path, like: Tree) -> tuple[Tree, Any]:
     names = {name: str(place) for place, name in enumerate(record.leaves)}
     file = path / TENSORS
     with _reading(file):
-        _check_tensors(file, record.sha256, sum(leaf.nbytes for leaf in leaves.values()))
+        _check_tensors(file, record.tensors, sum(leaf.nbytes for leaf in leaves.values()))
         with safe_open(file, framework="pt") as tensors:
             state = map_with_path(
                 lambda name, leaf: _laid_out(tensors.get_tensor(names[name]), leaf), like
@@ -188,19 +196,21 @@ def _read_record(path: Path) -> _Record:
     file = path / RECORD
     with _reading(file):
         with open_regular(file) as opened:
-            sealed = opened.read(_MAX_RECORD + 1)
-        if len(sealed) > _MAX_RECORD:
+            text = opened.read(_MAX_RECORD + 1)
+        if len(text) > _MAX_RECORD:
             raise ValueError(f"it has more than {_MAX_RECORD // 1_000_000} MB")
-        values = unseal(sealed)
+        old = version_1.unseal(text)
+        values = loads_exactly(text) if old is None else old
         try:
             version = operator.index(values["version"])
             leaves = {leaf["path"]: (leaf["dtype"], leaf["shape"]) for leaf in values["leaves"]}
-            record = _Record(leaves, values["sha256"], values["note"])
+            tensors = values["tensors" if old is None else "sha256"]
+            record = _Record(leaves, tensors, values["note"])
         except (KeyError, TypeError) as error:
             raise ValueError("it is no record of a state") from error
         if len(leaves) != len(values["leaves"]):
             raise ValueError("two leaves have one path")
-    if version != VERSION:
+    if version != (VERSION if old is None else 1):
         raise CheckpointError(
             f"the checkpoint {path} has format {version}, and this fnet reads {VERSION}: open it "
             "with the version of fnet that wrote it"
@@ -208,14 +218,14 @@ def _read_record(path: Path) -> _Record:
     return record
 
 
-def _check_tensors(file: Path, sha256: str, data_bytes: int) -> None:
+def _check_tensors(file: Path, recorded: str, data_bytes: int) -> None:
     with open_regular(file) as opened:
         # Before the checksum: neither a header nor a file of terabytes is to be read.
         header_bytes = int.from_bytes(opened.read(8), "little")
         if 8 + header_bytes + data_bytes != os.fstat(opened.fileno()).st_size:
             raise ValueError("its size is wrong")
         opened.seek(0)
-        if hashlib.file_digest(opened, "sha256").hexdigest() != sha256:
+        if hashlib.file_digest(opened, "sha256").hexdigest() != recorded:
             raise ValueError("its checksum is wrong")
 
 

@@ -1,6 +1,5 @@
 """Weights on disk, as safetensors that PyTorch loads without fnet."""
 
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +39,7 @@ def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None 
     """
     state = to_module(model, params).state_dict()
     tensors = {name: leaf.cpu().contiguous() for name, leaf in state.items()}
-    about = files.dumps({"epoch": epoch, "tensors": _checksum(tensors)})
+    about = files.dumps({"epoch": epoch, "tensors": files.checksum(_parts(tensors))})
     write_atomically(path, save(tensors, {_ABOUT: about}))
 
 
@@ -56,7 +55,7 @@ def load_weights(path: Path, like: Params) -> Params:
     with _opened(path) as file:
         about = _about(file)
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if about is not None and about.get("tensors") != _checksum(state):
+    if about is not None and not files.has_checksum(_parts(state), about.get("tensors")):
         raise ModelError(
             f"{path} is damaged (its checksum is wrong): bring it back from a copy, or train again"
         )
@@ -80,13 +79,11 @@ def _about(file: Any) -> dict[str, Any] | None:
     return None if text is None else files.loads(text)
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """Return the CRC-32 of names, dtypes, shapes and bytes: 8 hexadecimal digits."""
-    checksum = 0
+def _parts(tensors: Mapping[str, Tensor]) -> Iterator[Any]:
+    """Yield what the checksum is of: names, dtypes, shapes and bytes."""
     for name, leaf in sorted(tensors.items()):
-        checksum = zlib.crc32(repr((name, leaf.dtype, tuple(leaf.shape))).encode(), checksum)
-        checksum = zlib.crc32(leaf.reshape(-1).view(torch.uint8).numpy().data, checksum)
-    return f"{checksum:08x}"
+        yield repr((name, leaf.dtype, tuple(leaf.shape))).encode()
+        yield leaf.reshape(-1).view(torch.uint8).numpy()
 
 
 @contextmanager
