@@ -27,9 +27,9 @@ from fnet import files
 from fnet.data.load import expanded
 from fnet.files import write_atomically
 from fnet.nn import Model, Params
-from fnet.run.checkpoint import CheckpointError, Checkpoints, save_weights
+from fnet.run.checkpoint import LOCK, CheckpointError, Checkpoints, save_weights
 from fnet.run.config import ConfigError
-from fnet.run.schema import Line, Result, Setup
+from fnet.run.schema import Environment, Line, Result, Setup
 from fnet.run.typed_json import from_json, to_json
 
 CONFIG, ENVIRONMENT, METRICS, RESULT = (
@@ -38,6 +38,7 @@ CONFIG, ENVIRONMENT, METRICS, RESULT = (
     "metrics.jsonl",
     "result.json",
 )
+CHECKPOINTS = "checkpoints"
 
 
 def new_directory(out: Path, name: str) -> Path:
@@ -72,12 +73,12 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoints = Checkpoints(path / "checkpoints")
+        self.checkpoints = Checkpoints(path / CHECKPOINTS)
 
-    def write_setup(self, setup: Setup, environment: dict[str, Any]) -> None:
-        """Write `config.json` and `environment.json`."""
+    def write_setup(self, setup: Setup, environment: Environment) -> None:
+        """Write `environment.json`, and then `config.json`, which makes the directory a run."""
+        self._write_json(ENVIRONMENT, to_json(environment))
         self._write_json(CONFIG, to_json(setup))
-        self._write_json(ENVIRONMENT, environment)
 
     def write_result(self, result: Result) -> None:
         """Write `result.json`."""
@@ -134,6 +135,11 @@ def read_setup(path: Path) -> Setup:
     try:
         content = files.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if os.path.lexists(path / ENVIRONMENT) or os.path.lexists(path / LOCK):
+            raise ConfigError(
+                f"the run {path} was stopped before it began: there is nothing to go on with, "
+                "begin anew"
+            ) from None
         raise ConfigError(
             f"{path} is not a run, it has no config.json: give the directory of one run, such as "
             "runs/dainet7-default-s0"

@@ -4,6 +4,7 @@ Whatever state the run is in has a record: going on, interrupted, killed while i
 """
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,9 +13,9 @@ from typing import Any, TypeVar
 
 from fnet import files
 from fnet.run.config import option
-from fnet.run.directory import ENVIRONMENT, METRICS, RESULT, read_setup
+from fnet.run.directory import CHECKPOINTS, ENVIRONMENT, METRICS, RESULT, read_setup
 from fnet.run.recipe import Recipe
-from fnet.run.schema import Line, Result, Setup, best_line
+from fnet.run.schema import Environment, Line, Result, Setup, best_line
 from fnet.run.typed_json import from_json
 
 _T = TypeVar("_T")
@@ -27,7 +28,7 @@ class RunRecord:
     Attributes:
         path: the directory.
         setup: `config.json`.
-        environment: `environment.json`, empty where that is not there or damaged.
+        environment: `environment.json`, None where that is not there or damaged.
         lines: the whole lines of `metrics.jsonl`, by epoch.
         damaged: how many of its lines are not whole, or lost: of an epoch before the last known.
         result: `result.json`, None where that is damaged, or the run goes on or was killed.
@@ -36,7 +37,7 @@ class RunRecord:
 
     path: Path
     setup: Setup
-    environment: Mapping[str, Any]
+    environment: Environment | None
     lines: tuple[Line, ...]
     damaged: int
     result: Result | None
@@ -92,6 +93,14 @@ class RunRecord:
         return best_line(self.lines)
 
     @property
+    def begun(self) -> bool:
+        """Whether there is anything to go on from, or there was."""
+        results = (
+            self.lines or self.damaged or self.result or self.unreadable.keys() - {ENVIRONMENT}
+        )
+        return bool(results) or os.path.lexists(self.path / CHECKPOINTS)
+
+    @property
     def curves(self) -> list[dict[str, float]]:
         """The figures of each line, to plot."""
         return [line.figures() for line in self.lines]
@@ -122,7 +131,7 @@ def read_run(path: Path | str) -> RunRecord:
             unreadable[name] = getattr(error, "strerror", None) or str(error)
             return nothing
 
-    environment: dict[str, Any] = read(ENVIRONMENT, files.loads, {})
+    environment = read(ENVIRONMENT, _environment, None)
     lines, broken = read(METRICS, _lines, _lines(""))
     result = read(RESULT, _result, None)
     last = result.final if result and result.final else lines[-1] if lines else None
@@ -166,6 +175,10 @@ def _option(name: str, value: Any) -> list[str]:
     if isinstance(value, list):
         return [option(name), *map(str, value)]
     return [option(name), str(value)]
+
+
+def _environment(text: str) -> Environment | None:
+    return from_json(Environment, files.loads(text))
 
 
 def _result(text: str) -> Result | None:

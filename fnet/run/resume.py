@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 from fnet.run.checkpoint import CheckpointError, Restored
 from fnet.run.config import Config, ConfigError, option
+from fnet.run.directory import ENVIRONMENT
 from fnet.run.recipe import Recipe
 from fnet.run.record import RunRecord
 from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
@@ -57,27 +57,29 @@ def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]
         ConfigError: the run's environment is not known, or its device is not there.
     """
     was = record.environment
-    device = was.get("device") if config.device == record.config.get("device") else config.device
-    precision, compiled, threads = (was.get(name) for name in ("precision", "compiled", "threads"))
-    match device, precision, compiled, threads:
-        case str(), "bf16" | "fp32", bool(), int() if 0 < threads <= 4096:
-            pass
-        case _:
+    if was is None:
+        where = f"{record.path / ENVIRONMENT} is missing or damaged"
+        if not record.begun:
             raise ConfigError(
-                f"{record.path / 'environment.json'} is missing or damaged: it says how the run "
-                "computes, so the run cannot be resumed: bring the file back from a copy"
+                f"{where}, and the run was stopped before its first epoch ended: there is nothing "
+                f"to go on with, begin anew: {record.setup.origin.command}"
             )
-    runtime = resolve(device, precision, compiled, deterministic=config.deterministic)
-    runtime = replace(runtime, threads=threads)
-    now: dict[str, Any] = describe(runtime)
+        raise ConfigError(
+            f"{where}: it says how the run computes, so the run cannot be resumed: bring the file "
+            "back from a copy"
+        )
+    device = was.device if config.device == record.config.get("device") else config.device
+    runtime = resolve(device, was.precision, was.compiled, deterministic=config.deterministic)
+    runtime = replace(runtime, threads=was.threads)
+    now = describe(runtime)
     different = [
-        f"{name} {now[name]} (was {was.get(name)})"
+        f"{name} {getattr(now, name)} (was {getattr(was, name)})"
         for name in _SAME_BITS
-        if now[name] != was.get(name)
+        if getattr(now, name) != getattr(was, name)
     ]
     if runtime.device != "cpu" and not runtime.deterministic:
         different.append(f"{runtime.device} without --deterministic")
-    if compiled and not runtime.compiled:
+    if was.compiled and not runtime.compiled:
         different.append(f"steps run eagerly ({missing_compiler()})")
     return runtime, different
 

@@ -1,4 +1,4 @@
-"""The schemas of a run's files: its setup, the figures of an epoch, its result, a note."""
+"""The schemas of a run's files: setup, environment, figures of an epoch, result, a note."""
 
 import math
 import reprlib
@@ -14,6 +14,7 @@ from fnet.run.typed_json import from_json
 Status = Literal["complete", "interrupted", "diverged"]
 
 MAX_EPOCHS, MAX_IMAGES, MAX_SIDE, MAX_VALUES = 10**9, 10**12, 2**16, 2**28
+MAX_THREADS = 4096
 """Bounds on what a run's files may say: beyond any run, and within what a computer can count."""
 
 
@@ -63,6 +64,37 @@ class Setup:
         possible = all(1 <= side <= MAX_SIDE for side in self.input_shape)
         possible = possible and math.prod(self.input_shape) <= MAX_VALUES
         _require("input_shape", self.input_shape, possible)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a run computes on, as resolved, and with what: `environment.json`.
+
+    Attributes:
+        device, precision, compiled, threads, deterministic: see `fnet.run.runtime.Runtime`.
+        cpu: its name.
+        gpu: its name, None where the run computes on the CPU.
+        cores: how many the machine has, None where the system does not say.
+        system: of the machine, "Linux".
+        python, torch, torchvision, numpy: their versions.
+    """
+
+    device: str
+    precision: Literal["bf16", "fp32"]
+    compiled: bool
+    threads: int
+    deterministic: bool
+    cpu: str
+    gpu: str | None
+    cores: int | None
+    system: str
+    python: str
+    torch: str
+    torchvision: str
+    numpy: str
+
+    def __post_init__(self) -> None:
+        _require("threads", self.threads, 1 <= self.threads <= MAX_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)

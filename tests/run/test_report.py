@@ -60,7 +60,7 @@ def test_a_report_shows_everything(trained_run, image_folder):
         *dataset.classes,
         f"{layers.parameters:,}",
         "Conv2d",
-        record.environment["torch"],
+        record.environment.torch,
     ):
         assert shown in text
     for part in ("Curves", "Confusion matrix", "Most confident mistakes", "First-layer filters"):

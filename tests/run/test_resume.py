@@ -176,6 +176,25 @@ def test_a_complete_run_needs_more_epochs(stopped, tmp_path, capsys):
     assert "is complete" in capsys.readouterr().err
 
 
+def no_environment(directory):
+    (directory / "environment.json").unlink()
+
+
+def no_config(directory):
+    (directory / "config.json").unlink()
+
+
+@pytest.mark.parametrize("lost", [no_environment, damage_environment, no_config])
+def test_a_run_that_was_killed_while_it_was_set_up_is_begun_anew(lost, stopped, tmp_path, capsys):
+    directory = shutil.copytree(stopped, tmp_path / "run")
+    shutil.rmtree(directory / "checkpoints")
+    for name in ("metrics.jsonl", "result.json"):
+        (directory / name).unlink()
+    lost(directory)
+    assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 2
+    assert "begin anew" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_run_has_one_writer(stopped, tmp_path, capsys):
     directory = shutil.copytree(stopped, tmp_path / "run")
     with run_lock(directory):

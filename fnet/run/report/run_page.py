@@ -1,6 +1,7 @@
 """The report of one run: a page that says what was run, what came of it, and how to repeat it."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from fnet.nn import Summary
@@ -60,7 +61,7 @@ def report(
         parts.append(section("Layers", _layers(summary)))
     parts += [
         section("Config", *_config(record, recipe)),
-        section("Environment", _values(record.environment)),
+        section("Environment", _values(asdict(record.environment) if record.environment else {})),
         section("Repeat this run", element("pre", command(record, recipe))),
     ]
     return page(f"{title}: {record.name}", *parts)
