@@ -85,17 +85,22 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def open_regular(path: Path) -> BufferedReader:
+def open_regular(path: Path, *, links: bool = False) -> BufferedReader:
     """Open a file to read, unless it is a link, which may lead anywhere, or a pipe, which may hang.
+
+    Args:
+        path: the file.
+        links: whether it may be a link to a regular file.
 
     Raises:
         OSError: it is one of these or a directory, or cannot be opened.
     """
-    if path.is_symlink():
+    if not links and path.is_symlink():
         raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
     flags = os.O_RDONLY
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # those that the system has
-        flags |= getattr(os, name, 0)
+        if not (links and name == "O_NOFOLLOW"):
+            flags |= getattr(os, name, 0)
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

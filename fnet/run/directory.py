@@ -16,6 +16,7 @@
 Each JSON object has a checksum of itself as its last entry, `sha256` (see `fnet.files`).
 """
 
+import errno
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from typing import Any
 
 from fnet import files
 from fnet.data.load import expanded
-from fnet.files import write_atomically
+from fnet.files import open_regular, write_atomically
 from fnet.nn import Model, Params
 from fnet.run.checkpoint import LOCK, CheckpointError, Checkpoints, save_weights
 from fnet.run.config import ConfigError
@@ -38,7 +39,10 @@ CONFIG, ENVIRONMENT, METRICS, RESULT = (
     "metrics.jsonl",
     "result.json",
 )
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, REPORT = "checkpoints", "report.html"
+
+MAX_TEXT = 64_000_000
+"""Bytes that a JSON file of a run may have: 150,000 epochs."""
 
 
 def new_directory(out: Path, name: str) -> Path:
@@ -125,6 +129,19 @@ class RunDirectory:
             ) from error
 
 
+def read_text(file: Path) -> bytes:
+    """Return the content of a run's JSON file, which may be anything, for anybody may have made it.
+
+    Raises:
+        OSError: it is not a regular file, which may never end, or longer than a run's ever is.
+    """
+    with open_regular(file, links=True) as opened:
+        text = opened.read(MAX_TEXT + 1)
+    if len(text) > MAX_TEXT:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_TEXT // 10**6} MB", str(file))
+    return text
+
+
 def read_setup(path: Path) -> Setup:
     """Return the `config.json` of a run's directory.
 
@@ -133,7 +150,7 @@ def read_setup(path: Path) -> Setup:
     """
     file = path / CONFIG
     try:
-        content = files.loads(file.read_text(encoding="utf-8"))
+        content = files.loads(read_text(file).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         if os.path.lexists(path / ENVIRONMENT) or os.path.lexists(path / LOCK):
             raise ConfigError(

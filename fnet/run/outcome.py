@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fnet.run.origin import Origin
 from fnet.run.recipe import Recipe
 from fnet.run.schema import Line, Status
 from fnet.show.tables import MISSING, percent
@@ -66,9 +67,9 @@ def go_on(recipe: Recipe, directory: Path) -> str:
     return f"To go on: {recipe.origin.command} --resume {shlex.quote(str(directory))}"
 
 
-def report_command(recipe: Recipe, directory: Path) -> str:
-    """Return the command that writes the report of a run."""
-    return f"python -m recipes.report {shlex.quote(str(directory))}{recipe.origin.recipe_option}"
+def report_command(origin: Origin, directory: Path) -> str:
+    """Return the command that writes the report of a run of this recipe."""
+    return f"python -m recipes.report {shlex.quote(str(directory))}{origin.recipe_option}"
 
 
 def say_result(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from fnet import files
 from fnet.run.config import option
-from fnet.run.directory import CHECKPOINTS, ENVIRONMENT, METRICS, RESULT, read_setup
+from fnet.run.directory import CHECKPOINTS, ENVIRONMENT, METRICS, RESULT, read_setup, read_text
 from fnet.run.recipe import Recipe
 from fnet.run.schema import Environment, Line, Result, Setup, best_line
 from fnet.run.typed_json import from_json
@@ -95,10 +95,9 @@ class RunRecord:
     @property
     def begun(self) -> bool:
         """Whether there is anything to go on from, or there was."""
-        results = (
-            self.lines or self.damaged or self.result or self.unreadable.keys() - {ENVIRONMENT}
-        )
-        return bool(results) or os.path.lexists(self.path / CHECKPOINTS)
+        if self.lines or self.damaged or self.result or self.unreadable.keys() - {ENVIRONMENT}:
+            return True
+        return os.path.lexists(self.path / CHECKPOINTS)
 
     @property
     def curves(self) -> list[dict[str, float]]:
@@ -124,7 +123,7 @@ def read_run(path: Path | str) -> RunRecord:
     def read(name: str, parse: Callable[[str], _T], nothing: _T) -> _T:
         """Return what a file says; where it is damaged, note why."""
         try:
-            return parse((path / name).read_text(encoding="utf-8", errors="replace"))
+            return parse(read_text(path / name).decode("utf-8", errors="replace"))
         except FileNotFoundError:
             return nothing
         except (OSError, ValueError) as error:

@@ -1,12 +1,14 @@
 """Taking up a run where it stopped: what has to be as it was, and how exact the result is."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
 from fnet.run.checkpoint import CheckpointError, Restored
 from fnet.run.config import Config, ConfigError, option
-from fnet.run.directory import ENVIRONMENT
+from fnet.run.directory import ENVIRONMENT, REPORT
+from fnet.run.outcome import report_command
 from fnet.run.recipe import Recipe
 from fnet.run.record import RunRecord
 from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
@@ -42,9 +44,11 @@ def check_options(record: RunRecord, given: Config) -> list[str]:
             )
         inexact.append(f"{option(name)} {now} (was {was})")
     if record.status == "complete" and given.epochs <= len(record.lines):
-        raise ConfigError(
-            f"the run {record.path} is complete: there is nothing to go on with, but more --epochs"
-        )
+        more = "there is nothing to go on with, but more --epochs"
+        if not os.path.lexists(record.path / REPORT):
+            later = report_command(record.setup.origin, record.path)
+            more += f"; its report was not written: {later}"
+        raise ConfigError(f"the run {record.path} is complete: {more}")
     return inexact
 
 

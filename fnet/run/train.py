@@ -253,7 +253,7 @@ def _write_report(job: _Job, record: Record | None, display: Display) -> None:
     except (Exception, KeyboardInterrupt) as error:
         reason = f"{type(error).__name__} {error}".strip().partition("\n")[0]
         display.say(
-            f"No report: {reason}. Later: {report_command(job.recipe, path)}",
+            f"No report: {reason}. Later: {report_command(job.recipe.origin, path)}",
             "yellow",
         )
     else:

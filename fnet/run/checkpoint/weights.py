@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fnet import files
-from fnet.files import write_atomically
+from fnet.files import open_regular, write_atomically
 from fnet.nn import Model, ModelError, Params, from_state_dict, to_module
 
 # One entry of a file's metadata: safetensors writes several in an order of its own each time.
@@ -91,7 +91,7 @@ def _opened(path: Path) -> Iterator[Any]:
     """Open a file of weights, and turn what goes wrong until it is read into a message."""
     try:
         # safetensors says of every file that cannot be opened that it is not there.
-        with path.open("rb"), safe_open(path, framework="pt") as file:
+        with open_regular(path, links=True), safe_open(path, framework="pt") as file:
             yield file
     except (OSError, ValueError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error

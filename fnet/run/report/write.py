@@ -7,6 +7,7 @@ from fnet.data.dataset import printable
 from fnet.files import write_atomically
 from fnet.nn import Params, summary
 from fnet.run.config import ConfigError
+from fnet.run.directory import REPORT
 from fnet.run.outcome import report_command
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.record import read_run
@@ -14,9 +15,6 @@ from fnet.run.report.evaluated import evaluate_run
 from fnet.run.report.run_page import report
 from fnet.run.runtime import Runtime
 from fnet.run.splits import Splits
-
-REPORT = "report.html"
-"""The name of a run's report in its directory."""
 
 # Multiply-adds: seconds on two cores, or a moment on a GPU. Counted, and not timed: the same run
 # has the same report.
@@ -53,7 +51,7 @@ def write_report(
         if cost <= _QUICK["cpu" if runtime.device == "cpu" else "gpu"]:
             evaluated = evaluate_run(experiment, params, "final", splits.test, runtime)
         else:
-            later = report_command(recipe, path)
+            later = report_command(recipe.origin, path)
             note = f"Left out, for it takes its time: {later}"
     page = report(read_run(path), recipe, layers, evaluated, note)
     write_page(path / REPORT, page, replace=True)
