@@ -101,7 +101,7 @@ def run(recipe: Recipe) -> None:
 
 def _description(recipe: Recipe, variant: str) -> str:
     return (
-        f"{recipe.doc.strip()}\n\n--variant NAME picks the defaults, here {variant}: "
+        f"{(recipe.doc or '').strip()}\n\n--variant NAME picks the defaults, here {variant}: "
         f"{', '.join(recipe.variants)}\n--resume RUN goes on with a run that was stopped, with its "
         "own options\n--summary prints the layers of the network, and ends."
     )

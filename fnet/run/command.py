@@ -1,12 +1,13 @@
 """What tools share: their command line, how they end, and the options of those that open a run."""
 
+import errno
 import io
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Generic, TextIO, TypeVar
@@ -23,9 +24,17 @@ from fnet.run.checkpoint import CheckpointError
 from fnet.run.config import ConfigError
 from fnet.run.opened import Run, Weights, open_run
 from fnet.run.runtime import Runtime, resolve
+from fnet.show.terminal import inert
 
 USER_ERRORS = (CheckpointError, ConfigError, DataError, ModelError)
 """What was asked for cannot be: the message says why, and what to do."""
+
+_NO_TEMPORARY_FILE = (
+    "temporary file",
+    "temporary directory",
+    *map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS)),
+)
+"""What a compiler says, or Python, that has no place for its temporary files."""
 
 _Options = TypeVar("_Options")
 
@@ -38,19 +47,19 @@ class Tool(Generic[_Options]):
 
     Attributes:
         name: as in `python -m recipes.name`.
-        doc: the module's docstring.
+        doc: the module's docstring; `python -OO` has none.
         options: a dataclass, whose fields are the command line's options.
         work: does what these ask for, and returns an exit code.
     """
 
     name: str
-    doc: str
+    doc: str | None
     options: type[_Options]
     work: Callable[[_Options], int]
 
     def __call__(self, args: Sequence[str] | None = None) -> int:
         """Run the command with these arguments (None: those of this process)."""
-        prog, description = f"python -m recipes.{self.name}", self.doc.strip()
+        prog, description = f"python -m recipes.{self.name}", (self.doc or "").strip()
         return exit_code(
             lambda: self.work(tyro.cli(self.options, prog=prog, description=description, args=args))
         )
@@ -77,23 +86,58 @@ def exit_code(work: Callable[[], int]) -> int:
     errors = Console(stderr=True)
     try:
         with _warnings_as_lines():
-            code = work()
-            print(end="", flush=True)
-            return code
+            try:
+                return work()
+            finally:  # also where the parser of the command line has printed its help, and ends
+                sys.stdout.flush()
     except USER_ERRORS as error:
         reason = str(error)
     except private.compiler_errors() as error:
-        cause = f"{error.inner_exception}".partition("\n")[0]  # type: ignore[attr-defined]
-        reason = f"the step cannot be compiled: {cause}: mend the compiler, or give --no-compile"
+        reason = _why_not_compiled(f"{error.inner_exception}")  # type: ignore[attr-defined]
     except KeyboardInterrupt:
         errors.print("Stopped.")
         return 130
     except BrokenPipeError:
         # Nobody reads on: what is still in the buffer must not fail once more at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return 1
-    errors.print(Text.assemble(("error: ", "red"), reason), soft_wrap=True)
+    except OSError as error:
+        if not _output_failed():
+            raise
+        _write_no_more()
+        reason = (
+            f"cannot write to standard output: {error.strerror}: make room, or send it elsewhere"
+        )
+    with suppress(OSError):
+        errors.print(Text.assemble(("error: ", "red"), inert(reason)), soft_wrap=True)
     return 2
+
+
+def _output_failed() -> bool:
+    """Return whether standard output cannot be written to: what it did not take is kept for it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def _write_no_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _why_not_compiled(cause: str) -> str:
+    """Return what to say where the compiler failed, of all that it has said."""
+    begin = "the step cannot be compiled"
+    for said in _NO_TEMPORARY_FILE:
+        if said in cause:
+            line = next(line for line in cause.splitlines() if said in line).strip()
+            return (
+                f"{begin}: {line}: set TMPDIR to a directory that has room and can be written to, "
+                "or give --no-compile"
+            )
+    first = cause.partition("\n")[0]
+    return f"{begin}: {first}: mend the compiler, or give --no-compile"
 
 
 @contextmanager
@@ -115,7 +159,7 @@ def _warnings_as_lines() -> Iterator[None]:
         elif str(message) not in said:
             said.add(str(message))
             # Not with a console of its own: a live display makes way for what is printed.
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {inert(str(message))}", file=sys.stderr)
 
     warnings.showwarning = show
     try:

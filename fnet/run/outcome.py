@@ -38,7 +38,7 @@ class Outcome:
 
     Attributes:
         status: "complete", "interrupted" by a signal, or "diverged" to numbers not finite.
-        signal: the one that interrupted it, else None.
+        signal: the one that interrupted it, or came after its last step; else None.
         directory: the run's directory.
         data: the name of the data set.
         stand_in: whether that stands in for the recipe's own.

@@ -108,7 +108,7 @@ class Recipe:
 
     Attributes:
         name: what its runs are called.
-        doc: the module's docstring.
+        doc: the module's docstring; `python -OO` has none.
         data: the data set that `--data auto` stands for.
         variants: configs by name; "default" is the one a user wants first.
         build: `(config, splits) -> Experiment`, pure.
@@ -118,7 +118,7 @@ class Recipe:
     """
 
     name: str
-    doc: str
+    doc: str | None
     data: str
     variants: Mapping[str, Any]
     build: Callable[[Any, Splits], Experiment]

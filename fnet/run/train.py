@@ -27,7 +27,7 @@ from fnet.run.resume import (
 )
 from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
 from fnet.run.schema import Result, Setup, Status, preprocess_to_json
-from fnet.run.signals import stop_request
+from fnet.run.signals import noted_interrupt, stop_request
 from fnet.run.splits import STAND_IN, Splits, open_splits
 from fnet.run.trainer import Trainer
 from fnet.show.terminal import Display
@@ -187,35 +187,34 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
             more = go_on(job.recipe, directory.path)
             display.say(f"What the last checkpoint holds is kept. {more}")
             raise
-    if progress.record is not None:
-        progress.write_weights("final", progress.record)
-    outcome = Outcome(
-        status,
-        stop.signal if status == "interrupted" else None,
-        directory.path,
-        job.splits.train.name,
-        job.stand_in,
-        progress.lines[-1] if progress.lines else None,
-        progress.best,
-    )
-    step = progress.record.step if progress.record else 0
-    reported = _reported(job)
-    directory.write_result(
-        Result(
+        if progress.record is not None:
+            progress.write_weights("final", progress.record)
+        step = progress.record.step if progress.record else 0
+        result = Result(
             status=status,
             step=step,
-            data=outcome.data,
-            stand_in=outcome.stand_in,
-            final=outcome.final,
-            best=outcome.best,
-            reported=reported,
+            data=job.splits.train.name,
+            stand_in=job.stand_in,
+            final=progress.lines[-1] if progress.lines else None,
+            best=progress.best,
+            reported=_reported(job),
             reason=reason,
         )
-    )
+        directory.write_result(result)
     if reason:
         display.say(reason, "red")
-    _write_report(job, progress.record, display)
-    say_result(job.recipe, outcome, step, reported, display)
+    interrupted = _write_report(job, progress.record, display)
+    outcome = Outcome(
+        status,
+        # One that came too late to stop the run still ends the command, and a study.
+        stop.signal or interrupted,
+        directory.path,
+        result.data,
+        result.stand_in,
+        result.final,
+        result.best,
+    )
+    say_result(job.recipe, outcome, step, result.reported, display)
     return outcome
 
 
@@ -241,20 +240,25 @@ def _say_beginning(job: _Job, display: Display) -> None:
         display.say(f"Steps run eagerly, and slower: this machine has {missing_compiler()}.")
 
 
-def _write_report(job: _Job, record: Record | None, display: Display) -> None:
-    """Write the run's report; whatever goes wrong with it, the run is over and stays as it is."""
+def _write_report(job: _Job, record: Record | None, display: Display) -> int | None:
+    """Write the run's report; whatever goes wrong with it, the run is over and stays as it is.
+
+    Returns the signal that came meanwhile, None if there was none.
+    """
     path, experiment = job.directory.path, job.experiment
     params = experiment.eval_params(record.params, record.opt_state) if record else None
-    try:
-        # Here, for it imports matplotlib, which takes longer than all of fnet.
-        from fnet.run.report import write_report
+    with noted_interrupt() as interrupt:
+        try:
+            # Here, for it imports matplotlib, which takes longer than all of fnet.
+            from fnet.run.report import write_report
 
-        file = write_report(path, job.recipe, experiment, params, job.splits, job.runtime)
-    except (Exception, KeyboardInterrupt) as error:
-        reason = f"{type(error).__name__} {error}".strip().partition("\n")[0]
-        display.say(
-            f"No report: {reason}. Later: {report_command(job.recipe.origin, path)}",
-            "yellow",
-        )
-    else:
-        display.say(f"Report: {file}")
+            file = write_report(path, job.recipe, experiment, params, job.splits, job.runtime)
+        except (Exception, KeyboardInterrupt) as error:
+            reason = f"{type(error).__name__} {error}".strip().partition("\n")[0]
+            display.say(
+                f"No report: {reason}. Later: {report_command(job.recipe.origin, path)}",
+                "yellow",
+            )
+        else:
+            display.say(f"Report: {file}")
+    return interrupt.signal

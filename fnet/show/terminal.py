@@ -1,6 +1,7 @@
 """What a user sees while a network trains: a live display on a terminal, plain lines elsewhere."""
 
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,21 @@ from rich.text import Text
 
 _REFRESH_SECONDS = 0.25
 _PLAIN_SECONDS = 30.0
+
+
+# Escape sequences, and marks that turn the direction of a text, act on what is around them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def inert(text: str) -> str:
+    r"""Return a text with its control characters spelled out, but for tabs and ends of lines.
+
+    For what others have written: a server's answer, the name of a file or of a class.
+
+    >>> inert("\x1b[2J cat")
+    '\\x1b[2J cat'
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class _OfBars(ProgressColumn):
@@ -75,11 +91,11 @@ class Display:
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line of its own."""
-        self._print(Text(text, style), soft_wrap=True)
+        self._print(Text(inert(text), style), soft_wrap=True)
 
     def panel(self, text: str, title: str) -> None:
         """Print a notice that cannot be overlooked."""
-        self._print(Panel(Text(text), title=title, border_style="yellow"))
+        self._print(Panel(Text(inert(text)), title=Text(inert(title)), border_style="yellow"))
 
     def wait(self, name: str) -> None:
         """Show on a terminal that something goes on, and for how long, until `finish`."""
@@ -138,11 +154,11 @@ class Display:
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a small table, of texts as they are; what is too long goes on below."""
-        table = Table(title=Text(title, "table.title"), title_justify="left")
+        table = Table(title=Text(inert(title), "table.title"), title_justify="left")
         for name in columns:
-            table.add_column(Text(name), overflow="fold")
+            table.add_column(Text(inert(name)), overflow="fold")
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(inert(cell)) for cell in row))
         self._print(table)
 
     def _print(self, what: RenderableType, *, soft_wrap: bool = False) -> None:

@@ -50,7 +50,18 @@ class Arrays(NamedTuple):
 def cache_dir() -> Path:
     """Return the cache's directory: `FNET_CACHE`, else one in the user's cache directory."""
     chosen = os.environ.get("FNET_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("fnet"), "decoded")
+    return Path(chosen) if chosen else user_cache("decoded")
+
+
+def user_cache(name: str) -> Path:
+    """Return the directory of this name in the user's cache directory.
+
+    A user without a home has it where the system keeps temporary files.
+    """
+    found = platformdirs.user_cache_dir("fnet")
+    if found.startswith("~"):  # what cannot be expanded is left as it is
+        found = os.path.join(tempfile.gettempdir(), f"fnet-{os.getuid()}")
+    return Path(found, name)
 
 
 def fingerprint(files: list[tuple[str, int, int]]) -> str:
