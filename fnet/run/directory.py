@@ -142,6 +142,12 @@ def read_text(file: Path) -> bytes:
     return text
 
 
+def _stopped_in_setup(path: Path) -> bool:
+    """Return whether a directory without a `config.json` is one that a run had just made."""
+    names = os.listdir(path) if path.is_dir() else []
+    return LOCK in names and all(name.startswith(".") or name == ENVIRONMENT for name in names)
+
+
 def read_setup(path: Path) -> Setup:
     """Return the `config.json` of a run's directory.
 
@@ -152,7 +158,7 @@ def read_setup(path: Path) -> Setup:
     try:
         content = files.loads(read_text(file).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        if os.path.lexists(path / ENVIRONMENT) or os.path.lexists(path / LOCK):
+        if _stopped_in_setup(path):
             raise ConfigError(
                 f"the run {path} was stopped before it began: there is nothing to go on with, "
                 "begin anew"
