@@ -1,4 +1,8 @@
-"""A step whose kernels a GPU gets all at once, as a CUDA graph, and which is as pure as before."""
+"""A step whose kernels a GPU gets all at once, as a CUDA graph, and which is as pure as before.
+
+What it buys is not known: no run on a GPU has been timed with and without it. The figure waits for
+a GPU; until then nothing uses it that was not told to (`--cuda-graph`).
+"""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeVar

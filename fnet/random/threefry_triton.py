@@ -1,4 +1,8 @@
-"""Threefry's rounds as one kernel of a GPU. Triton must be installed to import this."""
+"""Threefry's rounds as one kernel of a GPU. Triton must be installed to import this.
+
+One launch a call, where the same rounds in tensor arithmetic, not compiled, are about 150. What
+that buys in time is not known: the figure waits for a GPU.
+"""
 
 from typing import Any
 

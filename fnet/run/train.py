@@ -13,7 +13,6 @@ from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
 from fnet.run.log import open_log
 from fnet.run.outcome import Outcome, go_on, report_command, say_result
-from fnet.run.process import map_large_blocks
 from fnet.run.progress import initial_state
 from fnet.run.recipe import Experiment, Recipe, build_experiment
 from fnet.run.record import RunRecord, read_run
@@ -60,7 +59,7 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Out
     runtime = resolve(
         config.device, config.precision, config.compile, deterministic=config.deterministic
     )
-    _prepare(runtime)
+    apply_runtime(runtime)
     with display.live():
         config, splits, stand_in = open_splits(recipe.data, config, display)
         experiment = build_experiment(recipe, config, splits)
@@ -94,7 +93,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
     inexact = check_options(record, config)
     runtime, different = same_runtime(record, config)
     different += changed_file(record, recipe)
-    _prepare(runtime)
+    apply_runtime(runtime)
     with display.live(), run_lock(path):
         splits = same_data(record, config, recipe.data, display)
         experiment = build_experiment(recipe, config, splits)
@@ -111,12 +110,6 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
         )
         _say_beginning(job, display)
         return _run(job, display, _restore(job, record, display))
-
-
-def _prepare(runtime: Runtime) -> None:
-    """Set what holds for the whole process."""
-    map_large_blocks()
-    apply_runtime(runtime)
 
 
 def _begin(job: _Job) -> None:

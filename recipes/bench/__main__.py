@@ -4,8 +4,8 @@
 
 All train the same network with the same optimizer on the same number of threads, each in a process
 of its own that sleeps while another one is timed. fnet runs the author's recipe, augmentation
-included. Its process keeps freed memory and goes without Triton on a CPU (`fnet.run.process`), as
-the recipes do; a user's script does not, and the peers do not. Each peer is tried in several forms,
+included. Its process goes without Triton on a CPU (`fnet.run.process`), as the recipes do; a
+user's script does not, and the peers do not. Each peer is tried in several forms,
 and the fastest takes part:
 
 * eager: an ordinary script, with PIL images, torchvision's transforms and a DataLoader

@@ -1,7 +1,6 @@
 """fnet as a contender: what `python -m recipes.NAME` computes, without display and run directory.
 
-As the recipes do, and the peers do not, the process goes without Triton where there is no GPU, and
-keeps the memory that it frees.
+As the recipes do, and the peers do not, the process goes without Triton where there is no GPU.
 """
 
 from fnet.run.process import leave_out_triton
@@ -17,7 +16,6 @@ from fnet import random
 from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
-from fnet.run.process import map_large_blocks
 from fnet.run.runtime import Runtime, ready, ready_eval
 from recipes.bench.arrays import open_config, open_work
 from recipes.bench.contender import Stream, Streams
@@ -32,7 +30,6 @@ def training(work: Work, cuda_graph: bool = False) -> Streams:
 
     With `cuda_graph` as `python -m recipes.NAME --cuda-graph`.
     """
-    map_large_blocks()
     torch.set_num_threads(work.threads)
     experiment, splits = open_work(work)
     train, test = splits.train.to(work.device), splits.test.to(work.device)
