@@ -3,10 +3,9 @@
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from fnet.data import Normalize, PadResize, Preprocess
 from fnet.run.config import Config, ConfigError
 from fnet.run.origin import Origin
 from fnet.run.typed_json import from_json
@@ -33,7 +32,7 @@ class Setup:
         test_images: how many it is tested on.
         classes: their names, in the order of the logits.
         input_shape: (C, H, W) of the images.
-        preprocess: see `preprocess_to_json`.
+        preprocess: see `fnet.run.preprocess_json`.
         inexact: what makes it, resumed, another run than one that was never stopped.
         recipe_checksum: of the recipe's file; empty for a module, and in older records.
     """
@@ -175,6 +174,34 @@ class Result:
 
 
 @dataclass(frozen=True)
+class ArmRecord:
+    """One of the trainings that a study compares, in `study.json`.
+
+    Attributes:
+        label: what it differs in.
+        reported: the original author's figure.
+        config: the complete config, but for what each run has of its own.
+        runs: the names of the runs' directories, one for each seed.
+        final, best: the lines of the last and of the best epoch of each of these.
+    """
+
+    label: str
+    reported: str
+    config: dict[str, Any]
+    runs: tuple[str, ...]
+    final: tuple[Line | None, ...]
+    best: tuple[Line | None, ...]
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """What a study has found: `study.json`."""
+
+    question: str
+    arms: tuple[ArmRecord, ...]
+
+
+@dataclass(frozen=True)
 class Note:
     """What a checkpoint holds beside the tensors.
 
@@ -218,42 +245,6 @@ def config_from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
             f"the run's config {error}: it was made with another version; open it with that "
             "version, or train again"
         ) from error
-
-
-def preprocess_to_json(preprocess: Preprocess) -> Any:
-    """Return what `preprocess_from_json` makes the preprocess of again, or at least its name."""
-    if is_dataclass(preprocess) and not isinstance(preprocess, type):
-        return asdict(preprocess)
-    return repr(preprocess)
-
-
-def preprocess_from_json(values: Any, built: Preprocess) -> Preprocess:
-    """Return the recorded preprocess: what the recipe builds, or one of fnet's.
-
-    Args:
-        values: as `preprocess_to_json` gave them; of one that is only named, `built` is taken.
-        built: what the recipe builds by now; it may be of a class of the user's own.
-
-    Raises:
-        ValueError: it is neither.
-
-    >>> from fnet.data import NORM_HALF
-    >>> preprocess_from_json(preprocess_to_json(PadResize(4, NORM_HALF)), NORM_HALF).padding
-    4
-    """
-    if not isinstance(values, dict) or _tuples(preprocess_to_json(built)) == _tuples(values):
-        return built
-    kind: type[PadResize] | type[Normalize] = PadResize if "then" in values else Normalize
-    return from_json(kind, values)
-
-
-def _tuples(value: Any) -> Any:
-    """Return a JSON value with tuples for lists, as a frozen dataclass has them."""
-    if isinstance(value, list | tuple):
-        return tuple(map(_tuples, value))
-    if isinstance(value, dict):
-        return {name: _tuples(inner) for name, inner in value.items()}
-    return value
 
 
 def _require(name: str, value: object, possible: bool) -> None:

@@ -13,6 +13,7 @@ from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
 from fnet.run.log import open_log
 from fnet.run.outcome import Outcome, go_on, report_command, say_result
+from fnet.run.preprocess_json import preprocess_to_json
 from fnet.run.progress import initial_state
 from fnet.run.recipe import Experiment, Recipe, build_experiment
 from fnet.run.record import RunRecord, read_run
@@ -25,7 +26,7 @@ from fnet.run.resume import (
     say_resumed,
 )
 from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
-from fnet.run.schema import Result, Setup, Status, preprocess_to_json
+from fnet.run.schema import Result, Setup, Status
 from fnet.run.signals import noted_interrupt, stop_request
 from fnet.run.splits import STAND_IN, Splits, open_splits
 from fnet.run.trainer import Trainer

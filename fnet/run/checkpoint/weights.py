@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,18 @@ from torch import Tensor
 from fnet import files
 from fnet.files import open_regular, write_atomically
 from fnet.nn import Model, ModelError, Params, from_state_dict, to_module
+from fnet.run.typed_json import from_json, to_json
 
 # One entry of a file's metadata: safetensors writes several in an order of its own each time.
 _ABOUT = "fnet"
+
+
+@dataclass(frozen=True)
+class _About:
+    """What `save_weights` notes beside the tensors: their epoch and their checksum."""
+
+    epoch: int | None
+    tensors: str
 
 
 def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None = None) -> None:
@@ -39,8 +49,8 @@ def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None 
     """
     state = to_module(model, params).state_dict()
     tensors = {name: leaf.cpu().contiguous() for name, leaf in state.items()}
-    about = files.dumps({"epoch": epoch, "tensors": files.checksum(_parts(tensors))})
-    write_atomically(path, save(tensors, {_ABOUT: about}))
+    about = _About(epoch, files.checksum(_parts(tensors)))
+    write_atomically(path, save(tensors, {_ABOUT: files.dumps(to_json(about))}))
 
 
 def load_weights(path: Path, like: Params) -> Params:
@@ -55,7 +65,7 @@ def load_weights(path: Path, like: Params) -> Params:
     with _opened(path) as file:
         about = _about(file)
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if about is not None and not files.has_checksum(_parts(state), about.get("tensors")):
+    if about is not None and not files.has_checksum(_parts(state), about.tensors):
         raise ModelError(
             f"{path} is damaged (its checksum is wrong): bring it back from a copy, or train again"
         )
@@ -70,13 +80,13 @@ def weights_epoch(path: Path) -> int | None:
     """
     with _opened(path) as file:
         about = _about(file)
-    return None if about is None else about.get("epoch")
+    return None if about is None else about.epoch
 
 
-def _about(file: Any) -> dict[str, Any] | None:
+def _about(file: Any) -> _About | None:
     """Return what `save_weights` has noted, None in another program's file."""
     text = (file.metadata() or {}).get(_ABOUT)
-    return None if text is None else files.loads(text)
+    return None if text is None else from_json(_About, files.loads(text))
 
 
 def _parts(tensors: Mapping[str, Tensor]) -> Iterator[Any]:
