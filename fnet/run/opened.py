@@ -126,7 +126,7 @@ def open_run(
     splits = _splits(setup)
     try:
         experiment = found.build(config, splits)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise ConfigError(f"recipe {found.name} cannot build the run {path}: {error}") from error
     try:
         preprocess = preprocess_from_json(setup.preprocess, experiment.preprocess)

@@ -4,23 +4,23 @@ import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 from torch import Tensor
 
 from fnet import data, metrics
-from fnet.data import Dataset
 from fnet.debug import NonFiniteError, check_finite
-from fnet.evaluation import EVAL_BATCH
-from fnet.loop import Record, evaluate, fit
+from fnet.loop import Record, fit
 from fnet.nn import Params, to_module
 from fnet.run.checkpoint import Restored
 from fnet.run.config import Config
 from fnet.run.directory import RunDirectory
 from fnet.run.divergence import Watch, find_divergence
+from fnet.run.held_out import HeldOut
 from fnet.run.log import RunLog
 from fnet.run.progress import Progress, State, initial_state
 from fnet.run.recipe import Experiment
-from fnet.run.runtime import Runtime, ready, ready_eval
+from fnet.run.runtime import Runtime, ready
 from fnet.run.schema import Line
 from fnet.run.signals import StopRequest
 from fnet.run.splits import Splits
@@ -185,9 +185,19 @@ class Trainer:
             f"--resume {shlex.quote(str(self._directory.path))} --on-nonfinite skip"
         )
 
+    def _evaluate(self, params: Params) -> dict[str, float]:
+        """Return the means over the held-out images, with a bar meanwhile."""
+        bar = "evaluating"
+        self._display.wait(bar)
+        try:
+            return self._held_out.evaluate(params, partial(self._display.progress, bar))
+        finally:
+            self._display.finish(bar)
+
     def _end_epoch(self, state: State, record: Record, started: float, speed: float) -> State:
         """Evaluate, write the epoch's line, and return the state that the next one begins with."""
-        self._show(record, "evaluating")
+        self._show(record, "")
+        self._display.finish("epoch")
         params = self._experiment.eval_params(record.params, record.opt_state)
         train = metrics.means(record.metrics)
         trained = round(record.metrics["count"].item() / self._config.batch_size)
@@ -197,7 +207,7 @@ class Trainer:
             step=record.step,
             train_loss=train["loss"],
             train_accuracy=train["accuracy"],
-            **self._held_out.evaluate(params),
+            **self._evaluate(params),
             learning_rate=self._experiment.effective_rate(record.opt_state),
             seconds=round(time.monotonic() - started, 3),
             images_per_second=round(speed, 1),
@@ -214,32 +224,6 @@ class Trainer:
         scale, plateau_state = plateau.update(line.train_loss, state.plateau)
         opt_state = self._experiment.with_lr_scale(state.opt_state, scale)
         return state._replace(opt_state=opt_state, plateau=plateau_state)
-
-
-class HeldOut:
-    """The test images of a run, and its validation images where it has some, on its device."""
-
-    def __init__(
-        self, experiment: Experiment, splits: Splits, config: Config, runtime: Runtime
-    ) -> None:
-        datasets = {"test": splits.test.to(runtime.device)}
-        if splits.validation is not None:
-            datasets["validation"] = splits.validation.to(runtime.device)
-        step, prepared = experiment.eval_step(*datasets.values(), dtype=runtime.dtype)
-        self._datasets = dict(zip(datasets, prepared, strict=True))
-        self._step = ready_eval(step, config, runtime)
-
-    def evaluate(self, params: Params) -> dict[str, float]:
-        """Return the means over each set of images: "test_loss", "test_accuracy", ..."""
-        return {
-            f"{split}_{name}": value
-            for split, dataset in self._datasets.items()
-            for name, value in self._means(params, dataset).items()
-        }
-
-    def _means(self, params: Params, dataset: Dataset) -> dict[str, float]:
-        size = min(EVAL_BATCH, len(dataset))
-        return metrics.means(evaluate(self._step, params, dataset, size=size))
 
 
 class Throughput:

@@ -54,6 +54,13 @@ class _OfBars(ProgressColumn):
         return "" if task.total is None else self._column.render(task)
 
 
+class _Left(_OfBars):
+    """A column that is empty, too, beside what has reached its end."""
+
+    def render(self, task: Task) -> RenderableType:
+        return "" if task.finished else super().render(task)
+
+
 class Display:
     """Bars of what goes on, and one line an epoch.
 
@@ -68,8 +75,8 @@ class Display:
             _OfBars(MofNCompleteColumn()),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
-            _OfBars(TextColumn("left")),
-            TimeRemainingColumn(elapsed_when_finished=False),
+            _Left(TextColumn("left")),
+            _Left(TimeRemainingColumn()),
             console=console,
             transient=True,
             disable=not console.is_terminal,
