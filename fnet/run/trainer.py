@@ -164,8 +164,8 @@ class Trainer:
     def _show(self, record: Record, note: str) -> None:
         """Move the bars to a record."""
         of_epoch, epochs = self._steps_per_epoch, self._config.epochs
-        self._display.progress("epoch", record.step - record.epoch * of_epoch, of_epoch, note)
         self._display.progress("run", record.step, of_epoch * epochs)
+        self._display.progress("epoch", record.step - record.epoch * of_epoch, of_epoch, note)
 
     def _is_checkpoint_due(self) -> bool:
         return self.progress.minutes_since_save() >= self._config.checkpoint_minutes
