@@ -23,6 +23,7 @@ from fnet.nn import ModelError
 from fnet.run.checkpoint import CheckpointError
 from fnet.run.config import ConfigError
 from fnet.run.opened import Run, Weights, open_run
+from fnet.run.process import output_failed
 from fnet.run.runtime import Runtime, resolve
 from fnet.show.terminal import inert
 
@@ -97,33 +98,15 @@ def exit_code(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         errors.print("Stopped.")
         return 130
-    except BrokenPipeError:
-        # Nobody reads on: what is still in the buffer must not fail once more at the exit.
-        _write_no_more()
-        return 1
     except OSError as error:
-        if not _output_failed():
+        if not output_failed():
             raise
-        _write_no_more()
-        reason = (
-            f"cannot write to standard output: {error.strerror}: make room, or send it elsewhere"
-        )
+        if isinstance(error, BrokenPipeError):  # nobody reads on, which is no error
+            return 1
+        reason = f"cannot write to standard output: {error.strerror}"
     with suppress(OSError):
         errors.print(Text.assemble(("error: ", "red"), inert(reason)), soft_wrap=True)
     return 2
-
-
-def _output_failed() -> bool:
-    """Return whether standard output cannot be written to: what it did not take is kept for it."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
-
-
-def _write_no_more() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _why_not_compiled(cause: str) -> str:

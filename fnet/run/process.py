@@ -4,6 +4,7 @@ Imports nothing of fnet and, by itself, not torch: a program calls it before bot
 """
 
 import logging
+import os
 import sys
 from types import TracebackType
 
@@ -34,6 +35,20 @@ def start_command() -> None:
     if sys.stderr.isatty():
         print("Loading PyTorch ...", file=sys.stderr)
     leave_out_triton()
+
+
+def output_failed() -> bool:
+    """Return whether standard output cannot be written to; if so, nothing more is.
+
+    To be called after an `OSError`. Where it can be written to, it gets an empty line.
+    """
+    try:
+        print(flush=True)
+    except OSError:
+        # What is still in the buffer must not fail once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _say_stopped(
