@@ -1,8 +1,9 @@
-"""Files that are whole or not there, also after a power cut; JSON with a checksum of its content.
+"""Atomic writes of files and directories, also safe in a power cut; JSON with a checksum.
 
-`dumps` and `loads` are for files that people and other programs read too. The bytes of such a file
-are free, as in any JSON: its layout, the order of entries, how a number is written. What it says is
-what was written, or an error. `loads_exactly` notices each changed byte.
+`dumps` and `loads` are for files that people and other programs read too. Their checksum covers the
+content, not the bytes: whitespace, the order of entries and the notation of numbers may change, as
+in any JSON. If the content changes, `loads` raises an error. `loads_exactly` detects every changed
+byte.
 """
 
 import errno
@@ -23,7 +24,7 @@ _CHECKSUM, _OLD_CHECKSUM = "sha256", "crc32"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write the file under a temporary name beside it, sync, and rename: all of it or nothing."""
+    """Write a file atomically: to a temporary file in the same directory, fsync, then rename."""
     temporary = temporary_beside(path)
     try:
         write_synced(temporary, content)
@@ -35,12 +36,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def directory_atomically(path: Path) -> Iterator[Path]:
-    """Yield a new directory beside `path`, which gets that name once the block has ended well.
+    """Yield a new temporary directory, and rename it to `path` when the block ends without error.
 
-    Otherwise nothing is left of it. The block writes its files with `write_synced`.
+    If the block raises, the directory is removed. The block writes its files with `write_synced`.
 
     Raises:
-        FileExistsError: there is something of that name already.
+        FileExistsError: `path` exists already.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "whole")
@@ -63,7 +64,7 @@ def directory_atomically(path: Path) -> Iterator[Path]:
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Write the file, and return when the disk has its content (not yet its name)."""
+    """Write a file and fsync its content; its directory entry needs `sync_directory`."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -71,14 +72,14 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Return when the disk has the names in a directory, where the system can say."""
-    if os.name == "nt":  # where a directory cannot be opened
+    """Fsync a directory, so that the disk has its entries; do nothing where this is impossible."""
+    if os.name == "nt":  # Windows cannot open a directory
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems cannot sync a directory, and have nothing to sync.
+        # Some network file systems cannot fsync a directory, and have nothing to sync.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -86,19 +87,25 @@ def sync_directory(path: Path) -> None:
 
 
 def open_regular(path: Path, *, links: bool = False) -> BufferedReader:
-    """Open a file to read, unless it is a link, which may lead anywhere, or a pipe, which may hang.
+    """Open a regular file for reading.
+
+    A symbolic link is refused because it may point anywhere, a pipe because reading it may hang.
+
+    Args:
+        path: the file.
+        links: whether it may be a link to a regular file.
 
     Args:
         path: the file.
         links: whether it may be a link to a regular file.
 
     Raises:
-        OSError: it is one of these or a directory, or cannot be opened.
+        OSError: the path is not a regular file, or cannot be opened.
     """
     if not links and path.is_symlink():
         raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
     flags = os.O_RDONLY
-    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # those that the system has
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # not every system has all of them
         if not (links and name == "O_NOFOLLOW"):
             flags |= getattr(os, name, 0)
     descriptor = os.open(path, flags)
@@ -116,11 +123,12 @@ def temporary_beside(path: Path) -> Path:
 def dumps(content: Mapping[str, Any], *, indent: int | None = None) -> str:
     """Return the content as JSON, with a last entry "sha256": 64 hexadecimal digits.
 
-    They are the SHA-256 of all else as canonical JSON: sorted keys, no spaces, ASCII. The text is
-    ASCII as well, so that names of files that are not Unicode come back as they were.
+    The SHA-256 is computed from the content without this entry, as canonical JSON: sorted keys, no
+    spaces, ASCII. The returned text is ASCII too, so that a file name that is not valid Unicode is
+    restored unchanged.
 
     Args:
-        content: JSON values by names other than "sha256"; NaN and the infinities are as in `json`.
+        content: JSON values by name; no name may be "sha256". NaN and infinities as in `json`.
         indent: as in `json`.
 
     >>> dumps({"epoch": 3})[:26]
@@ -133,7 +141,7 @@ def loads(text: str) -> dict[str, Any]:
     """Return the content that `dumps` was given.
 
     Raises:
-        ValueError: the text is no JSON object, or its checksum is missing or wrong.
+        ValueError: the text is not a JSON object, or its checksum is missing or wrong.
 
     >>> loads(dumps({"epoch": 3}))
     {'epoch': 3}
@@ -141,7 +149,7 @@ def loads(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
         if not isinstance(content, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not a JSON object")
         name = _CHECKSUM if _CHECKSUM in content else _OLD_CHECKSUM
         if name not in content:
             raise ValueError("it has no checksum")

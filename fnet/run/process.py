@@ -10,26 +10,26 @@ from types import TracebackType
 
 
 def leave_out_triton() -> None:
-    """Have PyTorch go without Triton where no GPU is, as its builds for CPUs do.
+    """Disable Triton if there is no GPU, as in PyTorch's builds for CPUs.
 
-    Triton compiles for GPUs. Where it is installed, a program that only uses the CPU spends time
-    and memory on it at each start: to load it, and to hash its library for the keys of the compile
-    cache. For programs (the recipes do it), before `torch._dynamo` is imported, as torchvision and
-    the compiler do: in this process `import triton` fails from then on.
+    Triton compiles for GPUs. If it is installed, a program that only uses the CPU spends time and
+    memory on it at each start: to load it, and to hash its library for the keys of the compile
+    cache. Programs (the recipes do it) must call this before anything imports `torch._dynamo`,
+    which torchvision and the compiler do. After it, `import triton` fails in this process.
     """
     import torch
 
     if "triton" not in sys.modules and not torch.cuda.is_available():
         sys.modules["triton"] = None  # type: ignore[assignment]
-        # It would say at each start that it cannot count what kernels of Triton compute.
+        # It would warn at each start that it cannot count the FLOPs of Triton kernels.
         logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
 
 
 def start_command() -> None:
-    """Begin a command, before it imports what takes seconds: to be called as `__main__` only.
+    """Start a command, before its slow imports; only for a module that runs as `__main__`.
 
-    On a terminal the user is told what is waited for, Ctrl-C ends without a traceback from now on,
-    and where no GPU is, PyTorch goes without Triton.
+    On a terminal, this prints that PyTorch is being loaded. From now on Ctrl-C ends the process
+    without a traceback, and if there is no GPU, Triton is disabled.
     """
     sys.excepthook = _say_stopped
     if sys.stderr.isatty():

@@ -1,6 +1,6 @@
-"""fnet as a contender: what `python -m recipes.NAME` computes, without display and run directory.
+"""The fnet contender: the computation of `python -m recipes.NAME`, without display and files.
 
-As the recipes do, and the peers do not, the process goes without Triton where there is no GPU.
+As in the recipes, and unlike the peers, the process disables Triton if there is no GPU.
 """
 
 from fnet.run.process import leave_out_triton
@@ -28,7 +28,7 @@ _FOREVER = 10**9
 def training(work: Work, cuda_graph: bool = False) -> Streams:
     """Return the steps of `fit`, and evaluations of up to `EVAL_BATCH` test images each.
 
-    With `cuda_graph` as `python -m recipes.NAME --cuda-graph`.
+    `cuda_graph` is the option `--cuda-graph` of the recipes.
     """
     torch.set_num_threads(work.threads)
     experiment, splits = open_work(work)
