@@ -252,10 +252,8 @@ def _write_report(job: _Job, record: Record | None, display: Display) -> int | N
             file = write_report(path, job.recipe, experiment, params, job.splits, job.runtime)
         except (Exception, KeyboardInterrupt) as error:
             reason = f"{type(error).__name__} {error}".strip().partition("\n")[0]
-            display.say(
-                f"No report: {reason}. To write it later: {report_command(job.recipe.origin, path)}",
-                "yellow",
-            )
+            later = report_command(job.recipe.origin, path)
+            display.say(f"No report: {reason}. To write it later: {later}", "yellow")
         else:
             display.say(f"Report: {file}")
     return interrupt.signal
