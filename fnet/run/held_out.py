@@ -1,6 +1,6 @@
 """The images that a run is judged by after each epoch, and the evaluation on them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 from fnet import metrics
 from fnet.data import Batch
@@ -39,19 +39,22 @@ class HeldOut:
         found = {}
         for split, dataset in self._datasets.items():
             size = min(EVAL_BATCH, len(dataset))
-            ends = iter(range(done + size, done + len(dataset) + size, size))
+            starts = range(done, done + len(dataset), size)
             done += len(dataset)
-            step = self._counted(ends, lambda end, done=done: on_progress(min(end, done), total))
+            step = self._counted([min(start + size, done) for start in starts], total, on_progress)
             for name, value in metrics.means(evaluate(step, params, dataset, size=size)).items():
                 found[f"{split}_{name}"] = value
         return found
 
-    def _counted(self, ends: Iterator[int], tell: Callable[[int], None]) -> EvalStep:
+    def _counted(
+        self, ends: Sequence[int], total: int, on_progress: Callable[[int, int], object]
+    ) -> EvalStep:
         """Return the step, which tells after each batch where that ends."""
+        left = iter(ends)
 
         def step(params: Params, batch: Batch) -> Metrics:
             sums = self._step(params, batch)
-            tell(next(ends))
+            on_progress(next(left), total)
             return sums
 
         return step
