@@ -28,7 +28,11 @@ class HeldOut:
         self._datasets = dict(zip(datasets, prepared, strict=True))
         self._step = ready_eval(step, config, runtime)
 
-    def evaluate(self, params: Params, on_progress: Callable[[int, int], None]) -> dict[str, float]:
+    def evaluate(
+        self,
+        params: Params,
+        on_progress: Callable[[int, int], object] = lambda done, total: None,
+    ) -> dict[str, float]:
         """Return the means over each set of images: "test_loss", "test_accuracy", ...
 
         Args:
