@@ -15,6 +15,7 @@ import torch
 from fnet.compiler import compile
 from fnet.compiler.cuda_graph import cuda_graph
 from fnet.run.config import Config, ConfigError, Precision
+from fnet.run.process import first_call_without_fragmentation
 from fnet.run.schema import Environment
 from fnet.step import EvalStep, Step, skip_nonfinite
 
@@ -147,11 +148,11 @@ def ready(step: Step, config: Config, runtime: Runtime) -> Step:
         step = compile(step, cpp_wrapper=cpp_wrapper, kernels=config.kernels)
         if config.cuda_graph and not on_cpu:
             step = cuda_graph(step)
-    return step
+    return first_call_without_fragmentation(step)
 
 
 def ready_eval(step: EvalStep, config: Config, runtime: Runtime) -> EvalStep:
     """Return the evaluation step for this config and runtime, compiled if possible."""
     if runtime.compiled:
         step = compile(step, kernels=config.kernels)
-    return step
+    return first_call_without_fragmentation(step)

@@ -14,6 +14,7 @@ from fnet.run.directory import RunDirectory, new_directory
 from fnet.run.log import open_log
 from fnet.run.outcome import Outcome, report_command, resume_hint, say_result
 from fnet.run.preprocess_json import preprocess_to_json
+from fnet.run.process import map_large_blocks
 from fnet.run.progress import initial_state
 from fnet.run.recipe import Experiment, Recipe, build_experiment
 from fnet.run.record import RunRecord, read_run
@@ -60,7 +61,7 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Out
     runtime = resolve(
         config.device, config.precision, config.compile, deterministic=config.deterministic
     )
-    apply_runtime(runtime)
+    _prepare(runtime)
     with display.live():
         config, splits, stand_in = open_splits(recipe.data, config, display)
         experiment = build_experiment(recipe, config, splits)
@@ -94,7 +95,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
     inexact = check_options(record, config)
     runtime, different = same_runtime(record, config)
     different += changed_file(record, recipe)
-    apply_runtime(runtime)
+    _prepare(runtime)
     with display.live(), run_lock(path):
         splits = same_data(record, config, recipe.data, display)
         experiment = build_experiment(recipe, config, splits)
@@ -111,6 +112,12 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
         )
         _say_start(job, display)
         return _train_and_conclude(job, display, _restore(job, record, display))
+
+
+def _prepare(runtime: Runtime) -> None:
+    """Set what holds for the whole process."""
+    map_large_blocks()
+    apply_runtime(runtime)
 
 
 def _begin(job: _Job) -> None:

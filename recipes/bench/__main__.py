@@ -4,9 +4,9 @@
 
 All contenders train the same network with the same optimizer on the same number of threads, each in
 its own process, which sleeps while another one is timed. fnet runs the author's recipe with its
-augmentation. As in the recipes, its process disables Triton on a CPU (`fnet.run.process`); the
-processes of the peers, like a user's script, do not. Each peer is tried in several forms, and the
-fastest form takes part:
+augmentation. As in the recipes, its process keeps freed memory and disables Triton on a CPU
+(`fnet.run.process`); the processes of the peers, like a user's script, do not. Each peer is tried
+in several forms, and the fastest form takes part:
 
 * eager: an ordinary script, with PIL images, torchvision's transforms and a DataLoader
 * memory: a data set in memory, preprocessed once and not augmented

@@ -1,6 +1,7 @@
 """The fnet contender: the computation of `python -m recipes.NAME`, without display and files.
 
-As in the recipes, and unlike the peers, the process disables Triton if there is no GPU.
+As in the recipes, and unlike the peers, the process disables Triton if there is no GPU, and keeps
+freed memory.
 """
 
 from fnet.run.process import leave_out_triton
@@ -16,6 +17,7 @@ from fnet import random
 from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
+from fnet.run.process import map_large_blocks
 from fnet.run.runtime import Runtime, ready, ready_eval
 from recipes.bench.arrays import open_config, open_work
 from recipes.bench.contender import Stream, Streams
@@ -30,6 +32,7 @@ def training(work: Work, cuda_graph: bool = False) -> Streams:
 
     `cuda_graph` is the option `--cuda-graph` of the recipes.
     """
+    map_large_blocks()
     torch.set_num_threads(work.threads)
     experiment, splits = open_work(work)
     train, test = splits.train.to(work.device), splits.test.to(work.device)
