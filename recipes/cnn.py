@@ -10,6 +10,11 @@ and 90 %. On the JPEG copy of CIFAR-10 fnet reached 67.1 % test accuracy (67.0 t
 for CNNpro (68.7 to 69.3); at 0.1 the network collapsed to 10.0 % each time. Three seeds each.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 from dataclasses import dataclass, replace
 from typing import Literal
 

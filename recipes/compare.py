@@ -3,6 +3,11 @@
 python -m recipes.compare runs/cnn-default-s0 runs/cnn-pro-s0
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 import json
 import sys
 from collections.abc import Mapping

@@ -16,6 +16,11 @@ al., "Understanding the disharmony between dropout and batch normalization by va
 2019). With statistics taken anew without dropout, the same weights reach 68.4 %.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 from dataclasses import dataclass
 from typing import Literal
 

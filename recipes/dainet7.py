@@ -9,6 +9,11 @@ predicts is the author's. On CIFAR-10 (JPEG copy, which costs about 3 points) it
 test accuracy (one run, seed 0, two cores of an AMD EPYC at 2.4 GHz in fp32, 24 minutes; 36c1bac).
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal

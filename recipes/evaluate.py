@@ -3,6 +3,11 @@
 python -m recipes.evaluate runs/dainet7-default-s0
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 import json
 import sys
 from dataclasses import asdict, dataclass

@@ -8,6 +8,11 @@ Training is the official Training split, the test both others. The author report
 fnet has no figure of its own yet.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 from dataclasses import replace
 
 from fnet.run import cli

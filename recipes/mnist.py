@@ -8,6 +8,11 @@ fnet reached 98.8 % test accuracy (98.7 to 98.9) with LeNet-5 and 98.7 % (98.6 t
 three seeds each.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 from dataclasses import dataclass, replace
 from typing import Literal
 

@@ -7,6 +7,11 @@ Xavier-uniform weights, 20 epochs of batches of 128. The author reports 79.69 % 
 train accuracy. fnet has no figure of its own yet.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 from dataclasses import dataclass
 
 from fnet import models, optim

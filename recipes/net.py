@@ -6,6 +6,11 @@ Batches of 4, plain SGD with momentum, 2 epochs. The tutorial reports about 53 %
 fnet reached 54.9 % (52.8 to 56.3, three seeds) on the JPEG copy of CIFAR-10.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 from dataclasses import dataclass
 
 from fnet import models

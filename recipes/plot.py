@@ -6,6 +6,11 @@ Each plot is written as PNG and SVG. The curves are of all runs given; the other
 need its weights and its test images.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 import os
 import sys
 from collections.abc import Sequence

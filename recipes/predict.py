@@ -5,6 +5,11 @@
 An image of another size is brought to the run's, all of it, its ratio of sides not kept.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 import json
 import os
 import sys

@@ -6,6 +6,11 @@ Its data are not downloaded for that: where they are not on this machine, --data
 them, or the page has no evaluation.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 import os
 import sys
 from dataclasses import dataclass
@@ -45,7 +50,11 @@ def _run(options: Options) -> int:
     if os.path.lexists(options.run / f"{options.weights}.safetensors"):
         page, note = _with_weights(record, options)
     else:
-        recipe = load_recipe(options.recipe) if options.recipe else own_recipe(record.module)
+        recipe = (
+            load_recipe(options.recipe)
+            if options.recipe
+            else own_recipe(record.setup.origin, options.run)
+        )
         note = f"The run has no {options.weights} weights: there is nothing to evaluate."
         page = report(record, recipe, note=note)
     file = out or options.run / REPORT

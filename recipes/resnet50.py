@@ -7,6 +7,11 @@ DaiNet7's rival, trained as DaiNet7 is. The author reports 92.50 % test and 99.9
 work for a GPU, and fnet has no figure of its own yet.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 from dataclasses import replace
 
 from fnet.run import cli

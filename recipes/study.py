@@ -5,6 +5,11 @@
 A study can be cut to what a machine can do: --epochs, --limit (training images), --seeds.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -9,10 +9,11 @@ from unittest import mock
 import torch
 from torch._dynamo.backends.common import aot_autograd
 
+from fnet.compiler import backend as module
 from fnet.compiler import compile
 
 # The package has the function under the module's name.
-module = importlib.import_module("fnet.compiler.compile")
+compiling = importlib.import_module("fnet.compiler.compile")
 
 
 def operations(graph, _):
@@ -42,7 +43,7 @@ def traced(fn, compiler=None):
     @functools.wraps(fn)
     def call(*args, **kwargs):
         told = backend(compiler or operations)
-        with mock.patch.object(module, "_backend", return_value=told):
+        with mock.patch.object(module, "told", return_value=told):
             return compiled(*args, **kwargs)
 
     return call
@@ -51,7 +52,7 @@ def traced(fn, compiler=None):
 @contextmanager
 def nothing_compiled() -> Iterator[None]:
     """Have it be an error where a function is traced and compiled."""
-    with mock.patch.object(module, "_Graph", side_effect=AssertionError("compiled again")):
+    with mock.patch.object(compiling, "Graph", side_effect=AssertionError("compiled again")):
         yield
 
 

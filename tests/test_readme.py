@@ -9,6 +9,7 @@ from fnet.nn import to_module
 from fnet.run import cli
 from recipes.__main__ import modules
 
+BY_HAND = Path(__file__).parent.parent / "recipes" / "by_hand.py"
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
@@ -23,8 +24,15 @@ def test_the_script_runs_as_it_stands_in_at_most_25_lines(monkeypatch, capsys):
     monkeypatch.setattr("fnet.compiler.compile", lambda fn: fn)
     names: dict = {}
     exec(compile(script, "README.md", "exec"), names)
-    assert "accuracy" in capsys.readouterr().out
-    assert names["record"].step == 8
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == names["epochs"] == 3
+    assert all("accuracy" in line for line in lines)
+    assert names["record"].step == 300
+    assert names["metrics"].means(names["sums"])["accuracy"] >= 0.9
+
+
+def test_the_script_is_a_file():
+    assert blocks("python")[0] == BY_HAND.read_text(encoding="utf-8")
 
 
 def test_the_impure_step_is_caught_as_it_says():

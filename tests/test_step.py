@@ -93,7 +93,7 @@ def test_steps_of_one_shape_are_compiled_apart():
 
 
 def test_a_donated_state_holds_the_new_values(monkeypatch):
-    monkeypatch.setattr(graphs.module, "_backend", lambda *_: graphs.backend(operations))
+    monkeypatch.setattr(graphs.module, "told", lambda *_: graphs.backend(operations))
     model, tx = full(), OPTIMIZERS["muon"]()
     step = step_of(model, tx)
     donated, step = compile(step, donate=True), compile(step)

@@ -5,25 +5,20 @@ dropped; and Dynamo calls the function on fake tensors (`nonstrict_trace`) inste
 bytecode. So the Python of the function may be any, and a compiled step starts sooner.
 """
 
-import enum
 import functools
-import itertools
-import os
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FunctionType
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from fnet import private, tree
-from fnet.compiler import passes
 from fnet.compiler.aliasing import extent, overlaps
-from fnet.compiler.kernels import tracing_modes
+from fnet.compiler.backend import told
+from fnet.compiler.graph import ClosesOverError, Graph
 from fnet.compiler.passes import Kernels
-from fnet.compiler.trace import TraceError, Watch, explained, identity, stand_in
+from fnet.compiler.trace import TraceError
 from fnet.tree import Tree
 from fnet.tree.arguments import signature, split
 
@@ -31,10 +26,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Compiling changes the state of the process, so one thread does it at a time.
 _COMPILING = threading.RLock()
-_NUMBERS = itertools.count()
 # A function may close over a tensor that it only uses because of another one.
 _MOST_ATTEMPTS = 4
-_LEAVES = (Tensor, bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
 
 
 def compile(
@@ -93,9 +86,9 @@ def compile(
 
 def _compiled(fn: Callable[..., Tree], cpp_wrapper: bool, kernels: Kernels) -> Callable[..., Tree]:
     if private.nonstrict_trace() is None:
-        told = _backend(cpp_wrapper, kernels)
-        told["options"].pop("guard_filter_fn")
-        return torch.compile(fn, fullgraph=True, dynamic=False, **told)
+        options = told(cpp_wrapper, kernels)
+        options["options"].pop("guard_filter_fn")
+        return torch.compile(fn, fullgraph=True, dynamic=False, **options)
     signatures: dict[Hashable, _Signature] = {}
 
     @_named(fn)
@@ -136,7 +129,7 @@ class _Signature:
         self._extents = [extent(x) for x in tensors]
         self._requires_grad = any(x.requires_grad for x in tensors)
         self._closed_over: list[Tensor] = []
-        self._graphs: dict[Hashable, _Graph] = {}
+        self._graphs: dict[Hashable, Graph] = {}
 
     def __call__(self, tensors: list[Tensor]) -> Tree:
         if self._requires_grad:
@@ -167,11 +160,11 @@ class _Signature:
                 key = self._key(tensors)
                 graph = self._graphs.get(key)
                 if graph is None:
-                    graph = _Graph(self._fn, self._join, self._closed_over, self._options)
+                    graph = Graph(self._fn, self._join, self._closed_over, self._options)
                     self._graphs[key] = graph
                 try:
                     return graph.first([*tensors, *(x.detach() for x in self._closed_over)])
-                except _ClosesOverError as error:
+                except ClosesOverError as error:
                     del self._graphs[key]
                     self._closed_over = [*self._closed_over, *error.tensors]
                 except BaseException:
@@ -181,177 +174,6 @@ class _Signature:
             "the function makes a tensor of data outside of PyTorch anew at each run: make it "
             "before, and close over it or hand it in"
         )
-
-
-class _ClosesOverError(Exception):
-    """A trace has found tensors that the function closes over."""
-
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        super().__init__("compiled again with these as inputs")
-        self.tensors = list(tensors)
-
-
-class _Graph:
-    """A function of a list of tensors, compiled at its first call.
-
-    The inputs are those of the signature, then the tensors that are closed over.
-    """
-
-    def __init__(
-        self,
-        fn: Callable[..., Tree],
-        join: Callable[[Sequence[Tensor]], Tree],
-        closed_over: Sequence[Tensor],
-        options: tuple[bool, Kernels],
-    ) -> None:
-        self.is_compiled = False
-        self._fn, self._join_arguments = fn, join
-        self._closed_over = [identity(x) for x in closed_over]
-        # Dynamo leaves out the modes of functions, and a default device is one.
-        self._device = torch.device(torch.get_default_device())
-        self._kernels = options[1]
-        self._runs = 0
-        self._error: Exception | None = None
-        self._join: Callable[[Sequence[Tensor]], Tree] | None = None
-        self._backend = _Backend(*options)
-        self._compiled = _torch_compile(self._flat, getattr(fn, "__name__", "fn"), self._backend)
-        self._direct: Callable[..., Sequence[Tensor]] | None = None
-
-    def __call__(self, inputs: Sequence[Tensor]) -> Tree:
-        call = self._direct if self._direct and private.stance() == "default" else self._compiled
-        return self._join(call(*inputs))  # type: ignore[misc]
-
-    def first(self, inputs: Sequence[Tensor]) -> Tree:
-        """Compile, and return the results; raise what the function raised."""
-        self._runs = 0
-        try:
-            with _no_restart():
-                results = self._compiled(*inputs)
-        except Exception:
-            if self._error is None:
-                raise
-            error, self._error = self._error, None
-            raise error from None
-        self.is_compiled = self._runs > 0
-        self._direct = self._backend.function(len(inputs), results)
-        return self._join(results)  # type: ignore[misc]
-
-    def _flat(self, *inputs: Tensor) -> list[Tensor]:
-        if not private.is_tracing():  # the stance is not to compile
-            return self._results(inputs)
-        self._runs += 1
-        try:
-            return self._traced(inputs)
-        except Exception as error:
-            # Dynamo would raise another one instead.
-            self._error = explained(error)
-            raise
-
-    def _results(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        count = len(inputs) - len(self._closed_over)
-        args, kwargs = self._join_arguments(inputs[:count])
-        tree_of_results = self._fn(*args, **kwargs)
-        _require_tree(tree_of_results)
-        results, self._join = split(tree_of_results)
-        return results
-
-    def _traced(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        is_first = self._runs == 1
-        if is_first:
-            private.forget_values(inputs)
-        count = len(inputs) - len(self._closed_over)
-        closed_over = dict(zip(self._closed_over, inputs[count:], strict=True))
-        watch = Watch(closed_over, inputs if is_first else None)
-        torch.clear_autocast_cache()  # of weights cast in another run
-        with self._device, tracing_modes(self._kernels), watch:
-            results = self._results(inputs)
-        torch.clear_autocast_cache()
-        results = [watch.input(x) for x in results]
-        if not is_first:
-            results = [x.detach() if x.requires_grad else x for x in results]
-        else:
-            # Only their layout is looked at; so what the function computed can be freed.
-            results = [stand_in(x) for x in results]
-        if watch.found:
-            raise _ClosesOverError(list(watch.found.values()))
-        leak = watch.leaks()
-        if leak is not None:
-            raise TraceError(
-                f"the function keeps what it computes ({leak}): a trace computes with tensors "
-                "that have no data. Return it instead"
-            )
-        return results
-
-
-class _Backend:
-    """Inductor, which remembers what it made of a graph.
-
-    A graph that Dynamo hands over has the function's inputs and results in order, unless two of
-    them are one tensor; then what is remembered is not used.
-    """
-
-    def __init__(self, cpp_wrapper: bool, kernels: Kernels) -> None:
-        self.told = _backend(cpp_wrapper, kernels)
-        self._compiler = self.told["backend"]
-        if callable(self._compiler):
-            self.told["backend"] = self._compile
-        self._made: Callable[..., Sequence[Tensor]] | None = None
-        self._results: Sequence[Tensor] | None = None
-        self._names: list[str] = []
-
-    def _compile(self, graph: Any, inputs: Any, **told: Any) -> Callable[..., Sequence[Tensor]]:
-        made = self._compiler(graph, inputs, **told)
-        self._names = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
-        self._made = made
-
-        def call(*inputs: Tensor) -> Sequence[Tensor]:
-            if self._results is None:
-                self._results = made(*inputs)
-                return self._results
-            return made(*inputs)
-
-        return call
-
-    def function(
-        self, inputs: int, results: Sequence[Tensor]
-    ) -> Callable[..., Sequence[Tensor]] | None:
-        """Return what was made of the function, if its first results are those of the graph."""
-        made, computed, self._results = self._made, self._results, ()
-        if made is None or computed is None or len(computed) != len(results):
-            return None
-        if self._names != [f"l_inputs_{n}_" for n in range(inputs)]:
-            return None
-        same = all(one is other for one, other in zip(computed, results, strict=True))
-        return made if same else None
-
-
-def _torch_compile(
-    flat: Callable[..., list[Tensor]], name: str, backend: _Backend
-) -> Callable[..., list[Tensor]]:
-    """Return `flat` compiled for the tensors of its first call; no later call is looked at."""
-
-    def entry(*inputs: Tensor) -> list[Tensor]:
-        return traced(*inputs)
-
-    mark = private.nonstrict_trace()
-    traced = flat if mark is None else mark(flat)
-    # Dynamo keeps what it compiled by the code object: each graph needs one of its own.
-    code = entry.__code__.replace(co_name=f"{name}_{next(_NUMBERS)}")
-    entry = FunctionType(code, globals(), name, None, entry.__closure__)
-    return torch.compile(entry, fullgraph=True, dynamic=False, **backend.told)
-
-
-def _backend(cpp_wrapper: bool, kernels: Kernels) -> dict[str, Any]:
-    """Return what makes a graph quick, as arguments of `torch.compile`."""
-    options = {
-        "cpp_wrapper": cpp_wrapper,
-        # Said because torch 2.11 leaves the number of threads out of its cache's keys.
-        "cpp.threads": torch.get_num_threads(),
-        **passes.options(kernels),
-    }
-    guards = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    backend = private.inductor(options)
-    return {"backend": backend, "options": guards if callable(backend) else options | guards}
 
 
 def _modes() -> Hashable:
@@ -367,31 +189,3 @@ def _modes() -> Hashable:
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
     )
-
-
-def _require_tree(results: Tree) -> None:
-    for path, leaf in tree.flatten_with_path(results):
-        if not isinstance(leaf, _LEAVES):
-            where = f"at {path!r} " if path else ""
-            raise TypeError(
-                f"a compiled function returns trees (dict, list, tuple, NamedTuple) of tensors and "
-                f"constants; {where}it returned a {type(leaf).__name__}"
-            )
-
-
-@contextmanager
-def _no_restart() -> Iterator[None]:
-    """Have Dynamo not trace twice.
-
-    It takes 0-d inputs for numbers that might be read, and begins anew when they were not.
-    """
-    name = "TENSORIFY_PYTHON_SCALARS"
-    before = os.environ.get(name)
-    os.environ[name] = "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -58,7 +59,7 @@ class _Exchange:
 
     def uuid(self) -> str:
         """Return what the pass's result depends on besides the graph, as a hash."""
-        key = hashlib.sha256(inspect.getsource(inspect.getmodule(_Exchange)).encode())  # type: ignore
+        key = hashlib.sha256(inspect.getsource(sys.modules[__name__]).encode())
         for name, source in sources():
             key.update(name.encode() + source)
         cpu = torch.backends.cpu.get_cpu_capability()

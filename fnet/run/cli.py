@@ -13,7 +13,8 @@ from fnet.data.load import expanded
 from fnet.nn import summary
 from fnet.run.command import exit_code
 from fnet.run.config import Config, ConfigError
-from fnet.run.recipe import Recipe, build_experiment
+from fnet.run.process import leave_out_triton
+from fnet.run.recipe import Recipe, build_experiment, is_recipe_of
 from fnet.run.record import read_run
 from fnet.run.schema import config_from_json
 from fnet.run.splits import open_splits
@@ -32,7 +33,7 @@ def main(recipe: Recipe, args: Sequence[str] | None = None) -> int:
 
 
 def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
-    prog = f"python -m recipes.{recipe.name}"
+    prog = recipe.origin.command
     early = argparse.ArgumentParser(
         prog=prog, usage=f"{prog} [options]; --help lists them", add_help=False, allow_abbrev=False
     )
@@ -77,10 +78,11 @@ def _of_variant(recipe: Recipe, variant: str) -> Config:
 def _of_run(recipe: Recipe, path: Path, variant: str | None) -> tuple[str, Config]:
     """Return the variant and the config of a run that is to be resumed."""
     record = read_run(path)
-    if record.module != f"recipes.{recipe.name}":
+    origin = record.setup.origin
+    if not is_recipe_of(recipe, origin):
         raise ConfigError(
-            f"the run {path} is one of {record.module}, not of recipes.{recipe.name}: "
-            f"python -m {record.module} --resume {shlex.quote(str(path))}"
+            f"the run {path} is one of {origin.name}, not of {recipe.origin.name}: "
+            f"{origin.command} --resume {shlex.quote(str(path))}"
         )
     if variant not in (None, record.variant):
         raise ConfigError(
@@ -93,6 +95,7 @@ def _of_run(recipe: Recipe, path: Path, variant: str | None) -> tuple[str, Confi
 
 def run(recipe: Recipe) -> None:
     """Run the recipe from the command line of this process, and exit."""
+    leave_out_triton()
     sys.exit(main(recipe))
 
 

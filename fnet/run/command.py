@@ -131,7 +131,7 @@ class OpenOptions:
     weights: Weights = "best"
     """Those of the best epoch, or those last reached."""
     recipe: str | None = None
-    """The module of the run's recipe, where that is not one of recipes.*: it is imported."""
+    """The module or the file of the run's recipe, if not one of recipes.*: it is imported."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
 

@@ -120,7 +120,7 @@ def open_run(
     """
     path = Path(path)
     setup = read_setup(path)
-    found = load_recipe(recipe) if recipe else own_recipe(setup.recipe)
+    found = load_recipe(recipe) if recipe else own_recipe(setup.origin, path)
     config = config_from_json(type(found.variants["default"]), setup.config)
     splits = _splits(setup)
     try:

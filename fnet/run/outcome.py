@@ -63,7 +63,12 @@ class Outcome:
 
 def go_on(recipe: Recipe, directory: Path) -> str:
     """Return how to go on with a run that was stopped."""
-    return f"To go on: python -m recipes.{recipe.name} --resume {shlex.quote(str(directory))}"
+    return f"To go on: {recipe.origin.command} --resume {shlex.quote(str(directory))}"
+
+
+def report_command(recipe: Recipe, directory: Path) -> str:
+    """Return the command that writes the report of a run."""
+    return f"python -m recipes.report {shlex.quote(str(directory))}{recipe.origin.recipe_option}"
 
 
 def say_result(

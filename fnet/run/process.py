@@ -1,4 +1,4 @@
-"""Settings of the whole process: how malloc treats large blocks, and PyTorch without Triton.
+"""Settings of the whole process: its start, how malloc treats large blocks, and no Triton.
 
 Imports nothing of fnet and, by itself, not torch: a program calls it before both.
 
@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from types import TracebackType
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -118,3 +119,24 @@ def leave_out_triton() -> None:
         sys.modules["triton"] = None  # type: ignore[assignment]
         # It would say at each start that it cannot count what kernels of Triton compute.
         logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
+
+
+def start_command() -> None:
+    """Begin a command, before it imports what takes seconds: to be called as `__main__` only.
+
+    On a terminal the user is told what is waited for, Ctrl-C ends without a traceback from now on,
+    and where no GPU is, PyTorch goes without Triton.
+    """
+    sys.excepthook = _say_stopped
+    if sys.stderr.isatty():
+        print("Loading PyTorch ...", file=sys.stderr)
+    leave_out_triton()
+
+
+def _say_stopped(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("Stopped.", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)

@@ -1,9 +1,11 @@
 """What a recipe describes: the parts of its training, and how they are made of its options."""
 
 import importlib
-import re
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +17,10 @@ from fnet.losses import Loss
 from fnet.nn import Model, Params, check
 from fnet.optim import GradientTransformation, Plateau, get_hyper, hypers, set_hyper
 from fnet.run.config import ConfigError
+from fnet.run.origin import Origin, of_caller, of_file
 from fnet.run.splits import Splits
 from fnet.step import EvalStep, Step, make_eval, make_grad, make_step
 from fnet.tree import Tree
-
-_OWN_RECIPE = re.compile(r"recipes(\.[A-Za-z_]\w*)+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,14 @@ class Recipe:
     """An experiment that can be run: its name, what it says of itself, its variants.
 
     Attributes:
-        name: as in `python -m recipes.name`.
+        name: what its runs are called.
         doc: the module's docstring.
         data: the data set that `--data auto` stands for.
         variants: configs by name; "default" is the one a user wants first.
         build: `(config, splits) -> Experiment`, pure.
         reported: the original author's figures by variant and name, to print beside the measured
             ones: "test accuracy, final", "test accuracy, best epoch", "train accuracy, final".
+        origin: the module or the file whose code makes the recipe, found by itself.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Recipe:
     variants: Mapping[str, Any]
     build: Callable[[Any, Splits], Experiment]
     reported: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    origin: Origin = field(default_factory=of_caller)
 
 
 def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:
@@ -169,32 +172,76 @@ def _scale_of(learning_rate: str) -> str:
 
 
 def load_recipe(module: str) -> Recipe:
-    """Return the `RECIPE` of a module, which is imported.
+    """Return the `RECIPE` of a module that the user names, which is imported.
+
+    Args:
+        module: its name, or the path of its file, ending in `.py`.
 
     Raises:
         ConfigError: there is no such module, or it is no recipe's.
     """
+    file = module.endswith(".py")
     try:
-        recipe = getattr(importlib.import_module(module), "RECIPE", None)
-    except (ImportError, ValueError, TypeError) as error:
+        found = _import_file(module) if file else importlib.import_module(module)
+    except (ImportError, ValueError, TypeError, OSError) as error:
         raise ConfigError(
             f"the recipe {module!r} cannot be imported ({error}): give --recipe a module that "
-            "Python finds"
+            "Python finds, or a file that ends in .py"
         ) from error
+    recipe = getattr(found, "RECIPE", None)
     if not isinstance(recipe, Recipe):
         raise ConfigError(f"the module {module!r} has no RECIPE: name the module of a recipe")
+    if file and recipe.origin.name == found.__name__:
+        return replace(recipe, origin=of_file(module))
     return recipe
 
 
-def own_recipe(module: str) -> Recipe:
+def _import_file(file: str) -> Any:
+    """Return the module of a file, under a name that no other module has."""
+    path = Path(file).resolve()
+    name = f"fnet_recipe:{path}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("it is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look there for the module of their class
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def own_recipe(origin: Origin, path: Path) -> Recipe:
     """Return the recipe that a run names: a record may choose among recipes, not import others.
+
+    Args:
+        origin: as recorded.
+        path: the run's directory, for the message.
 
     Raises:
         ConfigError: the module is none of `recipes`, or there is no such recipe.
     """
-    if not _OWN_RECIPE.fullmatch(module):
+    if not origin.packaged:
         raise ConfigError(
-            f"the run names {module!r} as its recipe, and a run's own choice is imported from "
-            f"recipes.* only: where you trust that module, give --recipe {module}"
+            f"the run {path} names {origin.name!r} as its recipe, and a run's own choice is "
+            f"imported from recipes.* only: where you trust that code, give{origin.recipe_option}"
         )
-    return load_recipe(module)
+    return load_recipe(origin.name)
+
+
+def is_recipe_of(recipe: Recipe, origin: Origin) -> bool:
+    """Return whether a run with this recorded origin is one of the recipe.
+
+    Older versions recorded every recipe as `recipes.NAME`: such a run belongs to a recipe of that
+    name elsewhere, unless `recipes` has one.
+    """
+    if recipe.origin.same_place(origin):
+        return True
+    if recipe.origin.packaged or origin.name != f"recipes.{recipe.name}" or not origin.packaged:
+        return False
+    try:
+        return importlib.util.find_spec(origin.name) is None
+    except ImportError:
+        return True

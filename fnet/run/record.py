@@ -150,7 +150,7 @@ def command(record: RunRecord, recipe: Recipe) -> str:
     A run on a stand-in names that as its data: it is repeated also where the recipe's own data
     can be had by then.
     """
-    words = ["python", "-m", record.module, "--variant", base_variant(record, recipe)]
+    words = [*record.setup.origin.words, "--variant", base_variant(record, recipe)]
     changed = changed_options(record, recipe) - ({"data"} if record.stand_in else set())
     for name, value in record.config.items():
         if name in changed:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from fnet.run.checkpoint import CheckpointError, Restored
 from fnet.run.config import Config, ConfigError, option
+from fnet.run.recipe import Recipe
 from fnet.run.record import RunRecord
 from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
 from fnet.run.schema import Note, config_from_json
@@ -78,6 +80,13 @@ def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]
     if compiled and not runtime.compiled:
         different.append(f"steps run eagerly ({missing_compiler()})")
     return runtime, different
+
+
+def changed_file(record: RunRecord, recipe: Recipe) -> list[str]:
+    """Return what to say where the recipe is a file with other content than the run's."""
+    was, now = record.setup.origin, recipe.origin
+    changed = bool(was.checksum and now.checksum) and was.checksum != now.checksum
+    return [f"{Path(now.name).name} has changed"] if changed else []
 
 
 def same_data(record: RunRecord, config: Config, recipe_data: str, display: Display) -> Splits:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fnet.data import Normalize, PadResize, Preprocess
 from fnet.run.config import Config, ConfigError
+from fnet.run.origin import Origin
 from fnet.run.typed_json import from_json
 
 Status = Literal["complete", "interrupted", "diverged"]
@@ -21,7 +22,7 @@ class Setup:
     """What a run is: `config.json`.
 
     Attributes:
-        recipe: the module of its recipe.
+        recipe: the module of its recipe, or the path of its file; see `Origin`.
         variant: the recipe's variant, or what a study calls the run.
         config: the complete config; see `config_from_json`.
         data: the name of the data set.
@@ -33,6 +34,7 @@ class Setup:
         input_shape: (C, H, W) of the images.
         preprocess: see `preprocess_to_json`.
         inexact: what makes it, resumed, another run than one that was never stopped.
+        recipe_checksum: of the recipe's file; empty for a module, and in older records.
     """
 
     recipe: str
@@ -47,6 +49,12 @@ class Setup:
     input_shape: tuple[int, int, int]
     preprocess: Any
     inexact: tuple[str, ...]
+    recipe_checksum: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        """Where the recipe lives, as recorded."""
+        return Origin(self.recipe, self.recipe_checksum)
 
     def __post_init__(self) -> None:
         for name in ("train_images", "test_images"):

@@ -1,6 +1,5 @@
 """Run an experiment from its config to its run directory, showing how it goes."""
 
-import shlex
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,12 +12,19 @@ from fnet.run.checkpoint import CheckpointError, Restored, run_lock
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
 from fnet.run.log import open_log
-from fnet.run.outcome import Outcome, go_on, say_result
+from fnet.run.outcome import Outcome, go_on, report_command, say_result
 from fnet.run.process import map_large_blocks
 from fnet.run.progress import initial_state
 from fnet.run.recipe import Experiment, Recipe, build_experiment
 from fnet.run.record import RunRecord, read_run
-from fnet.run.resume import check_options, require_checkpoint, same_data, same_runtime, say_resumed
+from fnet.run.resume import (
+    changed_file,
+    check_options,
+    require_checkpoint,
+    same_data,
+    same_runtime,
+    say_resumed,
+)
 from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
 from fnet.run.schema import Result, Setup, Status, preprocess_to_json
 from fnet.run.signals import stop_request
@@ -87,6 +93,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
     record = read_run(path)
     inexact = check_options(record, config)
     runtime, different = same_runtime(record, config)
+    different += changed_file(record, recipe)
     _prepare(runtime)
     with display.live(), run_lock(path):
         splits = same_data(record, config, recipe.data, display)
@@ -129,7 +136,8 @@ def _write_setup(job: _Job) -> None:
     """Write down what the run is, before it begins or goes on."""
     splits = job.splits
     setup = Setup(
-        recipe=f"recipes.{job.recipe.name}",
+        recipe=job.recipe.origin.name,
+        recipe_checksum=job.recipe.origin.checksum,
         variant=job.variant,
         config=asdict(job.config),
         data=splits.train.name,
@@ -245,7 +253,7 @@ def _write_report(job: _Job, record: Record | None, display: Display) -> None:
     except (Exception, KeyboardInterrupt) as error:
         reason = f"{type(error).__name__} {error}".strip().partition("\n")[0]
         display.say(
-            f"No report: {reason}. Later: python -m recipes.report {shlex.quote(str(path))}",
+            f"No report: {reason}. Later: {report_command(job.recipe, path)}",
             "yellow",
         )
     else:

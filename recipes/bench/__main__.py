@@ -19,6 +19,11 @@ repeated, twice at most. Memory is the peak of a contender's own process, withou
 is the time from its start to the end of its first step, with an empty compile cache.
 """
 
+from fnet.run.process import start_command
+
+if __name__ == "__main__":
+    start_command()
+
 import json
 import math
 import sys

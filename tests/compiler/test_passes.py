@@ -92,11 +92,11 @@ def test_without_graph_passes_there_is_a_warning(name, monkeypatch):
         assert passes.options("auto") == {}
 
 
-def test_only_the_pass_and_compile_know_the_kernels():
+def test_only_the_pass_and_the_graph_know_the_kernels():
     knowing = {
         str(file.relative_to(ROOT / "fnet"))
         for file in (ROOT / "fnet").rglob("*.py")
         if "compiler.kernels" in file.read_text(encoding="utf-8")
         and "compiler/kernels" not in str(file)
     }
-    assert knowing <= {"compiler/passes.py", "compiler/compile.py"}
+    assert knowing <= {"compiler/passes.py", "compiler/graph.py"}

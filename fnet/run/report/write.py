@@ -1,13 +1,13 @@
 """A page on disk: whole or not there, and in the place of nothing but an older report."""
 
 import os
-import shlex
 from pathlib import Path
 
 from fnet.data.dataset import printable
 from fnet.files import write_atomically
 from fnet.nn import Params, summary
 from fnet.run.config import ConfigError
+from fnet.run.outcome import report_command
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.record import read_run
 from fnet.run.report.evaluated import evaluate_run
@@ -53,7 +53,7 @@ def write_report(
         if cost <= _QUICK["cpu" if runtime.device == "cpu" else "gpu"]:
             evaluated = evaluate_run(experiment, params, "final", splits.test, runtime)
         else:
-            later = f"python -m recipes.report {shlex.quote(str(path))}"
+            later = report_command(recipe, path)
             note = f"Left out, for it takes its time: {later}"
     page = report(read_run(path), recipe, layers, evaluated, note)
     write_page(path / REPORT, page, replace=True)

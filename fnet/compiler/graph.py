@@ -1,0 +1,133 @@
+"""One graph: a function of a list of tensors, traced and compiled at its first call."""
+
+import enum
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from fnet import private, tree
+from fnet.compiler.backend import Backend, no_restart, torch_compile
+from fnet.compiler.kernels import tracing_modes
+from fnet.compiler.passes import Kernels
+from fnet.compiler.trace import TraceError, Watch, explained, identity, stand_in
+from fnet.tree import Tree
+from fnet.tree.arguments import split
+
+_LEAVES = (Tensor, bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
+
+
+class ClosesOverError(Exception):
+    """A trace has found tensors that the function closes over."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        super().__init__("compiled again with these as inputs")
+        self.tensors = list(tensors)
+
+
+class Graph:
+    """A function of a list of tensors, compiled at its first call.
+
+    The inputs are those of the signature, then the tensors that are closed over.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Tree],
+        join: Callable[[Sequence[Tensor]], Tree],
+        closed_over: Sequence[Tensor],
+        options: tuple[bool, Kernels],
+    ) -> None:
+        self.is_compiled = False
+        self._fn, self._join_arguments = fn, join
+        self._closed_over = [identity(x) for x in closed_over]
+        # Dynamo leaves out the modes of functions, and a default device is one.
+        device = private.default_device()
+        self._device = nullcontext() if device.type == "cpu" else device
+        self._kernels = options[1]
+        self._runs = 0
+        self._error: Exception | None = None
+        self._join: Callable[[Sequence[Tensor]], Tree] | None = None
+        self._backend = Backend(*options)
+        self._compiled = torch_compile(self._flat, getattr(fn, "__name__", "fn"), self._backend)
+        self._direct: Callable[..., Sequence[Tensor]] | None = None
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Tree:
+        """Return the results for inputs of the signature that the graph was made for."""
+        call = self._direct if self._direct and private.stance() == "default" else self._compiled
+        return self._join(call(*inputs))  # type: ignore[misc]
+
+    def first(self, inputs: Sequence[Tensor]) -> Tree:
+        """Compile, and return the results; raise what the function raised."""
+        self._runs = 0
+        try:
+            with no_restart():
+                results = self._compiled(*inputs)
+        except Exception:
+            if self._error is None:
+                raise
+            error, self._error = self._error, None
+            raise error from None
+        self.is_compiled = self._runs > 0
+        self._direct = self._backend.function(len(inputs), results)
+        return self._join(results)  # type: ignore[misc]
+
+    def _flat(self, *inputs: Tensor) -> list[Tensor]:
+        if not private.is_tracing():  # the stance is not to compile
+            return self._results(inputs)
+        self._runs += 1
+        try:
+            return self._traced(inputs)
+        except Exception as error:
+            # Dynamo would raise another one instead.
+            self._error = explained(error)
+            raise
+
+    def _results(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        count = len(inputs) - len(self._closed_over)
+        args, kwargs = self._join_arguments(inputs[:count])
+        tree_of_results = self._fn(*args, **kwargs)
+        _require_tree(tree_of_results)
+        results, self._join = split(tree_of_results)
+        return results
+
+    def _traced(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        is_first = self._runs == 1
+        if is_first:
+            private.forget_values(inputs)
+        count = len(inputs) - len(self._closed_over)
+        closed_over = dict(zip(self._closed_over, inputs[count:], strict=True))
+        watch = Watch(closed_over, inputs if is_first else None)
+        torch.clear_autocast_cache()  # of weights cast in another run
+        # What the first run did not find, no other will.
+        watched = watch if is_first or self._closed_over else nullcontext()
+        with self._device, tracing_modes(self._kernels), watched:
+            results = self._results(inputs)
+        torch.clear_autocast_cache()
+        if watched is watch:
+            results = [watch.input(x) for x in results]
+        if not is_first:
+            results = [x.detach() if x.requires_grad else x for x in results]
+        else:
+            # Only their layout is looked at; so what the function computed can be freed.
+            results = [stand_in(x) for x in results]
+        if watch.found:
+            raise ClosesOverError(list(watch.found.values()))
+        leak = watch.leaks()
+        if leak is not None:
+            raise TraceError(
+                f"the function keeps what it computes ({leak}): a trace computes with tensors "
+                "that have no data. Return it instead"
+            )
+        return results
+
+
+def _require_tree(results: Tree) -> None:
+    for path, leaf in tree.flatten_with_path(results):
+        if not isinstance(leaf, _LEAVES):
+            where = f"at {path!r} " if path else ""
+            raise TypeError(
+                f"a compiled function returns trees (dict, list, tuple, NamedTuple) of tensors and "
+                f"constants; {where}it returned a {type(leaf).__name__}"
+            )
