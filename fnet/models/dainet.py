@@ -1,5 +1,6 @@
 """DaiNet and DaiNet1: two or three convolutions, dropout before batch norm, linear layers."""
 
+import torch
 from torch import nn
 
 from fnet.models.blocks import Activation, classifier, require_rates
@@ -28,7 +29,8 @@ def dainet(
         ValueError: `size` is below 4, `linears` is not 1 to 3, or `dropout` has not two rates.
     """
     return from_module(
-        lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax)
+        lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax),
+        memory_format=torch.channels_last,
     )
 
 
@@ -52,7 +54,8 @@ def dainet1(
         ValueError: `size` is below 8, `linears` is not 1 to 3, or `dropout` has not three rates.
     """
     return from_module(
-        lambda: _module(3, classes, channels, size, dropout, activation, linears, softmax)
+        lambda: _module(3, classes, channels, size, dropout, activation, linears, softmax),
+        memory_format=torch.channels_last,
     )
 
 

@@ -24,6 +24,7 @@ def from_module(
     init: Initializer | None = None,
     input_shape: tuple[int, int, int] | None = None,
     output: Callable[[Any], Tensor] | None = None,
+    memory_format: torch.memory_format = torch.preserve_format,
 ) -> Model:
     """Return the `Model` of the network that `make()` builds, unchanged (torchvision's as well).
 
@@ -43,6 +44,13 @@ def from_module(
     (`fnet.nn.dry_run`), which refuses what is not pure: Python or numpy generators, attributes that
     a `forward` changes, weights that it writes into, ...
 
+    In evaluation mode, uncompiled, the logits are those of `make().eval()` with the same weights,
+    to the last bit: for the same images, of the same strides, on the same device with the same
+    number of threads, with gradients recorded for both or for neither. That needs weights of the
+    same strides, since a convolution kernel is chosen by them: those of `init` and
+    `from_state_dict` have the module's own, unless `memory_format` says otherwise (then they agree
+    with `to_module`, and with `make().to(memory_format=...)`).
+
     Args:
         make: builds the module, a new one at each call.
         init: draws the weights of linear and convolution layers, a key for each leaf, such as
@@ -51,6 +59,9 @@ def from_module(
         input_shape: (C, H, W), to check the layers against each other at once (`fnet.nn.check`).
         output: picks the logits where the module returns something else than a tensor, such as
             `lambda out: out.logits` for torchvision's googlenet with its auxiliary outputs.
+        memory_format: the strides of the weights that `init` makes. The default keeps the module's
+            own. `torch.channels_last` lays out those of four dimensions as fnet's images are;
+            fnet's own networks have it.
 
     Raises:
         ModelError: a layer cannot be made pure, or the layers do not fit `input_shape`.
@@ -83,7 +94,7 @@ def from_module(
         return network(params, images, key, train, learned)
 
     def initial(key: Tensor) -> Params:
-        return initial_params(make, key, init, network.require_new)
+        return initial_params(make, key, init, network.require_new, memory_format)
 
     apply.network = network  # type: ignore[attr-defined]
     if input_shape is not None:

@@ -344,11 +344,13 @@ def test_buffers_that_are_not_saved_are_left_out():
     tree.assert_equal(from_state_dict(params, state), params)
 
 
-def test_strides_of_small_kernels_survive_a_step():
+@pytest.mark.parametrize("layout", [torch.preserve_format, torch.channels_last])
+def test_strides_of_small_kernels_survive_a_step(layout):
     model = from_module(
         lambda: nn.Sequential(
             nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, groups=6), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        )
+        ),
+        memory_format=layout,
     )
     params = model.init(random.key(0))
     (after, state), before = one_step(model, params)
