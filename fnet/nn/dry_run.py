@@ -17,6 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from fnet import private
 from fnet.nn import generators
 from fnet.nn.draws import KeyedDraws, Where
+from fnet.nn.dropout import KeyedDropout, rows
 from fnet.nn.errors import ModelError
 from fnet.nn.forward import Collecting, layer_keys, run
 from fnet.nn.leaves import Leaves
@@ -34,7 +35,8 @@ class Facts(NamedTuple):
 
     Attributes:
         drew: the names of the layers whose forward pass draws.
-        of_batch: of these, the ones with draws that belong to no sample.
+        of_batch: of these, and of the keyed dropout layers, those with draws that belong to no
+            sample.
         writes_images: whether the network writes into the images it is given.
         unseen: the first draw that Dynamo would not key, or "".
         output: what it returned, without data.
@@ -160,7 +162,11 @@ def _run(subject: Subject, images: Tensor, explain: bool = False) -> Facts:
     if train:
         _require_same_layout(handed, stats, module.module)
     return Facts(
-        tuple(draws.drew), tuple(draws.of_batch), watched.wrote_images, draws.unseen, output
+        tuple(draws.drew),
+        (*watched.of_batch, *draws.of_batch),
+        watched.wrote_images,
+        draws.unseen,
+        output,
     )
 
 
@@ -214,6 +220,7 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
         }
         self.states = generators.states(seed_only=True)
         self.buffers: dict[str, Any] = {}
+        self.of_batch: list[str] = []
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -270,6 +277,8 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
                 self._require_generators()
                 self.entered.append((name, place, layer, inputs))
                 self.running.append((name, place))
+                if isinstance(layer, KeyedDropout) and layer.training:
+                    self._note_rows(name, layer, inputs[0])
                 if len(self.entered) == 1:
                     self.buffers = self._registered()
 
@@ -287,6 +296,11 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _note_rows(self, name: str, layer: KeyedDropout, x: Tensor) -> None:
+        key, _ = rows(layer.key, layer.drawn_shape(x))
+        if key.dim() != layer.key.dim() and name not in self.of_batch:
+            self.of_batch.append(name)
 
     def after(self) -> None:
         """Check what no layer was blamed for."""

@@ -146,7 +146,8 @@ def summary(model: Model, input_shape: tuple[int, int, int]) -> Summary:
 
 
 def _of_batch(model: Model, input_shape: tuple[int, int, int]) -> tuple[str, ...]:
-    shape = (2, *input_shape)  # two, as batch norm needs; a draw for one sample has the same shape
+    # As many samples as no other dimension is likely to have; batch norm needs two.
+    shape = (13, *input_shape)
     return network_of(model).facts(shape, torch.float32, train=True).of_batch
 
 

@@ -130,3 +130,14 @@ def test_draws_that_belong_to_no_sample_are_named():
 
     assert summary(from_module(make), (3, 4, 4)).of_batch == ("0",)
     assert summary(models.mynet(), (3, 32, 32)).of_batch == ()
+
+
+def test_layers_of_dropout_whose_masks_belong_to_no_sample_are_named():
+    def make():
+        depth = torchvision.ops.StochasticDepth
+        return nn.Sequential(
+            *(depth(0.5, "batch"), depth(0.5, "row"), nn.Flatten(0, 1), nn.Dropout(0.1)),
+            *(nn.Unflatten(0, (-1, 3)), nn.Flatten(), nn.Linear(48, 2)),
+        )
+
+    assert summary(from_module(make), (3, 4, 4)).of_batch == ("0", "3")
