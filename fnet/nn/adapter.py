@@ -42,7 +42,9 @@ def from_module(
 
     The first call of `apply` in each mode, for each shape of images, makes a run without data
     (`fnet.nn.dry_run`), which refuses what is not pure: Python or numpy generators, attributes that
-    a `forward` changes, weights that it writes into, ...
+    a `forward` changes, weights that it writes into, ... Within a `torch.compile` of your own it
+    refuses `rand_like`, `randn_like` and `randint_like` as well, which Dynamo hides: draw with a
+    shape (`torch.rand(x.shape, device=x.device)`), or compile with `fnet.compiler.compile`.
 
     In evaluation mode, uncompiled, the logits are those of `make().eval()` with the same weights,
     to the last bit: for the same images, of the same strides, on the same device with the same

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
+from fnet.nn.check import network_of
 from fnet.nn.dropout import is_dropout_rate, keyed
 from fnet.nn.errors import ModelError
 from fnet.nn.leaves import Leaves, is_step_count, leaves_of
@@ -21,15 +22,53 @@ class _Names(NamedTuple):
     unsaved: frozenset[str]
 
 
-# By the names of a network's leaves, which say whose parameters these are.
-_NETWORKS: dict[frozenset[str], _Names] = {}
+# By the names of a network's leaves, which say whose parameters these are: parameters are plain
+# trees, and `from_state_dict` may have to do without the model. Two networks may have one entry.
+_NETWORKS: dict[frozenset[str], list[_Names]] = {}
 
 
 def remember(leaves: Leaves, rates: Iterable[str]) -> None:
     """Keep for `from_state_dict` what the `state_dict` of a network is like."""
-    unsaved = leaves.unsaved | {leaf_name(name, "p") for name in rates}
-    names = frozenset((*leaves.trainable, *leaves.frozen, *leaves.buffers)) | unsaved
-    _NETWORKS[names] = _Names(leaves.aliases, unsaved)
+    own = _names_of(leaves, rates)
+    names = frozenset((*leaves.trainable, *leaves.frozen, *leaves.buffers)) | own.unsaved
+    known = _NETWORKS.setdefault(names, [])
+    if own not in known:
+        known.append(own)
+
+
+def _names_of(leaves: Leaves, rates: Iterable[str]) -> _Names:
+    return _Names(leaves.aliases, leaves.unsaved | {leaf_name(name, "p") for name in rates})
+
+
+def _names_for(
+    own: Mapping[str, Tensor], state_dict: Mapping[str, Tensor], model: Model | None
+) -> _Names:
+    """Return the names of the model's network; without one, of the known one that fits best."""
+    if model is not None:
+        network = network_of(model)
+        return _names_of(network.leaves, network.rates)
+    known = _NETWORKS.get(frozenset(own))
+    if known is None:
+        return _Names({}, frozenset(name for name in own if is_dropout_rate(name)))
+
+    def fits(names: _Names) -> bool:
+        given = _of_network(state_dict, own, names)
+        there = {names.aliases.get(name, name) for name in given}
+        return own.keys() - names.unsaved <= there <= own.keys()
+
+    return next(filter(fits, reversed(known)), known[-1])
+
+
+def _of_network(
+    state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor], names: _Names
+) -> dict[str, Tensor]:
+    """Return the weights without prefixes of wrappers and the step counts of batch norms."""
+    weights = without_prefixes(state_dict, [*own, *names.aliases])
+    return {
+        name: leaf
+        for name, leaf in weights.items()
+        if name in own or not name.endswith("num_batches_tracked")
+    }
 
 
 def to_module(model: Model, params: Params) -> nn.Module:
@@ -66,18 +105,30 @@ def to_module(model: Model, params: Params) -> nn.Module:
 
 @overload
 def from_state_dict(
-    like: Params, state_dict: Mapping[str, Tensor], *, strict: Literal[True] = True
+    like: Params,
+    state_dict: Mapping[str, Tensor],
+    *,
+    strict: Literal[True] = True,
+    model: Model | None = None,
 ) -> Params: ...
 
 
 @overload
 def from_state_dict(
-    like: Params, state_dict: Mapping[str, Tensor], *, strict: Literal[False]
+    like: Params,
+    state_dict: Mapping[str, Tensor],
+    *,
+    strict: Literal[False],
+    model: Model | None = None,
 ) -> tuple[Params, LoadReport]: ...
 
 
 def from_state_dict(
-    like: Params, state_dict: Mapping[str, Tensor], *, strict: bool = True
+    like: Params,
+    state_dict: Mapping[str, Tensor],
+    *,
+    strict: bool = True,
+    model: Model | None = None,
 ) -> Params | tuple[Params, LoadReport]:
     """Return parameters with the values of a `state_dict`, laid out as those of `like`.
 
@@ -91,6 +142,9 @@ def from_state_dict(
         strict: whether every name and shape must be the model's, and all of them be there. If
             not, what fits is loaded, the rest keeps the values of `like`, and a `LoadReport`,
             whose text says what is what, is returned beside the parameters.
+        model: the model, which knows the names in its `state_dict`. Without it they are those of
+            the network made last in this process with parameters of these names, or of an earlier
+            one whose `state_dict` has exactly the names given.
 
     Raises:
         ModelError: two names of one leaf have different values; or, if strict, a name or a shape
@@ -102,15 +156,8 @@ def from_state_dict(
     >>> again = from_state_dict(params, to_module(model, params).state_dict())
     """
     own = {**like.trainable, **like.stats}
-    names = _NETWORKS.get(frozenset(own))
-    if names is None:
-        names = _Names({}, frozenset(name for name in own if is_dropout_rate(name)))
-    known = {**own, **{name: own[first] for name, first in names.aliases.items()}}
-    given = {
-        name: leaf
-        for name, leaf in without_prefixes(state_dict, known).items()
-        if name in own or not name.endswith("num_batches_tracked")
-    }
+    names = _names_for(own, state_dict, model)
+    given = _of_network(state_dict, own, names)
     for name, first in names.aliases.items():
         leaf = given.pop(name, None)
         if leaf is not None and not torch.equal(given.setdefault(first, leaf), leaf):

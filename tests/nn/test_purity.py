@@ -95,6 +95,20 @@ def test_shared_leaves_go_out_under_every_name_and_come_back(make):
         from_state_dict(params, {**state, "3.weight": state["3.weight"] + 1})
 
 
+def test_networks_with_leaves_of_the_same_names_are_told_apart():
+    def plain():
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 192))
+
+    shared, single = from_module(used_twice), from_module(plain)
+    for model, make in ((shared, used_twice), (single, plain), (shared, used_twice)):
+        params, state = model.init(random.key(0)), make().state_dict()
+        tree.assert_equal(
+            from_state_dict(params, state), from_state_dict(params, state, model=model)
+        )
+    with pytest.raises(ModelError, match=r"they have '3\.bias'"):
+        from_state_dict(single.init(random.key(0)), used_twice().state_dict(), model=single)
+
+
 def test_parameters_that_need_no_gradient_stay_what_they_are():
     def make():
         module = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.Linear(8, 4))
