@@ -16,6 +16,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from fnet import private
 from fnet.nn import generators
+from fnet.nn.clocks import first_clock
 from fnet.nn.draws import KeyedDraws, Where
 from fnet.nn.dropout import KeyedDropout, rows
 from fnet.nn.errors import ModelError
@@ -114,6 +115,12 @@ def _in_thread(fn: Callable[[], T]) -> T:
 def _run(subject: Subject, images: Tensor, explain: bool = False) -> Facts:
     module = subject.module
     train = module.module.training
+    clock = first_clock(module.module)
+    if clock is not None:
+        raise ModelError(
+            f"{clock} in its forward pass, which differs from call to call, so the model would not "
+            "be a pure function: draw with torch.rand, which fnet keys, or compute it outside"
+        )
     watched = _Watched(subject)
     draws = KeyedDraws(
         torch.zeros(len(images), 2, dtype=torch.int64, device=images.device), Where()

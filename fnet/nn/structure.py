@@ -26,8 +26,8 @@ def require_plain(module: nn.Module) -> None:
 
     Raises:
         ModelError: a layer whose shape is not known yet, one whose statistics cannot be pure, a
-            hook that makes a weight, parameters of another dtype than float32, a tensor or a layer
-            that is an attribute without being registered.
+            hook that makes a weight, parameters of another dtype than float32, slots, a tensor or a
+            layer that is an attribute without being registered.
     """
     registered = set(module.modules())
     for name, layer in module.named_modules():
@@ -36,6 +36,7 @@ def require_plain(module: nn.Module) -> None:
         _require_pure_normalisation(here, layer)
         _require_no_weight_hook(here, layer)
         _require_float32(here, layer)
+        _require_no_slots(here, layer)
         for attribute, value in attributes(layer):
             for found in _unregistered(value, registered):
                 raise ModelError(f"{here}: {_advice(attribute, found)}")
@@ -103,6 +104,16 @@ def _require_float32(here: str, layer: nn.Module) -> None:
                 f"{here}: {name!r} is {str(leaf.dtype).removeprefix('torch.')}, but weights are "
                 "kept in float32; leave out .half(), .bfloat16() or .double(): the dtype of the "
                 "images decides the precision (make_grad(..., dtype=torch.bfloat16))"
+            )
+
+
+def _require_no_slots(here: str, layer: nn.Module) -> None:
+    for cls in type(layer).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            raise ModelError(
+                f"{here}: its class {cls.__name__} keeps {name!r} in __slots__, which PyTorch does "
+                "not copy with a module: leave __slots__ out"
             )
 
 
