@@ -20,6 +20,12 @@ def misfit(
             "(torch.utils.checkpoint), which torch.func cannot differentiate: build it without "
             "(memory_efficient=False, use_checkpoint=False)"
         )
+    if "setup_context" in str(error):
+        return (
+            f"{called(name, layer)} uses a torch.autograd.Function whose forward takes ctx, which "
+            "torch.func cannot differentiate: split it into forward(*inputs) and "
+            "setup_context(ctx, inputs, output)"
+        )
     if "more than 1 value per channel" in str(error):
         return (
             f"{called(name, layer)} {got}: one value for each channel has no variance, so batch "

@@ -16,7 +16,7 @@ from fnet import private
 from fnet.nn.errors import ModelError
 
 # Lists of an RNN's own parameters, which it makes anew where these have changed.
-_OF_RNNS = frozenset({"_flat_weights", "_flat_weight_refs"})
+OF_RNNS = frozenset({"_flat_weights", "_flat_weight_refs"})
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
@@ -37,6 +37,7 @@ def require_plain(module: nn.Module) -> None:
         _require_no_weight_hook(here, layer)
         _require_float32(here, layer)
         _require_no_slots(here, layer)
+        _require_no_backward_hook(here, layer)
         for attribute, value in attributes(layer):
             for found in _unregistered(value, registered):
                 raise ModelError(f"{here}: {_advice(attribute, found)}")
@@ -55,7 +56,7 @@ def attributes(layer: nn.Module) -> Iterator[tuple[str, Any]]:
         if name in _HOOKS:
             for hook in value.values():
                 yield f"hook {getattr(hook, '__name__', type(hook).__name__)!r}", hook
-        elif name not in _OF_MODULES and not (isinstance(layer, nn.RNNBase) and name in _OF_RNNS):
+        elif name not in _OF_MODULES and not (isinstance(layer, nn.RNNBase) and name in OF_RNNS):
             yield f"attribute {name!r}", value
 
 
@@ -107,6 +108,17 @@ def _require_float32(here: str, layer: nn.Module) -> None:
             )
 
 
+def _require_no_backward_hook(here: str, layer: nn.Module) -> None:
+    owners = [("", layer), *layer.named_parameters(recurse=False)]
+    for name, owner in owners:
+        if private.backward_hooks(owner):
+            raise ModelError(
+                f"{here}: {f'its parameter {name!r}' if name else 'it'} has a backward hook, which "
+                "torch.func does not call: change the gradients in the optimizer (optim.chain), or "
+                "compute them by a torch.autograd.Function with setup_context"
+            )
+
+
 def _require_no_slots(here: str, layer: nn.Module) -> None:
     for cls in type(layer).__mro__:
         slots = vars(cls).get("__slots__", ())
@@ -119,20 +131,21 @@ def _require_no_slots(here: str, layer: nn.Module) -> None:
 
 def _unregistered(value: Any, registered: set[nn.Module]) -> Iterator[Any]:
     """Iterate over the tensors, and layers that no layer has registered, within a value."""
-    stack, seen = [value], set[int]()
+    # A copy of the network has the same functions, which would see the first one's layers: these
+    # count as not registered.
+    stack: list[tuple[Any, set[nn.Module]]] = [(value, registered)]
+    seen = set[int]()
     while stack:
-        item = stack.pop()
+        item, registered = stack.pop()
         if id(item) in seen or isinstance(item, type | types.ModuleType):
             continue
         seen.add(id(item))
         if isinstance(item, Tensor) or (isinstance(item, nn.Module) and item not in registered):
             yield item
         elif isinstance(item, types.FunctionType):
-            # A copy of the network has the same function, which would see the first one's layers.
-            registered = set()
-            stack += parts(item)
+            stack += [(part, set()) for part in parts(item)]
         elif not isinstance(item, nn.Module):
-            stack += parts(item)
+            stack += [(part, registered) for part in parts(item)]
 
 
 def parts(value: Any) -> list[Any]:

@@ -1,6 +1,9 @@
 """What people's modules do: pure, or refused by the name of the layer."""
 
+import datetime
 import random as python_random
+import time
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from torch.nn import functional as F
 
 from fnet import losses, optim, random, tree
 from fnet.data import Batch
-from fnet.nn import ModelError, from_module, from_state_dict, to_module
+from fnet.nn import ModelError, check, from_module, from_state_dict, to_module
 from fnet.step import make_grad, make_step
 
 SAMPLES = 4
@@ -389,3 +392,57 @@ def test_the_state_of_another_optimizer_is_refused_by_name(whole):
     )
     with pytest.raises(ValueError, match=r"make it with tx\.init\(params\.trainable\)"):
         make_step(grad_fn, tx)(params, state, batch)
+
+
+def _elapsed():
+    return perf_counter()
+
+
+class Clock(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.fc, self.kind = nn.Linear(192, 4), kind
+
+    def stamp(self):
+        return datetime.datetime.now().microsecond
+
+    def forward(self, x):
+        y = self.fc(x.flatten(1))
+        if self.kind == "function":
+            return y * (_elapsed() % 1)
+        return y * (self.stamp() % 7)
+
+
+class Asleep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.made = nn.Linear(192, 4), time.time()
+
+    def forward(self, x):
+        time.sleep(0)
+        return self.fc(x.flatten(1))
+
+
+class Slots(nn.Module):
+    __slots__ = ("count",)
+
+    def forward(self, x):
+        return x.flatten(1)
+
+
+def test_clocks_in_a_forward_are_refused():
+    with pytest.raises(
+        ModelError, match=r"layer of Clock calls (time\.perf_counter|datetime\.now)"
+    ):
+        check(from_module(lambda: Clock("function")), (3, 8, 8))
+    with pytest.raises(ModelError, match=r"layer '1' \(Net\) calls time\.time in its forward pass"):
+        check(
+            from_module(lambda: nn.Sequential(nn.Identity(), Net(lambda _, y: y * time.time()))),
+            (3, 8, 8),
+        )
+    assert check(from_module(Asleep), (3, 8, 8)) == 4
+
+
+def test_slots_are_refused():
+    with pytest.raises(ModelError, match=r"class Slots keeps 'count' in __slots__"):
+        from_module(Slots)
