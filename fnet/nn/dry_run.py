@@ -23,7 +23,7 @@ from fnet.nn.errors import ModelError
 from fnet.nn.forward import Collecting, layer_keys, run
 from fnet.nn.leaves import Leaves
 from fnet.nn.misfit import misfit
-from fnet.nn.model import Params
+from fnet.nn.model import Params, leaf_name
 from fnet.nn.structure import called
 from fnet.nn.watch import changed, snapshot
 
@@ -210,6 +210,11 @@ def _require_same_layout(
             )
 
 
+def _names(module: nn.Module) -> set[str]:
+    named = (module.named_parameters, module.named_buffers)
+    return {name for each in named for name, _ in each(remove_duplicate=False)}
+
+
 class _Watched(private.dispatch_mode()):  # type: ignore[misc]
     """Sees each operation and each layer; refuses what draws globally or writes into weights."""
 
@@ -227,6 +232,7 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
         }
         self.states = generators.states(seed_only=True)
         self.buffers: dict[str, Any] = {}
+        self.names = _names(self.module)
         self.of_batch: list[str] = []
 
     @classmethod
@@ -325,10 +331,24 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
     def _registered(self) -> dict[str, Any]:
         """Return parameters, and in evaluation mode buffers, by name."""
         parameters = dict(self.module.named_parameters(remove_duplicate=False))
-        return parameters | ({} if self.training else dict(self.module.named_buffers()))
+        if self.training:
+            return parameters
+        # A layer of dropout draws, and changes its key, where the forward pass changes its mode.
+        return parameters | {
+            leaf_name(name, leaf): buffer
+            for name, layer in self.module.named_modules()
+            if not isinstance(layer, KeyedDropout)
+            for leaf, buffer in layer.named_buffers(recurse=False)
+        }
 
     def _require_registered(self) -> None:
         now = self._registered()
+        added = [name for name in _names(self.module) if name not in self.names]
+        if added:
+            raise ModelError(
+                f"its forward pass makes the buffer or parameter {added[0]!r}, so the model would "
+                "not be a pure function: register it in __init__, with its shape"
+            )
         for name, leaf in self.buffers.items():
             if now.get(name) is not leaf:
                 kind = "buffer" if name in dict(self.module.named_buffers()) else "parameter"

@@ -20,6 +20,13 @@ def misfit(
             "(torch.utils.checkpoint), which torch.func cannot differentiate: build it without "
             "(memory_efficient=False, use_checkpoint=False)"
         )
+    if "mutate a captured Tensor" in str(error) or "directly with `.data`" in str(error):
+        return (
+            f"{called(name, layer)} writes into a weight in its forward pass, so the model would "
+            "not be a pure function: a forward pass may change buffers, in training mode (a "
+            "teacher's weights as buffers, an average by optim.ema); a weight is constrained by "
+            "torch.nn.utils.parametrize, or by the optimizer"
+        )
     if "setup_context" in str(error):
         return (
             f"{called(name, layer)} uses a torch.autograd.Function whose forward takes ctx, which "

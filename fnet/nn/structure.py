@@ -27,8 +27,9 @@ def require_plain(module: nn.Module) -> None:
     Raises:
         ModelError: a layer whose shape is not known yet, one whose statistics cannot be pure, a
             hook that makes a weight, parameters of another dtype than float32, slots, a tensor or a
-            layer that is an attribute without being registered.
+            layer that is an attribute without being registered, two tensors in one memory.
     """
+    _require_own_memory(module)
     registered = set(module.modules())
     for name, layer in module.named_modules():
         here = called(name, layer)
@@ -41,6 +42,21 @@ def require_plain(module: nn.Module) -> None:
         for attribute, value in attributes(layer):
             for found in _unregistered(value, registered):
                 raise ModelError(f"{here}: {_advice(attribute, found)}")
+
+
+def _require_own_memory(module: nn.Module) -> None:
+    first: dict[tuple[int, int], tuple[str, Tensor]] = {}
+    for name, leaf in (*module.named_parameters(), *module.named_buffers()):
+        if leaf.is_meta or is_lazy(leaf) or not leaf.numel():
+            continue
+        place = leaf.untyped_storage().data_ptr(), leaf.storage_offset()
+        other, twin = first.setdefault(place, (name, leaf))
+        if twin is not leaf and (twin.requires_grad or leaf.requires_grad):
+            raise ModelError(
+                f"{other!r} and {name!r} are two tensors in the same memory, which would part at "
+                "the first step: to share a weight, assign the Parameter itself (b.weight = "
+                "a.weight), or give each its own (.clone())"
+            )
 
 
 def called(name: str, layer: nn.Module) -> str:

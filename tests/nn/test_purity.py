@@ -3,6 +3,7 @@
 import datetime
 import random as python_random
 import time
+import weakref
 from time import perf_counter
 
 import numpy as np
@@ -17,6 +18,7 @@ from fnet import losses, optim, random, tree
 from fnet.data import Batch
 from fnet.nn import ModelError, check, from_module, from_state_dict, to_module
 from fnet.step import make_grad, make_step
+from fnet.testing import assert_pure
 
 SAMPLES = 4
 
@@ -446,3 +448,154 @@ def test_clocks_in_a_forward_are_refused():
 def test_slots_are_refused():
     with pytest.raises(ModelError, match=r"class Slots keeps 'count' in __slots__"):
         from_module(Slots)
+
+
+class Counting(torch.autograd.Function):
+    count = 0
+
+    @staticmethod
+    def forward(x):
+        Counting.count += 1
+        return x * Counting.count
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Old(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class State:
+    def __init__(self):
+        self.count = 0
+
+
+STATE = State()
+
+
+def _counted(y):
+    STATE.count += 1
+    return y
+
+
+def _weight_hook():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    module[1].weight.register_hook(lambda gradient: 2 * gradient)
+    return module
+
+
+def _one_memory():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 192), nn.Linear(192, 192))
+    module[2].weight.data = module[1].weight.data
+    return module
+
+
+def _new_buffer(network, y):
+    if network.training:
+        network.register_buffer("mean", y.mean(0).detach())
+    return y
+
+
+def _unset_buffer():
+    module = Net(lambda network, y: setattr(network, "mean", y.mean(0).detach()) or y)
+    module.register_buffer("mean", None)
+    return module
+
+
+def _drops_always(network, y):
+    return network.dropout.train()(y)
+
+
+def _teach(network, y):
+    with torch.no_grad():
+        network.fc.bias.lerp_(y.mean(0), 0.1)
+    return y
+
+
+def _layer_hook():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    module[1].register_full_backward_hook(lambda layer, given, out: given)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Net(lambda _, y: Counting.apply(y)), r"class attribute Counting\.count"),
+        (lambda: Net(lambda _, y: _counted(y)), "global 'STATE'"),
+        (lambda: Net(lambda _, y: Old.apply(y)), r"forward\(\*inputs\) and setup_context"),
+        (_weight_hook, r"layer '1' \(Linear\): its parameter 'weight' has a backward hook"),
+        (_layer_hook, r"layer '1' \(Linear\): it has a backward hook"),
+        (
+            net(_drops_always, dropout=lambda: nn.Dropout(0.5)),
+            "attribute 'training' of layer 'dropout'",
+        ),
+        (_one_memory, r"'1\.weight' and '2\.weight' are two tensors in the same memory"),
+        (lambda: Net(_new_buffer), "makes the buffer or parameter 'mean'"),
+        (_unset_buffer, "makes the buffer or parameter 'mean'"),
+        (lambda: Net(_teach), "layer of Net writes into a weight in its forward pass"),
+    ],
+)
+def test_functions_and_hooks_that_are_not_pure_are_refused(make, message):
+    with pytest.raises(ModelError, match=message):
+        check(from_module(make), (3, 8, 8))
+
+
+class Hooked(nn.Module):
+    """A layer with a hook that is a method of the network."""
+
+    def __init__(self, keeps):
+        super().__init__()
+        self.fc, self.keeps, self.seen = nn.Linear(192, 4), keeps, {}
+        self.fc.register_forward_hook(self.doubled)
+
+    def doubled(self, layer, inputs, output):
+        if self.keeps:
+            self.seen["fc"] = output
+        return 2 * output
+
+    def forward(self, x):
+        return self.fc(x.flatten(1))
+
+
+def test_a_hook_may_be_a_method_of_the_network():
+    model = from_module(lambda: Hooked(False))
+    params = model.init(random.key(0))
+    logits, _ = model.apply(params, images())
+    assert torch.equal(logits, to_module(model, params)(images()))
+    with pytest.raises(ModelError, match="attribute 'seen' of layer of Hooked changes"):
+        check(from_module(lambda: Hooked(True)), (3, 8, 8))
+
+
+def test_a_recurrent_layer_keeps_no_weight_of_a_call():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.LSTM(24, 4, 2, batch_first=True, dropout=0.5)
+
+        def forward(self, x):
+            return self.rnn(x.reshape(len(x), 8, 24))[0][:, -1]
+
+    model = from_module(Recurrent)
+    params = model.init(random.key(0))
+
+    def forward(params, images, key):
+        return model.apply(params, images, key=key, train=True)
+
+    assert_pure(forward, params, images(), random.key(1))
+    weak = weakref.ref(params.trainable["rnn.weight_ih_l0"])
+    model.apply(params, images())
+    del params
+    assert weak() is None
