@@ -215,6 +215,10 @@ def _names(module: nn.Module) -> set[str]:
     return {name for each in named for name, _ in each(remove_duplicate=False)}
 
 
+def _modes() -> dict[str, Any]:
+    return {"grad mode": torch.is_grad_enabled(), "default dtype": torch.get_default_dtype()}
+
+
 class _Watched(private.dispatch_mode()):  # type: ignore[misc]
     """Sees each operation and each layer; refuses what draws globally or writes into weights."""
 
@@ -233,6 +237,7 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
         self.states = generators.states(seed_only=True)
         self.buffers: dict[str, Any] = {}
         self.names = _names(self.module)
+        self.modes = _modes()
         self.of_batch: list[str] = []
 
     @classmethod
@@ -293,12 +298,13 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
                 if isinstance(layer, KeyedDropout) and layer.training:
                     self._note_rows(name, layer, inputs[0])
                 if len(self.entered) == 1:
-                    self.buffers = self._registered()
+                    self.buffers, self.modes = self._registered(), _modes()
 
             def leave(layer: nn.Module, *_: Any) -> None:
                 self._require_generators()
                 if len(self.entered) == 1:
                     self._require_registered()
+                    self._require_modes()
                 self.entered.pop()
                 self.running.pop()
 
@@ -326,6 +332,14 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
                 raise ModelError(
                     f"its forward pass moves the global generator of {name}, so the model would "
                     "not be a pure function: draw with torch.rand or F.dropout, which fnet keys"
+                )
+
+    def _require_modes(self) -> None:
+        for name, now in _modes().items():
+            if now != self.modes[name]:
+                raise ModelError(
+                    f"its forward pass changes PyTorch's {name} for all that follows, so the model "
+                    "would not be a pure function: use a context (with torch.no_grad(): ...)"
                 )
 
     def _registered(self) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def misfit(
         return (
             f"{called(name, layer)} writes into a weight in its forward pass, so the model would "
             "not be a pure function: a forward pass may change buffers, in training mode (a "
-            "teacher's weights as buffers, an average by optim.ema); a weight is constrained by "
-            "torch.nn.utils.parametrize, or by the optimizer"
+            "teacher's weights as buffers, their average by optim.ema_params); a weight is "
+            "constrained by torch.nn.utils.parametrize, or by the optimizer"
         )
     if "setup_context" in str(error):
         return (

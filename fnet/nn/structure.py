@@ -33,6 +33,7 @@ def require_plain(module: nn.Module) -> None:
     registered = set(module.modules())
     for name, layer in module.named_modules():
         here = called(name, layer)
+        _require_not_compiled(here, layer)
         _require_known_shape(here, layer)
         _require_pure_normalisation(here, layer)
         _require_no_weight_hook(here, layer)
@@ -49,7 +50,7 @@ def _require_own_memory(module: nn.Module) -> None:
     for name, leaf in (*module.named_parameters(), *module.named_buffers()):
         if leaf.is_meta or is_lazy(leaf) or not leaf.numel():
             continue
-        place = leaf.untyped_storage().data_ptr(), leaf.storage_offset()
+        place = leaf.untyped_storage().data_ptr(), int(leaf.storage_offset())
         other, twin = first.setdefault(place, (name, leaf))
         if twin is not leaf and (twin.requires_grad or leaf.requires_grad):
             raise ModelError(
@@ -74,6 +75,15 @@ def attributes(layer: nn.Module) -> Iterator[tuple[str, Any]]:
                 yield f"hook {getattr(hook, '__name__', type(hook).__name__)!r}", hook
         elif name not in _OF_MODULES and not (isinstance(layer, nn.RNNBase) and name in OF_RNNS):
             yield f"attribute {name!r}", value
+
+
+def _require_not_compiled(here: str, layer: nn.Module) -> None:
+    # The latter is the attribute of a module that torch.compile returned.
+    if isinstance(layer, torch.jit.ScriptModule) or "_orig_mod" in dict(layer.named_children()):
+        raise ModelError(
+            f"{here} is compiled already (torch.jit, torch.compile): give from_module the plain "
+            "module, and compile the step (fnet.compiler.compile)"
+        )
 
 
 def _require_known_shape(here: str, layer: nn.Module) -> None:
@@ -125,7 +135,8 @@ def _require_float32(here: str, layer: nn.Module) -> None:
 
 
 def _require_no_backward_hook(here: str, layer: nn.Module) -> None:
-    owners = [("", layer), *layer.named_parameters(recurse=False)]
+    owners: list[tuple[str, nn.Module | Tensor]] = [("", layer)]
+    owners += layer.named_parameters(recurse=False)
     for name, owner in owners:
         if private.backward_hooks(owner):
             raise ModelError(

@@ -542,6 +542,14 @@ def _layer_hook():
             net(_drops_always, dropout=lambda: nn.Dropout(0.5)),
             "attribute 'training' of layer 'dropout'",
         ),
+        (
+            lambda: nn.Sequential(torch.compile(nn.Flatten())),
+            r"layer '0' \(OptimizedModule\) is compiled already",
+        ),
+        (
+            lambda: Net(lambda _, y: [torch.set_grad_enabled(False), y][1]),
+            "changes .* grad mode",
+        ),
         (_one_memory, r"'1\.weight' and '2\.weight' are two tensors in the same memory"),
         (lambda: Net(_new_buffer), "makes the buffer or parameter 'mean'"),
         (_unset_buffer, "makes the buffer or parameter 'mean'"),
