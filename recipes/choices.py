@@ -1,4 +1,4 @@
-"""What the experiments choose from by name: optimizers, activations, augmentations."""
+"""Optimizers, activations and augmentations by name, for the options of the experiments."""
 
 from typing import Literal
 
@@ -29,7 +29,10 @@ def optimizer(
     weight_decay: float | None = None,
     b2: float = 0.999,
 ) -> GradientTransformation:
-    """Return the optimizer: torch's defaults, momentum 0.9, weight decay L2 but for adamw."""
+    """Return an optimizer with the defaults of torch and momentum 0.9.
+
+    The weight decay of adamw is decoupled, that of all others is L2.
+    """
     if weight_decay is None:
         weight_decay = 0.01 if name == "adamw" else 0.0
     match name:
@@ -47,7 +50,7 @@ def optimizer(
 
 
 def activation(name: ActivationName) -> Activation:
-    """Return what makes the activation layers."""
+    """Return the class of the activation layers."""
     match name:
         case "relu":
             return nn.ReLU
@@ -60,7 +63,7 @@ def activation(name: ActivationName) -> Activation:
 
 
 def augment(name: AugmentName) -> Augment | None:
-    """Return the augmentation: none, crop and flip, or those after the study's further ones."""
+    """Return the augmentation: none, crop and flip, or more of them before crop and flip."""
     crop_flip = random_crop(4), random_flip()
     match name:
         case "none":

@@ -34,17 +34,17 @@ class Config(CommonConfig):
     """The options of CNN and those of all recipes."""
 
     epochs: int = 5
-    """How many times to go through the training images."""
+    """The number of epochs."""
     batch_size: int = 32
-    """Images in a training batch."""
+    """The number of images in a training batch."""
     network: Literal["cnn", "cnnpro"] = "cnn"
-    """Two blocks or three."""
+    """cnn has two blocks, cnnpro has three."""
     optimizer: choices.OptimizerName = "adam"
-    """momentum is SGD with a momentum of 0.9."""
+    """The optimizer; momentum is SGD with momentum 0.9."""
     lr: float = 1e-3
     """The learning rate."""
     augment: choices.AugmentName = "none"
-    """What is done to the training images at random."""
+    """The augmentation in training. more: affine, grayscale and colour, then crop and flip."""
 
 
 SMOKE = Config(data="shapes", epochs=1, limit=256, compile=False)

@@ -7,13 +7,13 @@ The author reports 77.76 % test accuracy for DaiNet1 with dropout in its first b
 default), which is better than dropout in every block; 77.89 % for DaiNet with one more convolution
 at a learning rate of 0.001; and 59.68 % for DaiNet with SGD at 0.1 after 200 epochs (`--variant
 dainet`; its second block is a reconstruction). The author's batch size and number of epochs for
-DaiNet1 are not known: batches of 128, Adam and 20 epochs stand in for them.
+DaiNet1 are not known; this recipe uses batches of 128, Adam and 20 epochs.
 
 On the JPEG copy of CIFAR-10 DaiNet1 reached 56.7 % test accuracy (one run; 59.5 % in its best
 epoch), and 66.4 % on the images it trained on. Dropout before batch norm explains the gap: in
-training it adds to the variance that batch norm takes note of, and divides by in evaluation (Li et
-al., "Understanding the disharmony between dropout and batch normalization by variance shift",
-2019). With statistics taken anew without dropout, the same weights reach 68.4 %.
+training it increases the variance in batch norm's running statistics, which evaluation divides by
+(Li et al., "Understanding the disharmony between dropout and batch normalization by variance
+shift", 2019). With running statistics recomputed without dropout, the same weights reach 68.4 %.
 """
 
 from fnet.run.process import start_command
@@ -40,23 +40,23 @@ class Config(CommonConfig):
     """The options of DaiNet and those of all recipes."""
 
     epochs: int = 20
-    """How many times to go through the training images."""
+    """The number of epochs."""
     network: Literal["dainet", "dainet1"] = "dainet1"
-    """Two blocks or three."""
+    """dainet has two blocks, dainet1 has three."""
     dropout: Literal["first", "every", "none"] = "first"
-    """Which blocks have dropout, of rate 0.5."""
+    """The blocks that have dropout, with rate 0.5."""
     optimizer: choices.OptimizerName = "adam"
-    """momentum is SGD with a momentum of 0.9."""
+    """The optimizer; momentum is SGD with momentum 0.9."""
     lr: float = 1e-3
     """The learning rate."""
     augment: choices.AugmentName = "crop_flip"
-    """more: affine, grayscale and colour changes before crop and flip."""
+    """The augmentation in training. more: affine, grayscale and colour, then crop and flip."""
     activation: choices.ActivationName = "relu"
-    """After every layer but the last."""
+    """The activation after every layer but the last."""
     linears: int = 3
-    """How many linear layers the network ends in, 1 to 3."""
+    """The number of linear layers at the end of the network, 1 to 3."""
     softmax: bool = False
-    """Add a softmax before the loss, which has its own."""
+    """Add a softmax at the end of the network, although the loss already contains one."""
 
 
 VARIANTS = {

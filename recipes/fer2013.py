@@ -2,10 +2,10 @@
 
     python -m recipes.fer2013 --root DIR
 
-The data comes from Kaggle (fer2013.csv or icml_face_data.csv in DIR/fer2013); a folder of class
-folders with files named Training_*, PublicTest_* and PrivateTest_* does as well (`--data DIR`).
-Training is the official Training split, the test both others. The author reports 60 % or more;
-fnet has no figure of its own yet.
+The data come from Kaggle: put fer2013.csv or icml_face_data.csv into DIR/fer2013. Or use a folder
+of class folders with files named Training_*, PublicTest_* and PrivateTest_* (`--data DIR`). The
+training images are the official Training split, the test images both others. The author reports
+60 % or more; fnet has not measured it yet.
 """
 
 from fnet.run.process import start_command

@@ -3,7 +3,7 @@
     python -m recipes.mnist
     python -m recipes.mnist --variant mycnn
 
-Adam, batches of 128, pixels scaled to 0..1 and no more, 5 epochs. The author reports no figure;
+Adam, batches of 128, pixels only scaled to 0..1, 5 epochs. The author reports no figure;
 fnet reached 98.8 % test accuracy (98.7 to 98.9) with LeNet-5 and 98.7 % (98.6 to 98.7) with MyCNN,
 three seeds each.
 """
@@ -31,11 +31,11 @@ class Config(CommonConfig):
     """The options of the networks for MNIST and those of all recipes."""
 
     epochs: int = 5
-    """How many times to go through the training images."""
+    """The number of epochs."""
     network: Literal["lenet5", "mycnn"] = "lenet5"
-    """LeNet-5, or MyCNN with batch norm and leaky ReLU."""
+    """The network: LeNet-5, or MyCNN with batch norm and leaky ReLU."""
     optimizer: choices.OptimizerName = "adam"
-    """momentum is SGD with a momentum of 0.9."""
+    """The optimizer; momentum is SGD with momentum 0.9."""
     lr: float = 1e-3
     """The learning rate."""
 

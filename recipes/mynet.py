@@ -4,7 +4,7 @@
 
 SGD with momentum and weight decay, the learning rate halved when the train loss stops falling,
 Xavier-uniform weights, 20 epochs of batches of 128. The author reports 79.69 % test and 84.34 %
-train accuracy. fnet has no figure of its own yet.
+train accuracy. fnet has not measured it yet.
 """
 
 from fnet.run.process import start_command
@@ -30,17 +30,17 @@ class Config(CommonConfig):
     """The options of Mynet and those of all recipes."""
 
     epochs: int = 20
-    """How many times to go through the training images."""
+    """The number of epochs."""
     lr: float = 0.1
-    """The learning rate at first."""
+    """The initial learning rate."""
     weight_decay: float = 5e-4
-    """L2."""
+    """The L2 weight decay."""
     factor: float = 0.5
-    """What the learning rate is multiplied by on a plateau of the train loss."""
+    """The learning rate is multiplied by this factor on a plateau of the train loss."""
     patience: int = 5
-    """How many epochs without a better train loss are borne."""
+    """The number of epochs without a lower train loss before the learning rate is reduced."""
     min_lr: float = 1e-6
-    """The learning rate goes no lower."""
+    """The lower bound of the learning rate."""
 
 
 VARIANTS = {

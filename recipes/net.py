@@ -29,21 +29,21 @@ class Config(CommonConfig):
     """The options of Net and those of all recipes."""
 
     epochs: int = 2
-    """How many times to go through the training images."""
+    """The number of epochs."""
     batch_size: int = 4
-    """Images in a training batch."""
+    """The number of images in a training batch."""
     cpp_wrapper: bool = True
-    """On a CPU: have C++ call a step's kernels, not Python: small steps are quicker to run."""
+    """On a CPU, call the compiled kernels from C++ instead of Python: faster for small steps."""
     optimizer: choices.OptimizerName = "momentum"
-    """momentum is SGD with a momentum of 0.9."""
+    """The optimizer; momentum is SGD with momentum 0.9."""
     lr: float = 1e-3
     """The learning rate."""
     activation: choices.ActivationName = "relu"
-    """After every layer but the last."""
+    """The activation after every layer but the last."""
     linears: int = 3
-    """How many linear layers the network ends in, 1 to 3."""
+    """The number of linear layers at the end of the network, 1 to 3."""
     softmax: bool = False
-    """Add a softmax before the loss, which has its own."""
+    """Add a softmax at the end of the network, although the loss already contains one."""
 
 
 VARIANTS = {

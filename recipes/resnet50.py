@@ -2,9 +2,9 @@
 
     python -m recipes.resnet50
 
-DaiNet7's rival, trained as DaiNet7 is. The author reports 92.50 % test and 99.94 % train accuracy
-(`--variant original`), 73 s an epoch on a GTX 1080 Ti. The default is a short training; either is
-work for a GPU, and fnet has no figure of its own yet.
+A comparison for DaiNet7, trained in the same way. The author reports 92.50 % test and 99.94 % train
+accuracy (`--variant original`), 73 s an epoch on a GTX 1080 Ti. The default variant is a short
+training. Both need a GPU; fnet has not measured them yet.
 """
 
 from fnet.run.process import start_command

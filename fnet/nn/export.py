@@ -1,4 +1,4 @@
-"""The way back: parameters into an ordinary `nn.Module`, and out of its `state_dict`."""
+"""Conversion of parameters into an ordinary `nn.Module`, and back from its `state_dict`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, overload
@@ -16,19 +16,19 @@ from fnet.nn.skeleton import fresh
 
 
 class _Names(NamedTuple):
-    """What a `state_dict` calls the leaves of a network: further names, and those it leaves out."""
+    """The differences between `state_dict` names and leaves: aliases, and names it leaves out."""
 
     aliases: dict[str, str]
     unsaved: frozenset[str]
 
 
-# By the names of a network's leaves, which say whose parameters these are: parameters are plain
-# trees, and `from_state_dict` may have to do without the model. Two networks may have one entry.
+# The key is the set of names of a network's leaves, which identifies the network of some parameters
+# where `from_state_dict` is not given the model. Several networks may have the same names.
 _NETWORKS: dict[frozenset[str], list[_Names]] = {}
 
 
 def remember(leaves: Leaves, rates: Iterable[str]) -> None:
-    """Keep for `from_state_dict` what the `state_dict` of a network is like."""
+    """Store the aliases and unsaved names of a network for `from_state_dict`."""
     own = _names_of(leaves, rates)
     names = frozenset((*leaves.trainable, *leaves.frozen, *leaves.buffers)) | own.unsaved
     known = _NETWORKS.setdefault(names, [])
@@ -43,7 +43,7 @@ def _names_of(leaves: Leaves, rates: Iterable[str]) -> _Names:
 def _names_for(
     own: Mapping[str, Tensor], state_dict: Mapping[str, Tensor], model: Model | None
 ) -> _Names:
-    """Return the names of the model's network; without one, of the known one that fits best."""
+    """Return the names of the model's network, or without a model, of the one that fits best."""
     if model is not None:
         network = network_of(model)
         return _names_of(network.leaves, network.rates)
@@ -62,7 +62,7 @@ def _names_for(
 def _of_network(
     state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor], names: _Names
 ) -> dict[str, Tensor]:
-    """Return the weights without prefixes of wrappers and the step counts of batch norms."""
+    """Return the weights, without the prefixes of wrappers, without batch norm's step counts."""
     weights = without_prefixes(state_dict, [*own, *names.aliases])
     return {
         name: leaf
@@ -72,10 +72,10 @@ def _of_network(
 
 
 def to_module(model: Model, params: Params) -> nn.Module:
-    """Return an ordinary `nn.Module`, in evaluation mode, that predicts what `model.apply` does.
+    """Return an ordinary `nn.Module`, in evaluation mode, with the predictions of `model.apply`.
 
-    The weights are copies; layers that share one share it here too. Batch norm's
-    `num_batches_tracked`, which fnet does not keep, is 0.
+    The weights are copies; shared weights stay shared. The `num_batches_tracked` of batch norm,
+    which fnet does not store, is 0.
 
     Raises:
         ModelError: the parameters are those of another model.
@@ -98,7 +98,7 @@ def to_module(model: Model, params: Params) -> nn.Module:
     }
     _check(weights, own)
     for name, leaf in own.items():
-        # Replaced, not copied into the module's: the layout of a weight decides the last bits.
+        # Replaced, not copied in place: the memory format of a weight decides the last bits.
         leaf.data = weights[name].detach().clone()
     return module.eval()
 
@@ -130,25 +130,25 @@ def from_state_dict(
     strict: bool = True,
     model: Model | None = None,
 ) -> Params | tuple[Params, LoadReport]:
-    """Return parameters with the values of a `state_dict`, laid out as those of `like`.
+    """Return parameters with the values of a `state_dict` and the strides of `like`.
 
-    What a `state_dict` does not hold is that of `like`: dropout rates, and buffers that are not
-    persistent. Of a leaf that layers share it may have every name, or the first one. The prefix
-    `module.`, which DataParallel puts before every name, is left out.
+    Values that a `state_dict` does not contain are taken from `like`: dropout rates, and
+    non-persistent buffers. For a leaf that layers share, it may contain all names or only the first
+    one. The prefix `module.`, which DataParallel adds to every name, is removed.
 
     Args:
-        like: parameters of the model, such as `model.init` makes.
+        like: parameters of the model, as returned by `model.init`.
         state_dict: the values, by name.
-        strict: whether every name and shape must be the model's, and all of them be there. If
-            not, what fits is loaded, the rest keeps the values of `like`, and a `LoadReport`,
-            whose text says what is what, is returned beside the parameters.
-        model: the model, which knows the names in its `state_dict`. Without it they are those of
-            the network made last in this process with parameters of these names, or of an earlier
-            one whose `state_dict` has exactly the names given.
+        strict: require exactly the names and shapes of the model. If False, matching values are
+            loaded, the others keep the values of `like`, and a `LoadReport`, which lists both, is
+            returned as a second result.
+        model: the model, whose network has the names of the `state_dict`. Without it, they are
+            those of the network with the same parameter names that this process made last; or of an
+            earlier one, if exactly its names are given.
 
     Raises:
-        ModelError: two names of one leaf have different values; or, if strict, a name or a shape
-            differs. The message names the first.
+        ModelError: two names of one shared leaf have different values; or, if strict, a name or a
+            shape differs. The message names the first one.
 
     >>> from fnet import models, random
     >>> model = models.dainet7()
@@ -162,7 +162,7 @@ def from_state_dict(
         leaf = given.pop(name, None)
         if leaf is not None and not torch.equal(given.setdefault(first, leaf), leaf):
             raise ModelError(
-                f"{first!r} and {name!r} are one leaf of this model, but these weights have "
+                f"{first!r} and {name!r} are one shared leaf of this model, but these weights have "
                 "different values for them: untie the layers, or make the values equal"
             )
     expected = {k: v for k, v in own.items() if k in given or k not in names.unsaved}
