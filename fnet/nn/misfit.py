@@ -22,7 +22,7 @@ def misfit(
         )
     if "mutate a captured Tensor" in str(error) or "directly with `.data`" in str(error):
         return (
-            f"{called(name, layer)} writes into a weight in its forward pass, so the model would "
+            f"{called(name, layer)} writes to a weight in its forward pass, so the model would "
             "not be a pure function: a forward pass may change buffers, in training mode (a "
             "teacher's weights as buffers, their average by optim.ema_params); a weight is "
             "constrained by torch.nn.utils.parametrize, or by the optimizer"

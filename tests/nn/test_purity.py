@@ -520,7 +520,7 @@ def _drops_always(network, y):
 
 def _teach(network, y):
     with torch.no_grad():
-        network.fc.bias.lerp_(y.mean(0), 0.1)
+        network.teacher.bias.lerp_(y.mean(0), 0.1)
     return y
 
 
@@ -553,7 +553,10 @@ def _layer_hook():
         (_one_memory, r"'1\.weight' and '2\.weight' are two tensors in the same memory"),
         (lambda: Net(_new_buffer), "makes the buffer or parameter 'mean'"),
         (_unset_buffer, "makes the buffer or parameter 'mean'"),
-        (lambda: Net(_teach), "layer of Net writes into a weight in its forward pass"),
+        (
+            net(_teach, teacher=lambda: nn.Linear(1, 16).requires_grad_(False)),
+            "layer of Net writes to a weight in its forward pass",
+        ),
     ],
 )
 def test_functions_and_hooks_that_are_not_pure_are_refused(make, message):
