@@ -1,5 +1,6 @@
 """DaiNet and DaiNet1: two or three convolutions, dropout before batch norm, linear layers."""
 
+import torch
 from torch import nn
 
 from fnet.models.blocks import Activation, classifier, require_rates
@@ -30,7 +31,8 @@ def dainet(
             rates.
     """
     return from_module(
-        lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax)
+        lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax),
+        memory_format=torch.channels_last,
     )
 
 
@@ -55,7 +57,8 @@ def dainet1(
             rates.
     """
     return from_module(
-        lambda: _module(3, classes, channels, size, dropout, activation, linears, softmax)
+        lambda: _module(3, classes, channels, size, dropout, activation, linears, softmax),
+        memory_format=torch.channels_last,
     )
 
 

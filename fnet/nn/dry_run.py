@@ -16,12 +16,14 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from fnet import private
 from fnet.nn import generators
+from fnet.nn.clocks import first_clock
 from fnet.nn.draws import KeyedDraws, Where
+from fnet.nn.dropout import KeyedDropout, rows
 from fnet.nn.errors import ModelError
 from fnet.nn.forward import Collecting, layer_keys, run
 from fnet.nn.leaves import Leaves
 from fnet.nn.misfit import misfit
-from fnet.nn.model import Params
+from fnet.nn.model import Params, leaf_name
 from fnet.nn.structure import called
 from fnet.nn.watch import changed, snapshot
 
@@ -34,7 +36,8 @@ class Facts(NamedTuple):
 
     Attributes:
         drew: the names of the layers whose forward pass draws random numbers.
-        of_batch: those of them with draws that belong to no sample.
+        of_batch: of these and of the keyed dropout layers, those with draws that belong to no
+            sample.
         writes_images: whether the network writes to its input images in place.
         unseen: the first draw that could not be keyed under Dynamo, or "".
         output: the network's output, without data.
@@ -112,6 +115,12 @@ def _in_thread(fn: Callable[[], T]) -> T:
 def _run(subject: Subject, images: Tensor, explain: bool = False) -> Facts:
     module = subject.module
     train = module.module.training
+    clock = first_clock(module.module)
+    if clock is not None:
+        raise ModelError(
+            f"{clock} in its forward pass, which differs from call to call, so the model would not "
+            "be a pure function: draw with torch.rand, which fnet keys, or compute it outside"
+        )
     watched = _Watched(subject)
     draws = KeyedDraws(
         torch.zeros(len(images), 2, dtype=torch.int64, device=images.device), Where()
@@ -160,7 +169,11 @@ def _run(subject: Subject, images: Tensor, explain: bool = False) -> Facts:
     if train:
         _require_same_layout(old_buffers, stats, module.module)
     return Facts(
-        tuple(draws.drew), tuple(draws.of_batch), watched.wrote_images, draws.unseen, output
+        tuple(draws.drew),
+        (*watched.of_batch, *draws.of_batch),
+        watched.wrote_images,
+        draws.unseen,
+        output,
     )
 
 
@@ -197,6 +210,15 @@ def _require_same_layout(
             )
 
 
+def _names(module: nn.Module) -> set[str]:
+    named = (module.named_parameters, module.named_buffers)
+    return {name for each in named for name, _ in each(remove_duplicate=False)}
+
+
+def _modes() -> dict[str, Any]:
+    return {"grad mode": torch.is_grad_enabled(), "default dtype": torch.get_default_dtype()}
+
+
 class _Watched(private.dispatch_mode()):  # type: ignore[misc]
     """A dispatch mode that refuses operations that draw globally or write to weights."""
 
@@ -214,6 +236,9 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
         }
         self.states = generators.states(seed_only=True)
         self.buffers: dict[str, Any] = {}
+        self.names = _names(self.module)
+        self.modes = _modes()
+        self.of_batch: list[str] = []
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -271,13 +296,16 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
                 self._require_generators()
                 self.entered.append((name, place, layer, inputs))
                 self.running.append((name, place))
+                if isinstance(layer, KeyedDropout) and layer.training:
+                    self._note_rows(name, layer, inputs[0])
                 if len(self.entered) == 1:
-                    self.buffers = self._registered()
+                    self.buffers, self.modes = self._registered(), _modes()
 
             def leave(layer: nn.Module, *_: Any) -> None:
                 self._require_generators()
                 if len(self.entered) == 1:
                     self._require_registered()
+                    self._require_modes()
                 self.entered.pop()
                 self.running.pop()
 
@@ -288,6 +316,11 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _note_rows(self, name: str, layer: KeyedDropout, x: Tensor) -> None:
+        key, _ = rows(layer.key, layer.drawn_shape(x))
+        if key.dim() != layer.key.dim() and name not in self.of_batch:
+            self.of_batch.append(name)
 
     def after(self) -> None:
         """Check the generators once more, after the last layer."""
@@ -303,13 +336,35 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
                     "makes draw from the key"
                 )
 
+    def _require_modes(self) -> None:
+        for name, now in _modes().items():
+            if now != self.modes[name]:
+                raise ModelError(
+                    f"its forward pass changes PyTorch's {name} for all that follows, so the model "
+                    "would not be a pure function: use a context (with torch.no_grad(): ...)"
+                )
+
     def _registered(self) -> dict[str, Any]:
         """Return parameters, and in evaluation mode buffers, by name."""
         parameters = dict(self.module.named_parameters(remove_duplicate=False))
-        return parameters | ({} if self.training else dict(self.module.named_buffers()))
+        if self.training:
+            return parameters
+        # A layer of dropout draws, and changes its key, where the forward pass changes its mode.
+        return parameters | {
+            leaf_name(name, leaf): buffer
+            for name, layer in self.module.named_modules()
+            if not isinstance(layer, KeyedDropout)
+            for leaf, buffer in layer.named_buffers(recurse=False)
+        }
 
     def _require_registered(self) -> None:
         now = self._registered()
+        added = [name for name in _names(self.module) if name not in self.names]
+        if added:
+            raise ModelError(
+                f"its forward pass makes the buffer or parameter {added[0]!r}, so the model would "
+                "not be a pure function: register it in __init__, with its shape"
+            )
         for name, leaf in self.buffers.items():
             if now.get(name) is not leaf:
                 kind = "buffer" if name in dict(self.module.named_buffers()) else "parameter"
