@@ -42,7 +42,7 @@ def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
     early.add_argument("--summary", action="store_true")
     chosen, rest = early.parse_known_args(args)
     if chosen.resume is None:
-        variant = chosen.variant or "default"
+        variant = recipe.variant(chosen.variant or "default")
         default = _of_variant(recipe, variant)
     else:
         variant, default = _of_run(recipe, chosen.resume, chosen.variant)
@@ -84,7 +84,7 @@ def _of_run(recipe: Recipe, path: Path, variant: str | None) -> tuple[str, Confi
             f"the run {path} is one of {origin.name}, not of {recipe.origin.name}: "
             f"{origin.command} --resume {shlex.quote(str(path))}"
         )
-    if variant not in (None, record.variant):
+    if variant is not None and recipe.variant(variant) != recipe.variant(record.variant):
         raise ConfigError(
             f"the run {path} is of variant {record.variant!r}, and a resumed run keeps its "
             "variant: leave --variant out"
@@ -100,8 +100,10 @@ def run(recipe: Recipe) -> None:
 
 
 def _description(recipe: Recipe, variant: str) -> str:
+    old = [f"{name} is an old name of {new}" for name, new in recipe.aliases.items()]
+    names = ", ".join(recipe.variants) + "".join(f" ({text})" for text in old)
     return (
         f"{recipe.doc.strip()}\n\n--variant NAME picks the defaults, here {variant}: "
-        f"{', '.join(recipe.variants)}\n--resume RUN goes on with a run that was stopped, with its "
+        f"{names}\n--resume RUN goes on with a run that was stopped, with its "
         "own options\n--summary prints the layers of the network, and ends."
     )

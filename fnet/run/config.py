@@ -33,6 +33,8 @@ class Config:
     """The seed of everything random."""
     limit: int | None = None
     """How many training images to use (all by default), each class in proportion."""
+    target: float | None = None
+    """Stop once an epoch ends with this accuracy, 0..1, on the images the best is chosen on."""
     validation: float = 0.0
     """The share of training images held out to choose the best epoch on; 0: on the test images."""
     device: str = "auto"
@@ -73,6 +75,8 @@ class Config:
                 raise ConfigError(f"{option(name)} is at least 1; got {getattr(self, name)}")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit is at least 1; got {self.limit}")
+        if self.target is not None and not 0 < self.target <= 1:
+            raise ConfigError(f"--target is an accuracy above 0 and at most 1; got {self.target}")
         if not 0 <= self.validation < 1:
             raise ConfigError(f"--validation is at least 0 and below 1; got {self.validation}")
         for field in fields(self):

@@ -36,7 +36,8 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        status: "complete", "interrupted" by a signal, or "diverged" to numbers not finite.
+        status: "complete", "stopped at target", "interrupted" by a signal, or "diverged" to
+            numbers not finite.
         signal: the one that interrupted it, else None.
         directory: the run's directory.
         data: the name of the data set.
@@ -58,7 +59,12 @@ class Outcome:
         """0, 1 for a run that diverged, and for one interrupted what a shell expects."""
         if self.signal is not None:
             return 128 + self.signal
-        return 0 if self.status == "complete" else 1
+        return 0 if self.ended_well else 1
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it came to its last epoch or its target."""
+        return self.status in ("complete", "stopped at target")
 
 
 def go_on(recipe: Recipe, directory: Path) -> str:
@@ -91,13 +97,17 @@ def say_result(
         rows = [[name, reported.get(name, MISSING), percent(figures[name])] for name in figures]
         columns = ["figure", "reported by the author", "measured"]
         display.table(f"{recipe.name} {where}", columns, rows)
-    if outcome.status != "complete":
+    if not outcome.ended_well:
         reached = f"after step {step}: its weights are kept"
         if not step:
             reached = "before the first step: there are no weights to keep"
         # Steps that diverged do so again: what to change was said with the reason.
         more = f" {go_on(recipe, outcome.directory)}" if outcome.status == "interrupted" else ""
         display.say(f"Stopped {reached}.{more}")
-    elif outcome.final is not None:
+    elif outcome.final is not None and outcome.best is not None:
         reached = percent(outcome.final.test_accuracy)
-        display.say(f"Test accuracy {reached} {where}. Run: {outcome.directory}")
+        best = f"best epoch {outcome.best.epoch}: {percent(outcome.best.test_accuracy)}"
+        at_target = "" if outcome.status == "complete" else " Stopped at target."
+        display.say(
+            f"Test accuracy {reached} ({best}) {where}.{at_target} Run: {outcome.directory}"
+        )

@@ -110,10 +110,13 @@ class Recipe:
         name: what its runs are called.
         doc: the module's docstring.
         data: the data set that `--data auto` stands for.
-        variants: configs by name; "default" is the one a user wants first.
+        variants: configs by name: "default", the network trained as well as fnet can, "author",
+            as its author trained it, and others. A second network has its own pair: "pro" and
+            "pro-author".
         build: `(config, splits) -> Experiment`, pure.
         reported: the original author's figures by variant and name, to print beside the measured
             ones: "test accuracy, final", "test accuracy, best epoch", "train accuracy, final".
+        aliases: variants by names that they had before, which are understood and not listed.
         origin: the module or the file whose code makes the recipe, found by itself.
     """
 
@@ -123,7 +126,12 @@ class Recipe:
     variants: Mapping[str, Any]
     build: Callable[[Any, Splits], Experiment]
     reported: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     origin: Origin = field(default_factory=of_caller)
+
+    def variant(self, name: str) -> str:
+        """Return the name that a variant has today."""
+        return self.aliases.get(name, name)
 
 
 def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:

@@ -12,10 +12,11 @@ from fnet.run.record import RunRecord
 from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
 from fnet.run.schema import Note, config_from_json
 from fnet.run.splits import STAND_IN, Splits, open_splits
+from fnet.run.time_to_accuracy import is_reached
 from fnet.run.typed_json import from_json
 from fnet.show.terminal import Display
 
-MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom")
+MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom", "target")
 """Options that change nothing in what is computed."""
 INEXACT = ("epochs", "device", "on_nonfinite")
 """Options that may change, but the run is then not the one that was never stopped."""
@@ -44,6 +45,11 @@ def check_options(record: RunRecord, given: Config) -> list[str]:
     if record.status == "complete" and given.epochs <= len(record.lines):
         raise ConfigError(
             f"the run {record.path} is complete: there is nothing to go on with, but more --epochs"
+        )
+    if record.status == "stopped at target" and is_reached(given.target, record.lines):
+        raise ConfigError(
+            f"the run {record.path} has reached its target: to go on, give a higher --target, or "
+            "--target None"
         )
     return inexact
 

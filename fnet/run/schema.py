@@ -3,7 +3,7 @@
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Literal
 
 from fnet.data import Normalize, PadResize, Preprocess
@@ -11,7 +11,7 @@ from fnet.run.config import Config, ConfigError
 from fnet.run.origin import Origin
 from fnet.run.typed_json import from_json
 
-Status = Literal["complete", "interrupted", "diverged"]
+Status = Literal["complete", "stopped at target", "interrupted", "diverged"]
 
 MAX_EPOCHS, MAX_IMAGES, MAX_SIDE, MAX_VALUES = 10**9, 10**12, 2**16, 2**28
 """Bounds on what a run's files may say: beyond any run, and within what a computer can count."""
@@ -97,6 +97,12 @@ class Line:
     def __post_init__(self) -> None:
         _require("epoch", self.epoch, 1 <= self.epoch <= MAX_EPOCHS)
 
+    @property
+    def evaluated_accuracy(self) -> float:
+        """The accuracy that the run is judged by: on its validation images, or the test images."""
+        held_out = self.validation_accuracy
+        return self.test_accuracy if held_out is None else held_out
+
     def figures(self) -> dict[str, float]:
         """Return the figures that there are, by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -110,8 +116,7 @@ def best_line(lines: Sequence[Line]) -> Line | None:
     """
 
     def accuracy(line: Line) -> float:
-        held_out = line.validation_accuracy
-        value = line.test_accuracy if held_out is None else held_out
+        value = line.evaluated_accuracy
         return -math.inf if math.isnan(value) else value
 
     return max(lines, key=accuracy, default=None)
@@ -122,7 +127,8 @@ class Result:
     """How a run ended: `result.json`.
 
     Attributes:
-        status: "complete", "interrupted" by a signal, or "diverged" to numbers not finite.
+        status: "complete", "stopped at target", "interrupted" by a signal, or "diverged" to numbers
+            not finite.
         step: after which step.
         data: the name of the data set.
         stand_in: whether that stands in for the recipe's own.
@@ -130,6 +136,8 @@ class Result:
         best: that of the best epoch.
         reported: the original author's figures, by name.
         reason: of one that diverged.
+        seconds_to_accuracy: after how many seconds of the run each accuracy, in per cent, was first
+            reached; see `fnet.run.time_to_accuracy`. Empty in older records.
     """
 
     status: Status
@@ -140,6 +148,7 @@ class Result:
     best: Line | None
     reported: dict[str, str]
     reason: str = ""
+    seconds_to_accuracy: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

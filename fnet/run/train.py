@@ -29,6 +29,7 @@ from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler,
 from fnet.run.schema import Result, Setup, Status, preprocess_to_json
 from fnet.run.signals import stop_request
 from fnet.run.splits import STAND_IN, Splits, open_splits
+from fnet.run.time_to_accuracy import in_percent, time_to
 from fnet.run.trainer import Trainer
 from fnet.show.terminal import Display
 
@@ -180,7 +181,7 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
         lambda: display.say("Stopping after this step. Once more stops at once.")
     ) as stop:
         try:
-            status = "complete" if trainer.run(stop, restored) else "interrupted"
+            status = trainer.run(stop, restored)
         except NonFiniteError as error:
             reason = str(error)
         except KeyboardInterrupt:
@@ -210,6 +211,7 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
             best=outcome.best,
             reported=reported,
             reason=reason,
+            seconds_to_accuracy=in_percent(time_to(progress.lines)),
         )
     )
     if reason:
@@ -221,7 +223,10 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
 
 def _reported(job: _Job) -> dict[str, str]:
     """Return the author's figures, none beside drawn images; a folder may hold their data."""
-    name, figures = job.splits.train.name, job.recipe.reported.get(job.variant, {})
+    name, figures = (
+        job.splits.train.name,
+        job.recipe.reported.get(job.recipe.variant(job.variant), {}),
+    )
     if name == STAND_IN:
         return {}
     if name == job.recipe.data:

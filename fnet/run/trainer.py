@@ -21,9 +21,10 @@ from fnet.run.log import RunLog
 from fnet.run.progress import Progress, State, initial_state
 from fnet.run.recipe import Experiment
 from fnet.run.runtime import Runtime, ready, ready_eval
-from fnet.run.schema import Line
+from fnet.run.schema import Line, Status
 from fnet.run.signals import StopRequest
 from fnet.run.splits import Splits
+from fnet.run.time_to_accuracy import is_reached
 from fnet.show.loggers import Start
 from fnet.show.terminal import Display
 from fnet.step import Step
@@ -61,8 +62,8 @@ class Trainer:
         self.progress = Progress(directory, experiment, self._steps_per_epoch)
         self._step = ready(step, config, runtime)
 
-    def run(self, stop: StopRequest, restored: Restored | None = None) -> bool:
-        """Train to the last epoch; return whether that was reached before a request to stop.
+    def run(self, stop: StopRequest, restored: Restored | None = None) -> Status:
+        """Train to the last epoch, the target or a request to stop; return which of them ended it.
 
         Args:
             stop: ends the run after the step that is under way.
@@ -86,20 +87,22 @@ class Trainer:
         try:
             self._log.start(self._start(record), record.metrics)
             while record.epoch < self._config.epochs:
+                if is_reached(self._config.target, self.progress.lines):
+                    return "stopped at target"
                 started = time.monotonic() - seconds
                 record, speed, stopping = self._train_epoch(state, record, started, stop)
                 state = state.after(record)
                 if stopping:
                     self.progress.save(state, record, time.monotonic() - started)
-                    return False
+                    return "interrupted"
                 state = self._end_epoch(state, record, started, speed)
                 record, seconds = self._at(state, record.step), 0.0
                 self.progress.save(state, record, seconds)
                 if stop and record.epoch < self._config.epochs:
-                    return False
+                    return "interrupted"
         finally:
             self._log.close()
-        return True
+        return "complete"
 
     def _at(self, state: State, step: int) -> Record:
         """Return where a run is between two epochs."""
