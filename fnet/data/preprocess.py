@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from fnet.data.dataset import Dataset
-from fnet.data.resize import pad_and_resize
+from fnet.data.resize import AT_ONCE, pad_and_resize
 
 Preprocess: TypeAlias = Callable[[Tensor], Tensor]
-
-# Images that are resized in one call.
-_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ def prepare(preprocess: Preprocess, *datasets: Dataset) -> tuple[Preprocess, lis
         return preprocess, list(datasets)
     padding = preprocess.padding
     resized = [
-        torch.cat([pad_and_resize(part, padding) for part in dataset.images.split(_AT_ONCE)])
+        torch.cat([pad_and_resize(part, padding) for part in dataset.images.split(AT_ONCE)])
         for dataset in datasets
     ]
     prepared = zip(datasets, resized, strict=True)

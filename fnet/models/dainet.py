@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from fnet.models.blocks import Activation, classifier, require_rates
+from fnet.models.blocks import Activation, classifier, convolution, require_rates
 from fnet.nn import Model, from_module
 
 _BLOCKS = ((12, 5), (24, 3), (12, 3))
@@ -17,18 +17,21 @@ def dainet(
     activation: Activation = nn.ReLU,
     linears: int = 3,
     softmax: bool = False,
+    deeper: bool = False,
 ) -> Model:
     """Return DaiNet for images `[N, channels, size, size]`: 212,022 parameters at the defaults.
 
     A reconstruction: of the first step from Net to DaiNet7 only the first block is known. The
-    second block and the linear layers are those of `dainet1`, so that "DaiNet with one more
-    convolution" is `dainet1`. The arguments are those of `dainet1`, with two rates in `dropout`.
+    second block and the linear layers are those of `dainet1`. The arguments are those of
+    `dainet1`, with two rates in `dropout`; with `deeper` it is "DaiNet with one more convolution",
+    217,278 parameters. Which one is not known either: here a second one of 24 channels, with batch
+    norm and activation, before the second block's pooling.
 
     Raises:
         ValueError: `size` is below 4, `linears` is not 1 to 3, or `dropout` has not two rates.
     """
     return from_module(
-        lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax)
+        lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax, deeper)
     )
 
 
@@ -65,6 +68,7 @@ def _module(
     activation: Activation,
     linears: int,
     softmax: bool,
+    deeper: bool = False,
 ) -> nn.Module:
     require_rates(dropout, blocks)
     layers: list[nn.Module] = []
@@ -77,6 +81,8 @@ def _module(
             nn.MaxPool2d(2),
         ]
         channels = width
+    if deeper:
+        layers[-1:-1] = convolution(channels, channels, 3, padding=1, activation=activation)
     return nn.Sequential(
         *layers,
         *classifier(

@@ -4,6 +4,7 @@ Knows nothing of how a step is made, and shows nothing.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from fnet import random
 from fnet.loop import Record
-from fnet.nn import ModelError, Params
+from fnet.nn import Model, ModelError, Params
 from fnet.optim import PlateauState
 from fnet.run.checkpoint import Restored, weights_epoch
 from fnet.run.directory import RunDirectory
@@ -80,7 +81,8 @@ class Progress:
 
     Args:
         directory: the run's.
-        experiment: what is trained.
+        model: what is trained.
+        eval_params: from a record to the params that are kept as best and saved.
         steps_per_epoch: how many steps an epoch has.
 
     Attributes:
@@ -89,9 +91,13 @@ class Progress:
     """
 
     def __init__(
-        self, directory: RunDirectory, experiment: Experiment, steps_per_epoch: int
+        self,
+        directory: RunDirectory,
+        model: Model,
+        eval_params: Callable[[Record], Params],
+        steps_per_epoch: int,
     ) -> None:
-        self._directory, self._experiment = directory, experiment
+        self._directory, self._model, self._eval_params = directory, model, eval_params
         self._steps_per_epoch = steps_per_epoch
         self._saved_at = time.monotonic()
         self.record: Record | None = None
@@ -165,5 +171,4 @@ class Progress:
     def write_weights(self, name: str, record: Record) -> None:
         """Write `name.safetensors`, the weights of a record."""
         epoch = -(-record.step // self._steps_per_epoch)  # the one that goes on counts
-        params = self._experiment.eval_params(record.params, record.opt_state)
-        self._directory.write_weights(name, self._experiment.model, params, epoch)
+        self._directory.write_weights(name, self._model, self._eval_params(record), epoch)

@@ -13,13 +13,22 @@ from torch import Tensor
 
 from fnet import random
 from fnet.data import Augment, Dataset, Preprocess, prepare
+from fnet.data.resize import scaled
 from fnet.losses import Loss
 from fnet.nn import Model, Params, check
 from fnet.optim import GradientTransformation, Plateau, get_hyper, hypers, set_hyper
 from fnet.run.config import ConfigError
 from fnet.run.origin import Origin, of_caller, of_file
 from fnet.run.splits import Splits
-from fnet.step import EvalStep, Step, make_eval, make_grad, make_step
+from fnet.step import (
+    EvalStep,
+    StatisticsStep,
+    Step,
+    make_eval,
+    make_grad,
+    make_statistics,
+    make_step,
+)
 from fnet.tree import Tree
 
 
@@ -39,6 +48,10 @@ class Experiment:
             scale to set beside it. None: the first learning rate of `tx` is logged, and the plateau
             scales all of them.
         plateau: reduces the learning rate after an epoch, by the epoch's train loss, or None.
+        fresh_statistics: over how many training batches the statistics of batch norm are taken
+            anew for the params that are evaluated, kept as best and saved; 0: those of training.
+        sizes: the shorter side of the training images in each of the first epochs; later ones
+            train on the images as they are.
     """
 
     model: Model
@@ -49,19 +62,33 @@ class Experiment:
     eval_params: Callable[[Params, Tree], Params] = lambda params, opt_state: params
     learning_rate: str | None = None
     plateau: Plateau | None = None
+    fresh_statistics: int = 0
+    sizes: tuple[int, ...] = ()
 
     def train_step(self, dataset: Dataset, dtype: torch.dtype) -> tuple[Step, Dataset]:
         """Return the step of the training and the images for it, on the device of these.
 
         Where images are not augmented, what `prepare` can do ahead is done to them here.
         """
-        preprocess = self.preprocess
-        if self.augment is None:
-            preprocess, (dataset,) = prepare(preprocess, dataset)
+        preprocess, dataset = self._for_training(dataset)
         grad_fn = make_grad(
             self.model, self.loss, preprocess=preprocess, augment=self.augment, dtype=dtype
         )
         return make_step(grad_fn, self.tx), dataset
+
+    def statistics(self, dataset: Dataset, dtype: torch.dtype) -> tuple[StatisticsStep, Dataset]:
+        """Return what `fresh_statistics` runs, and the images for it, as `train_step` does."""
+        preprocess, dataset = self._for_training(dataset)
+        forward = make_statistics(
+            self.model, preprocess=preprocess, augment=self.augment, dtype=dtype
+        )
+        return forward, dataset
+
+    def _for_training(self, dataset: Dataset) -> tuple[Preprocess, Dataset]:
+        preprocess = self.preprocess
+        if self.augment is None:
+            preprocess, (dataset,) = prepare(preprocess, dataset)
+        return preprocess, dataset
 
     def eval_step(self, *datasets: Dataset, dtype: torch.dtype) -> tuple[EvalStep, list[Dataset]]:
         """Return the step of the evaluation and the images for it, prepared, on their devices."""
@@ -147,6 +174,10 @@ def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:
         # The options of a tool may have no batch size.
         size = getattr(config, "batch_size", 2)
         classes = check(experiment.model, splits.input_shape, batch_size=size)
+        for side in sorted(set(experiment.sizes)):
+            channels, height, width = splits.input_shape
+            smaller = scaled((height, width), side)
+            check(experiment.model, (channels, *smaller), batch_size=size)
         experiment.loss(torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64))
         experiment.preprocess(splits.train.images[:1])
         _check_optimizer(experiment)

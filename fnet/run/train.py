@@ -7,7 +7,7 @@ from pathlib import Path
 from fnet import random, tree
 from fnet.data import steps_per_epoch
 from fnet.debug import NonFiniteError
-from fnet.loop import Record
+from fnet.nn import Params
 from fnet.run.checkpoint import CheckpointError, Restored, run_lock
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
@@ -216,7 +216,8 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
     )
     if reason:
         display.say(reason, "red")
-    _write_report(job, progress.record, display)
+    params = trainer.eval_params(progress.record) if progress.record else None
+    _write_report(job, params, display)
     say_result(job.recipe, outcome, step, reported, display)
     return outcome
 
@@ -246,10 +247,9 @@ def _say_beginning(job: _Job, display: Display) -> None:
         display.say(f"Steps run eagerly, and slower: this machine has {missing_compiler()}.")
 
 
-def _write_report(job: _Job, record: Record | None, display: Display) -> None:
+def _write_report(job: _Job, params: Params | None, display: Display) -> None:
     """Write the run's report; whatever goes wrong with it, the run is over and stays as it is."""
     path, experiment = job.directory.path, job.experiment
-    params = experiment.eval_params(record.params, record.opt_state) if record else None
     try:
         # Here, for it imports matplotlib, which takes longer than all of fnet.
         from fnet.run.report import write_report

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fnet import data, metrics
 from fnet.data import Dataset
+from fnet.data.resize import resize_dataset
 from fnet.debug import NonFiniteError, check_finite
 from fnet.evaluation import EVAL_BATCH
 from fnet.loop import Record, evaluate, fit
@@ -17,6 +18,7 @@ from fnet.run.checkpoint import Restored
 from fnet.run.config import Config
 from fnet.run.directory import RunDirectory
 from fnet.run.divergence import Watch, find_divergence
+from fnet.run.eval_params import EvalParams
 from fnet.run.log import RunLog
 from fnet.run.progress import Progress, State, initial_state
 from fnet.run.recipe import Experiment
@@ -39,6 +41,7 @@ class Trainer:
 
     Attributes:
         progress: what was reached.
+        eval_params: from a record to the params that are evaluated.
     """
 
     def __init__(
@@ -56,10 +59,14 @@ class Trainer:
         train = splits.train.to(runtime.device)
         self._samples = train.images[:: max(1, len(train) // _SAMPLES)][:_SAMPLES]
         step, self._train = experiment.train_step(train, runtime.dtype)
+        self._resized = (0, self._train)
+        self.eval_params = EvalParams(experiment, train, config, runtime)
         self._held_out = HeldOut(experiment, splits, config, runtime)
         self._look = 1 if runtime.device == "cpu" else _LOOK_GPU
         self._steps_per_epoch = data.steps_per_epoch(len(self._train), config.batch_size)
-        self.progress = Progress(directory, experiment, self._steps_per_epoch)
+        self.progress = Progress(
+            directory, experiment.model, self.eval_params, self._steps_per_epoch
+        )
         self._step = ready(step, config, runtime)
 
     def run(self, stop: StopRequest, restored: Restored | None = None) -> Status:
@@ -157,12 +164,21 @@ class Trainer:
             record.params,
             record.opt_state,
             key,
-            self._train,
+            self._images_of(record.epoch),
             size=self._config.batch_size,
             epochs=record.epoch + 1,
             start=record.step,
             sums=record.metrics,
         )
+
+    def _images_of(self, epoch: int) -> Dataset:
+        """Return the training images in the size that they have in an epoch, counted from 0."""
+        sizes = self._experiment.sizes
+        if epoch >= len(sizes):
+            return self._train
+        if self._resized[0] != sizes[epoch]:
+            self._resized = (sizes[epoch], resize_dataset(self._train, sizes[epoch]))
+        return self._resized[1]
 
     def _show(self, record: Record, note: str) -> None:
         """Move the bars to a record."""
@@ -191,7 +207,7 @@ class Trainer:
     def _end_epoch(self, state: State, record: Record, started: float, speed: float) -> State:
         """Evaluate, write the epoch's line, and return the state that the next one begins with."""
         self._show(record, "evaluating")
-        params = self._experiment.eval_params(record.params, record.opt_state)
+        params = self.eval_params(record)
         train = metrics.means(record.metrics)
         trained = round(record.metrics["count"].item() / self._config.batch_size)
         skipping = self._config.on_nonfinite == "skip"
