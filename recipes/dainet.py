@@ -8,7 +8,7 @@ Variants:
 * default: DaiNet1 trained as well as fnet can; dainet, deeper: so are DaiNet and DaiNet with one
   more convolution
 * author: DaiNet1 with dropout in its first block only. Reported are 77.76 % test accuracy, which
-  is better than dropout in every block (dropout-everywhere; no-dropout has none at all)
+  is better than dropout in every block (dropout-everywhere, no-dropout: in every one, in none)
 * dainet-author: DaiNet, SGD at 0.1, 200 epochs. Reported are 59.68 %
 * deeper-author: DaiNet with one more convolution, at 0.001. Reported are 77.89 %
 * smoke: DaiNet1 on a few drawn images, to try it
