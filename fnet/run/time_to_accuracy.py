@@ -15,7 +15,8 @@ def time_to(
 
     Seconds of the run: training, evaluation and compiling, over all its parts where it was stopped
     and resumed. An accuracy is known at the end of an epoch: on the validation images where there
-    are some, else on the test images.
+    are some, else on the test images. One that was reached after an epoch whose line is lost has
+    None, because the time of that epoch is not known.
 
     Args:
         lines: of the run's epochs, from the first.
@@ -23,7 +24,9 @@ def time_to(
     """
     reached: dict[float, float | None] = dict.fromkeys(thresholds)
     passed = 0.0
-    for line in lines:
+    for epoch, line in enumerate(lines, 1):
+        if line.epoch != epoch:
+            break
         passed += line.seconds
         for threshold, seconds in reached.items():
             if seconds is None and line.evaluated_accuracy >= threshold:

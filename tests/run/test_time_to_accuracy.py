@@ -41,6 +41,11 @@ def test_an_accuracy_once_reached_stays_reached():
     assert time_to(lines_of([0.55, 0.45, 0.7]), [0.5, 0.6, 0.8]) == {0.5: 2, 0.6: 6, 0.8: None}
 
 
+def test_after_a_lost_epoch_the_time_is_not_known():
+    lines = lines_of([0.1, 0.55, 0.7])
+    assert time_to([lines[0], lines[2]], [0.1, 0.5]) == {0.1: 2, 0.5: None}
+
+
 def test_validation_images_decide_where_there_are_some():
     lines = lines_of([0.2, 0.9], name="validation_accuracy")
     assert time_to(lines, [0.5]) == {0.5: 4}
