@@ -16,7 +16,6 @@ from fnet.show.plots.style import COLORS, LIGHT, MARKERS, label, new_axes, new_f
 Line: TypeAlias = Mapping[str, float]
 """The figures of one epoch: a line of `metrics.jsonl`."""
 
-_MINUTES_FROM = 600  # seconds of the longest run
 _MARKS = 12  # on a curve; a shorter one has one at every epoch
 
 
@@ -63,45 +62,8 @@ def curves(runs: Mapping[str, Sequence[Line]]) -> Figure:
     return figure
 
 
-def accuracy_by_time(runs: Mapping[str, Sequence[Line]]) -> Figure:
-    """Return the accuracy of one or more runs by the seconds, or minutes, that they had taken.
-
-    Runs look as in `curves`. The time of a run is the sum of its epochs' `seconds`.
-
-    Args:
-        runs: the lines of each run's `metrics.jsonl`, by the name for the legend.
-
-    Raises:
-        ValueError: no run is given.
-    """
-    if not runs:
-        raise ValueError("there is nothing to draw: give at least one run")
-    names = [label(name, 40) for name in runs]
-    figure = new_figure(10, 4 + 0.25 * math.ceil(len(runs) / _columns(names)))
-    axes = new_axes(figure, 111)
-    passed = [list(accumulate(_values(lines, "seconds"))) for lines in runs.values()]
-    longest = max((times[-1] for times in passed if times), default=0.0)
-    unit, seconds = ("minutes", 60) if longest > _MINUTES_FROM else ("seconds", 1)
-    for number, (lines, times) in enumerate(zip(runs.values(), passed, strict=True)):
-        _draw(axes, number, lines, "accuracy", scale=100, places=[time / seconds for time in times])
-    axes.set_xlabel(unit)
-    axes.set_ylabel("accuracy (%)")
-    axes.set_xlim(left=0)
-    _legend(figure, names)
-    return figure
-
-
-def _draw(
-    axes: Axes,
-    number: int,
-    lines: Sequence[Line],
-    quantity: str,
-    scale: float = 1,
-    places: Sequence[float] | None = None,
-) -> None:
-    """Draw both curves of a run, by epoch or at these places on the horizontal axis."""
-    if places is None:
-        places = [line["epoch"] for line in lines]
+def _draw(axes: Axes, number: int, lines: Sequence[Line], quantity: str, scale: float = 1) -> None:
+    epochs = [line["epoch"] for line in lines]
     every = max(1, len(lines) // _MARKS)
     look = _look(number)
     for part, style, width, fill in (
@@ -109,7 +71,7 @@ def _draw(
         ("test", "-", 1.8, look["color"]),
     ):
         axes.plot(
-            places,
+            epochs,
             [scale * value for value in _values(lines, f"{part}_{quantity}")],
             linestyle=style,
             linewidth=width,
@@ -145,6 +107,37 @@ def _log_where_wide(axes: Axes, factor: float, most: float = math.inf) -> None:
         return
     if 0.999 * factor < max(values) / min(values) < 1.001 * most:
         axes.set_yscale("log")
+
+
+def accuracy_by_time(runs: Mapping[str, Sequence[Line]]) -> Figure:
+    """Return the accuracy of one or more runs by the seconds, or minutes, that they had taken.
+
+    Runs look as in `curves`. The time of a run is the sum of its epochs' `seconds`.
+
+    Args:
+        runs: the lines of each run's `metrics.jsonl`, by the name for the legend.
+
+    Raises:
+        ValueError: no run is given.
+    """
+    if not runs:
+        raise ValueError("there is nothing to draw: give at least one run")
+    names = [label(name, 40) for name in runs]
+    figure = new_figure(10, 4 + 0.25 * math.ceil(len(runs) / _columns(names)))
+    axes = new_axes(figure, 111)
+    passed = [list(accumulate(_values(lines, "seconds"))) for lines in runs.values()]
+    longest = max((times[-1] for times in passed if times), default=0.0)
+    unit, seconds = ("minutes", 60) if longest > 600 else ("seconds", 1)
+    for number, (lines, times) in enumerate(zip(runs.values(), passed, strict=True)):
+        by_time = [
+            {**line, "epoch": time / seconds} for line, time in zip(lines, times, strict=True)
+        ]
+        _draw(axes, number, by_time, "accuracy", scale=100)
+    axes.set_xlabel(unit)
+    axes.set_ylabel("accuracy (%)")
+    axes.set_xlim(left=0)
+    _legend(figure, names)
+    return figure
 
 
 def _columns(names: Sequence[str]) -> int:
