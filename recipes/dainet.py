@@ -29,12 +29,14 @@ from fnet.run.process import start_command
 if __name__ == "__main__":
     start_command()
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from fnet import models
 from fnet.data import NORM_CIFAR10
+from fnet.nn import Model
 from fnet.run import cli
 from fnet.run.outcome import TEST_BEST
 from fnet.run.recipe import Experiment, Recipe
@@ -95,11 +97,12 @@ REPORTED = {
 
 def build(config: Config, splits: Splits) -> Experiment:
     """Return the experiment of a config."""
-    network, blocks = {
+    networks: dict[str, tuple[Callable[..., Model], int]] = {
         "dainet": (models.dainet, 2),
         "deeper": (partial(models.dainet, deeper=True), 2),
         "dainet1": (models.dainet1, 3),
-    }[config.network]
+    }
+    network, blocks = networks[config.network]
     rates = {
         "first": (0.5, *[0.0] * (blocks - 1)),
         "every": (0.5,) * blocks,
