@@ -1,4 +1,4 @@
-"""Find where numbers stop being finite: a check around any training step."""
+"""A check around any training step that finds the first infinity or NaN."""
 
 import torch
 from torch import Tensor
@@ -12,20 +12,22 @@ from fnet.tree import Tree
 
 
 class NonFiniteError(FloatingPointError):
-    """A step made an infinity or NaN: the message says in which leaf, and how many."""
+    """A step produced an infinity or NaN. The message names the leaf and counts the values."""
 
 
 def check_finite(step: Step) -> Step:
     """Return the step that raises an error as soon as a number is not finite.
 
-    Looks at the params, the optimizer's state and the metrics after the step. A number that was
-    not finite before it either is let pass: the best metric of a `plateau` begins at infinity.
+    The returned step checks the params, the optimizer's state and the metrics after each step. It
+    ignores a number that was not finite before the step: the best metric of a `plateau` starts at
+    infinity.
 
-    For debugging: it waits for the device once a step. It wraps from outside, around the compiled
-    step (`check_finite(compile(step))`), for it decides on values, which no graph can.
+    For debugging: it waits for the device once per step. Wrap the compiled step
+    (`check_finite(compile(step))`), not the other way round: the check branches on values, which a
+    graph cannot do.
 
     Raises:
-        NonFiniteError: by the step, naming the first leaf with such numbers.
+        NonFiniteError: by the step; the message names the first leaf with such numbers.
 
     >>> from fnet.nn import Params
     >>> def step(params, opt_state, batch):
@@ -80,7 +82,7 @@ def _describe(bad: dict[str, list[int]], leaves: dict[str, Tensor]) -> str:
 
 
 def _updates(leaves: dict[str, Tensor]) -> int | None:
-    """Return how many updates the optimizer has counted, None where it does not."""
+    """Return how many updates the optimizer has counted, or None if it does not count them."""
     for path, leaf in leaves.items():
         if path.startswith("opt_state/") and path.endswith("/count") and not leaf.ndim:
             return int(leaf)

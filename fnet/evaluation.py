@@ -1,4 +1,4 @@
-"""How good a classifier is: figures of its logits, and the logits of a whole data set.
+"""Evaluation of a classifier: the logits of a whole data set, and figures computed from them.
 
 Logits are float `[N, classes]`, labels int64 `[N]`, probabilities the softmax of logits.
 """
@@ -16,7 +16,7 @@ from fnet.losses import Loss
 from fnet.nn import Model, Params
 
 EVAL_BATCH = 125
-"""Images in a batch of an evaluation: few, so that it takes little memory beside training."""
+"""Batch size of an evaluation: small, because training holds its own memory at the same time."""
 
 Forward: TypeAlias = Callable[[Params, Tensor], Tensor]
 """`(params, images [N, C, H, W]) -> logits [N, classes]`, images with values 0..255."""
@@ -29,13 +29,13 @@ def make_forward(
     dtype: torch.dtype = torch.float32,
     flip: bool = False,
 ) -> Forward:
-    """Return the pure forward pass in evaluation mode, of images as a data set holds them.
+    """Return the pure forward pass in evaluation mode. It takes the images of a data set.
 
     Args:
         model: the network.
-        preprocess: that of the training.
+        preprocess: the preprocessing used in training.
         dtype: the precision of the forward pass.
-        flip: whether the logits are the mean of those of the image and of its mirror image.
+        flip: average the logits of each image and of its horizontal mirror image.
     """
 
     def forward(params: Params, images: Tensor) -> Tensor:
@@ -60,18 +60,18 @@ def evaluate_model(
     compiled: bool = False,
     mistakes: int = 10,
 ) -> tuple[Tensor, "Evaluation"]:
-    """Return the logits of the data set, `[len(dataset), classes]`, and what they come to.
+    """Return the logits of the data set, `[len(dataset), classes]`, and the figures of them.
 
     Args:
         model: the network.
-        loss: that of the training.
-        params: its parameters, on the data set's device.
+        loss: the loss used in training.
+        params: the model's parameters, on the data set's device.
         dataset: images and labels.
-        preprocess: as in `make_forward`, and so are `dtype` and `flip`.
-        dtype: the precision of the forward pass.
-        flip: whether mirror images count as well.
-        compiled: whether the forward pass is compiled: worth it for many images.
-        mistakes: how many of them to list.
+        preprocess: as in `make_forward`.
+        dtype: as in `make_forward`.
+        flip: as in `make_forward`.
+        compiled: compile the forward pass; this pays off for many images.
+        mistakes: how many of the most confident mistakes to list.
     """
     forward = make_forward(model, preprocess=preprocess, dtype=dtype, flip=flip)
     if compiled:
@@ -83,8 +83,8 @@ def evaluate_model(
 def all_logits(forward: Forward, params: Params, dataset: Dataset, *, size: int) -> Tensor:
     """Return the logits of the data set, `[len(dataset), classes]`, in its order.
 
-    Batches have one shape: the last is padded, and the padding's logits are left out. The
-    parameters and the data set are on one device.
+    All batches have the same shape: the last one is padded, and the logits of the padding are
+    dropped. The parameters and the data set must be on the same device.
 
     Raises:
         ValueError: the size is below 1.
@@ -106,7 +106,7 @@ def topk_accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
 
 
 def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return how many samples of each class were taken for each class, int64 `[classes, classes]`.
+    """Return the confusion matrix, int64 counts `[classes, classes]`.
 
     Rows are the labels, columns the predictions (as scikit-learn's `confusion_matrix`).
 
@@ -120,9 +120,9 @@ def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_accuracy(confusion: Tensor) -> Tensor:
-    """Return each class's share of right predictions (its recall), float64 `[classes]`.
+    """Return the accuracy of each class (its recall), float64 `[classes]`.
 
-    nan where a class has no sample.
+    It is NaN for a class without samples.
 
     Args:
         confusion: `[classes, classes]`, as `confusion_matrix` returns it.
@@ -133,9 +133,9 @@ def class_accuracy(confusion: Tensor) -> Tensor:
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> Tensor:
     """Return the expected calibration error, float64 0-d in 0..1 (Guo et al., 2017, equation 3).
 
-    Samples are sorted by confidence, the highest probability, into bins of one width, each with
-    its upper end; the mean distance of a bin's accuracy from its confidence is weighted by its
-    samples.
+    The confidence of a sample is its highest probability. Samples are grouped by confidence into
+    bins of equal width; each bin includes its upper edge. The result is the mean over the bins of
+    |accuracy - mean confidence|, weighted by the number of samples in each bin.
 
     Args:
         probabilities: float `[N, classes]`.
@@ -154,10 +154,10 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> 
 
 
 def worst_mistakes(probabilities: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Return the places of the k most confident mistakes, int64, the most confident first.
+    """Return the indices of the k most confident mistakes, int64, the most confident first.
 
-    There are fewer where fewer are wrong, so their number depends on values: not for a compiled
-    function.
+    If fewer than k predictions are wrong, there are fewer indices. So the shape depends on values
+    (a data-dependent shape), and the function cannot be compiled.
 
     >>> probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
     >>> worst_mistakes(probabilities, torch.tensor([0, 0, 0]), 5).tolist()
@@ -170,13 +170,13 @@ def worst_mistakes(probabilities: Tensor, labels: Tensor, k: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a sample was taken for.
+    """The prediction for one sample.
 
     Attributes:
-        index: its place in the data set.
-        label: the class it is of.
-        predicted: the class it was taken for.
-        confidence: the probability of that, 0..1.
+        index: the sample's index in the data set.
+        label: its true class.
+        predicted: the predicted class.
+        confidence: the probability of the predicted class, 0..1.
     """
 
     index: int
@@ -186,17 +186,17 @@ class Prediction:
 
     @property
     def right(self) -> bool:
-        """Whether that is its class."""
+        """Whether the predicted class is the true one."""
         return self.predicted == self.label
 
 
 def predictions(probabilities: Tensor, labels: Tensor, places: Tensor) -> list[Prediction]:
-    """Return what the samples in some places, int64, were taken for.
+    """Return the predictions for some of the samples.
 
     Args:
         probabilities: float `[N, classes]`.
         labels: int64 `[N]`.
-        places: those of the samples, each in 0..N-1.
+        places: int64 indices of the samples, each in 0..N-1.
     """
     confidence, predicted = probabilities[places].max(-1)
     parts = places, labels[places], predicted, confidence
@@ -208,14 +208,14 @@ class Evaluation:
     """The figures of a classifier on a data set, as Python numbers; classes by their number.
 
     Attributes:
-        images: how many.
-        loss: the mean.
+        images: the number of images.
+        loss: the mean loss.
         top1: accuracy, 0..1.
-        top5: the share of images whose class is among the five most probable.
+        top5: the share of images whose class is among the five most probable, 0..1.
         calibration_error: `calibration_error` with 15 bins.
-        class_accuracy: of each class, None where it has no image.
-        confusion: counts, rows are labels and columns predictions.
-        mistakes: the most confident ones, the worst first.
+        class_accuracy: the accuracy of each class, None for a class without images.
+        confusion: counts; rows are labels and columns predictions.
+        mistakes: the most confident mistakes, the most confident first.
     """
 
     images: int
@@ -236,8 +236,8 @@ def evaluate_logits(
     Args:
         logits: float `[N, classes]`.
         labels: int64 `[N]`.
-        loss: that of the training, or another.
-        mistakes: how many of the worst mistakes to keep.
+        loss: the loss used in training, or another one.
+        mistakes: how many of the most confident mistakes to keep.
     """
     probabilities = logits.to(torch.float64).softmax(-1)
     confusion = confusion_matrix(logits, labels)

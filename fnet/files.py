@@ -1,8 +1,9 @@
-"""Files that are whole or not there, also after a power cut; JSON with a checksum of its content.
+"""Atomic writes of files and directories, also safe in a power cut; JSON with a checksum.
 
-`dumps` and `loads` are for files that people and other programs read too. The bytes of such a file
-are free, as in any JSON: its layout, the order of entries, how a number is written. What it says is
-what was written, or an error. `seal` and `unseal` notice each changed byte.
+`dumps` and `loads` are for files that people and other programs read too. Their checksum covers the
+content, not the bytes: whitespace, the order of entries and the notation of numbers may change, as
+in any JSON. If the content changes, `loads` raises an error. `seal` and `unseal` detect every
+changed byte.
 """
 
 import errno
@@ -25,7 +26,7 @@ _SEALED = re.compile(rb'\{"sha256":"([0-9a-f]{64})","content":(.*)\}\n', re.DOTA
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write the file under a temporary name beside it, sync, and rename: all of it or nothing."""
+    """Write a file atomically: to a temporary file in the same directory, fsync, then rename."""
     temporary = temporary_beside(path)
     try:
         write_synced(temporary, content)
@@ -37,12 +38,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def directory_atomically(path: Path) -> Iterator[Path]:
-    """Yield a new directory beside `path`, which gets that name once the block has ended well.
+    """Yield a new temporary directory, and rename it to `path` when the block ends without error.
 
-    Otherwise nothing is left of it. The block writes its files with `write_synced`.
+    If the block raises, the directory is removed. The block writes its files with `write_synced`.
 
     Raises:
-        FileExistsError: there is something of that name already.
+        FileExistsError: `path` exists already.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "whole")
@@ -65,7 +66,7 @@ def directory_atomically(path: Path) -> Iterator[Path]:
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Write the file, and return when the disk has its content (not yet its name)."""
+    """Write a file and fsync its content; its directory entry needs `sync_directory`."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -73,14 +74,14 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Return when the disk has the names in a directory, where the system can say."""
-    if os.name == "nt":  # where a directory cannot be opened
+    """Fsync a directory, so that the disk has its entries; do nothing where this is impossible."""
+    if os.name == "nt":  # Windows cannot open a directory
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems cannot sync a directory, and have nothing to sync.
+        # Some network file systems cannot fsync a directory, and have nothing to sync.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -88,15 +89,17 @@ def sync_directory(path: Path) -> None:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a file to read, unless it is a link, which may lead anywhere, or a pipe, which may hang.
+    """Open a regular file for reading.
+
+    A symbolic link is refused because it may point anywhere, a pipe because reading it may hang.
 
     Raises:
-        OSError: it is one of these or a directory, or cannot be opened.
+        OSError: the path is not a regular file, or cannot be opened.
     """
     if path.is_symlink():
         raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
     flags = os.O_RDONLY
-    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # those that the system has
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # not every system has all of them
         flags |= getattr(os, name, 0)
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -113,11 +116,12 @@ def temporary_beside(path: Path) -> Path:
 def dumps(content: Mapping[str, Any], *, indent: int | None = None) -> str:
     """Return the content as JSON, with a last entry "crc32": 8 hexadecimal digits.
 
-    They are the CRC-32 of all else as canonical JSON: sorted keys, no spaces, ASCII. The text is
-    ASCII as well, so that names of files that are no Unicode come back as they were.
+    The CRC-32 is computed from the content without this entry, as canonical JSON: sorted keys, no
+    spaces, ASCII. The returned text is ASCII too, so that a file name that is not valid Unicode is
+    restored unchanged.
 
     Args:
-        content: JSON values by names other than "crc32"; NaN and the infinities are as in `json`.
+        content: JSON values by name; no name may be "crc32". NaN and infinities as in `json`.
         indent: as in `json`.
 
     >>> dumps({"epoch": 3})
@@ -130,7 +134,7 @@ def loads(text: str) -> dict[str, Any]:
     """Return the content that `dumps` was given.
 
     Raises:
-        ValueError: the text is no JSON object, or its checksum is missing or wrong.
+        ValueError: the text is not a JSON object, or its checksum is missing or wrong.
 
     >>> loads(dumps({"epoch": 3}))
     {'epoch': 3}
@@ -138,7 +142,7 @@ def loads(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
         if not isinstance(content, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not a JSON object")
         if _CHECKSUM not in content:
             raise ValueError("it has no checksum")
         if content.pop(_CHECKSUM) != _checksum(content):
@@ -154,7 +158,7 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 
 def seal(content: Any) -> bytes:
-    """Return `{"sha256": ..., "content": ...}` as JSON: the SHA-256 is of the content's bytes.
+    """Return `{"sha256": ..., "content": ...}` as JSON, with the SHA-256 of the content's bytes.
 
     >>> seal([1, "größe"])[-24:]
     b':[1,"gr\\\\u00f6\\\\u00dfe"]}\\n'
@@ -164,10 +168,10 @@ def seal(content: Any) -> bytes:
 
 
 def unseal(sealed: bytes) -> Any:
-    """Return the content of what `seal` made: equal to the one that was sealed.
+    """Return the content that `seal` was given.
 
     Raises:
-        ValueError: a byte was changed, lost or added since, or it was never sealed.
+        ValueError: a byte was changed, removed or added, or `seal` did not make these bytes.
 
     >>> unseal(seal({"epoch": 3}))
     {'epoch': 3}

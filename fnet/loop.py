@@ -1,4 +1,4 @@
-"""Steps strung together: `scan` over batches, `fit` over epochs, `evaluate` over a data set."""
+"""Loops over steps: `scan` over batches, `fit` over epochs, `evaluate` over a data set."""
 
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, NamedTuple, overload
@@ -15,16 +15,16 @@ from fnet.tree import Tree
 
 
 class Record(NamedTuple):
-    """Where a run is after a step.
+    """The state of a run after a step.
 
     Attributes:
         step: steps done so far, over all epochs.
         epoch: the epoch that this step belongs to, counted from 0.
-        epoch_done: whether it was the epoch's last step.
+        epoch_done: whether this was the last step of the epoch.
         params: the parameters after the step.
         opt_state: the optimizer's state after the step.
-        metrics: sums over the epoch's steps so far, on the device: `fnet.metrics.means` waits for
-            it. In an epoch that `fit` began in the middle, since then, added to its `sums`.
+        metrics: sums over the steps of the epoch so far, on the device: `fnet.metrics.means` waits
+            for the device. If `fit` started in the middle of an epoch, its `sums` are included.
     """
 
     step: int
@@ -43,7 +43,7 @@ def scan(
     The shape of `jax.lax.scan`; the carry is `(params, opt_state)`.
 
     Raises:
-        ValueError: there is no batch.
+        ValueError: `batches` is empty.
     """
     params, opt_state = carry
     collected = []
@@ -87,10 +87,10 @@ def fit(
 def fit(
     step: Step, params: Params, opt_state: Tree, *source: Any, **options: Any
 ) -> Iterator[Record]:
-    """Return the records of a training run, one a step: the caller logs, evaluates, saves, stops.
+    """Return the records of a training run, one per step: the caller logs, evaluates, saves, stops.
 
-    `fit(step, params, opt_state, batches)` takes any iterable of `Batch`, and goes through it once,
-    never a batch ahead. With a DataLoader of your own:
+    `fit(step, params, opt_state, batches)` takes any iterable of `Batch`. It iterates once, and
+    never fetches a batch in advance. With a DataLoader of your own:
 
         def stream():
             for epoch in range(epochs):
@@ -103,25 +103,25 @@ def fit(
     `fit(step, params, opt_state, key, dataset, size=128, epochs=10)` trains on a data set in
     memory: step n on `batch_at(key, dataset, size, n)`.
 
-    A run that was stopped goes on from the params and the state of its last record with
-    `start=record.step`, and where that was in the middle of an epoch `sums=record.metrics`; batches
-    of your own have to be those from that step on.
+    To resume a stopped run, pass the params and the state of its last record and
+    `start=record.step`; if the run stopped in the middle of an epoch, pass `sums=record.metrics`
+    too. Your own `batches` must then begin with the next step's batch.
 
     Args:
-        step: the step.
-        params: the parameters to begin with.
-        opt_state: the optimizer's state to begin with.
-        source: `batches`, an iterable; or `key`, of the whole run's data, int64 `[2]`, and
-            `dataset`, to cut batches from.
-        options: `start` is how many steps were done before, `sums` the metrics of those in the
-            epoch that is under way. With batches, `steps_per_epoch` is the length of an epoch; by
-            default their end is the end of the epoch where they have a length, as a list has, else
-            all is one epoch that is never done. With a data set, `size` is the rows in a batch,
-            `epochs` how many times to go through the data set, counted from step 0.
+        step: the training step.
+        params: the initial parameters.
+        opt_state: the optimizer's initial state.
+        source: `batches`, an iterable; or `key`, an int64 `[2]` key for the data of the whole run,
+            and `dataset`.
+        options: `start` is the number of steps done before, `sums` are the metrics of those of them
+            that belong to the current epoch. With batches, `steps_per_epoch` is the length of an
+            epoch. Its default is the number of batches if they have a length, as a list has;
+            otherwise all steps belong to one epoch that never ends. With a data set, `size` is the
+            batch size, and `epochs` is the number of epochs, counted from step 0.
 
     Raises:
-        ValueError: the batch size does not fit the data set, an epoch has no step, or the start is
-            below 0.
+        ValueError: the batch size does not fit the data set, an epoch has no steps, or `start` is
+            negative.
     """
     of_dataset = options.keys() & {"key", "dataset"} or (source and isinstance(source[0], Tensor))
     records = _fit_dataset if of_dataset else _fit_batches
@@ -173,7 +173,7 @@ def _records(
     steps: int | None,
     sums: Metrics | None,
 ) -> Iterator[Record]:
-    # A function of its own, not one inside `fit`, which would hold the first state to the end.
+    # Not a closure inside `fit`: that would hold a reference to the first state until the end.
     for done, batch in stream:
         params, opt_state, new = step(params, opt_state, batch)
         sums = metrics.add(sums, new) if sums else new
@@ -187,7 +187,7 @@ def _records(
 def evaluate(eval_step: EvalStep, params: Params, dataset: Dataset, *, size: int) -> Metrics:
     """Return the summed metrics of the whole data set, each image counted once.
 
-    Batches have one shape: the last is padded with rows of weight 0.
+    All batches have the same shape: the last one is padded with rows of weight 0.
     """
     total: Metrics = {}
     for batch in eval_batches(dataset, size):

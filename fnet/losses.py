@@ -1,6 +1,6 @@
 """Losses: `(logits, labels) -> one loss for each sample`.
 
-What reduces them (weights, means, per-sample gradients) is the step's business.
+The step reduces them (weights, means, per-sample gradients).
 """
 
 from collections.abc import Callable
@@ -26,11 +26,11 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
             (Szegedy et al., 2016).
 
     Returns:
-        Losses `[N]`: float32, for float64 logits float64.
+        Losses `[N]`: float32, or float64 if the logits are float64.
 
     Raises:
-        TypeError: for labels that are neither int64 nor float.
-        ValueError: for labels of another shape, or smoothing outside [0, 1].
+        TypeError: the labels are neither int64 nor float.
+        ValueError: the labels have another shape, or the smoothing is outside [0, 1].
 
     >>> cross_entropy(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 0]))
     tensor([0.6931, 0.3133])

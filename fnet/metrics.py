@@ -1,8 +1,8 @@
 """Metrics as sums: added across batches and processes, turned into means once, at the end.
 
-`Metrics` is a dict of 0-d float64 sums. "count" is the weight of the samples summed over. Every
-other entry becomes, divided by it, a mean of the same name ("correct" becomes "accuracy"), so a
-step may add entries of its own.
+`Metrics` is a dict of 0-d float64 sums. "count" is the total weight of the samples. `means` divides
+every other entry by it and keeps the entry's name ("correct" becomes "accuracy"), so a step may add
+entries of its own.
 """
 
 from typing import TypeAlias
@@ -14,14 +14,14 @@ Metrics: TypeAlias = dict[str, Tensor]
 
 
 def from_logits(losses: Tensor, logits: Tensor, labels: Tensor, weight: Tensor) -> Metrics:
-    """Return the sums over a batch, in float64, where sums of counts are exact.
+    """Return the sums over a batch. They are float64, in which sums of counts are exact.
 
     Args:
         losses: float `[N]`.
         logits: float `[N, classes]`.
-        labels: int64 `[N]`, or float `[N, classes]`, whose class is the most probable one.
-        weight: float `[N]`. A sample of weight 0 (padding) counts for nothing, even where its loss
-            is not finite.
+        labels: int64 `[N]`, or probabilities, float `[N, classes]`, whose largest is the class.
+        weight: float `[N]`. A sample of weight 0 (padding) adds nothing, even if its loss is not
+            finite.
 
     Returns:
         {"loss": ..., "correct": ..., "count": ...}, each 0-d.
@@ -44,7 +44,7 @@ def add(a: Metrics, b: Metrics) -> Metrics:
     """Return the sums over the samples of both.
 
     Raises:
-        ValueError: where an entry of one is not in the other.
+        ValueError: the two do not have the same entries.
     """
     if a.keys() != b.keys():
         raise ValueError(f"metrics to add have the same entries; got {sorted(a)} and {sorted(b)}")
@@ -52,12 +52,12 @@ def add(a: Metrics, b: Metrics) -> Metrics:
 
 
 def means(metrics: Metrics) -> dict[str, float]:
-    """Return the means as Python numbers: nan where the count is 0.
+    """Return the means as Python numbers; NaN if the count is 0.
 
-    Waits for the device; call it once, at the end.
+    Waits for the device: call it once, at the end.
 
     Raises:
-        ValueError: where there is no "count".
+        ValueError: there is no "count".
     """
     if "count" not in metrics:
         raise ValueError(f'metrics have a "count" to divide by; got {sorted(metrics)}')

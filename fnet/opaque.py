@@ -1,7 +1,7 @@
-"""Operations that are one library call in a compiled step: the compiler does not look inside.
+"""Opaque custom operations: the compiler calls them as they are, and does not trace into them.
 
-Some things it makes worse: random keys, matrix iterations, convolutions, max poolings and copies of
-many leaves become slower, or take seconds each to compile.
+The compiler would make some code worse: random keys, matrix iterations, convolutions, max pooling
+and copies of many leaves become slower, or each take seconds to compile.
 """
 
 from collections.abc import Callable
@@ -20,19 +20,19 @@ def operation(
     kernel: Operation | None = None,
     vmap: Operation | None = None,
 ) -> Operation:
-    """Return the operation `fnet::name`, which has no gradient of its own.
+    """Define the custom operation `fnet::name` and return it. It has no autograd formula.
 
-    `torch.library.custom_op` would give it one, and that refuses `torch.func.grad`: a
-    `torch.autograd.Function` around two of these has both.
+    The autograd formula of `torch.library.custom_op` does not work under `torch.func.grad`. A
+    `torch.autograd.Function` around two of these operations (forward and backward) does.
 
     Args:
-        name: of the operation.
+        name: the name without `fnet::`.
         schema: its arguments and results, as `torch.library.define` takes them.
-        fake: makes empty results of the right shapes, dtypes and strides.
-        kernel: computes it, on any device; its results share no memory with its arguments. None
-            where C++ does.
+        fake: the fake kernel: returns empty results of the right shapes, dtypes and strides.
+        kernel: computes the results, on any device; they must not alias the arguments. None if the
+            kernel is registered from C++.
         vmap: `(info, in_dims, *args) -> (results, out_dims)`, as `torch.library.register_vmap`;
-            None where it is never mapped.
+            None if the operation is never mapped.
     """
     torch.library.define(f"fnet::{name}", schema)
     if kernel is not None:

@@ -1,8 +1,8 @@
-"""Every private name of PyTorch that Python uses, why, and what happens without it.
+"""The private names of PyTorch that our Python code uses, each with its fallback.
 
 A name is private if a part of it begins with one underscore, or if it is below
-`torch.fx.experimental`. Each function here imports its names when it is called, so that a name
-that is gone costs what its docstring says, and never an import of fnet.
+`torch.fx.experimental`. Each function here imports its names when it is called. So if a future
+PyTorch removes a name, the fallback in the docstring applies, and `import fnet` never fails.
 """
 
 import warnings
@@ -15,37 +15,38 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-# The trees of PyTorch's own functions: PyTorch does not import without them either.
+# Pytrees. No fallback: PyTorch itself cannot be imported without this module.
 from torch.utils import _pytree as pytree  # noqa: F401
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @cache
-def _gone(name: str, consequence: str) -> None:
+def _warn_missing(name: str, consequence: str) -> None:
     """Warn once about a name that this PyTorch lacks."""
     warnings.warn(f"this PyTorch has no {name}: {consequence}", stacklevel=4)
 
 
 def nonstrict_trace() -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
-    """Return what makes Dynamo call a function on fake tensors instead of reading its code.
+    """Return the decorator that makes Dynamo call a function on fake tensors.
 
-    `torch.compiler` has it from 2.12 on, `torch._dynamo` before. Without it: None, and Dynamo
-    reads the code of steps, as in any `torch.compile`.
+    Otherwise Dynamo would trace its bytecode. It is in `torch.compiler` from 2.12 on, in
+    `torch._dynamo` before. Without it: None, and Dynamo traces the bytecode of steps, as in any
+    `torch.compile`.
     """
     try:
         from torch._dynamo import nonstrict_trace
     except ImportError:
-        _gone("nonstrict_trace", "Dynamo reads the code of steps, which takes longer to start")
+        _warn_missing("nonstrict_trace", "Dynamo traces the bytecode of steps, so they start later")
         return None
     return getattr(torch.compiler, "nonstrict_trace", nonstrict_trace)
 
 
 def is_tracing() -> bool:
-    """Say whether what runs is being compiled by `torch.compile`.
+    """Return whether `torch.compile` is tracing the running code.
 
-    Within `nonstrict_trace` only the tracing context knows it. Without it: the public
-    `torch.compiler.is_compiling`, which knows of Dynamo alone.
+    Within `nonstrict_trace` only the tracing context tells this. Without it: the public
+    `torch.compiler.is_compiling`, which only detects Dynamo.
     """
     return torch.compiler.is_compiling() or _tracing_context()() is not None
 
@@ -60,9 +61,9 @@ def _tracing_context() -> Callable[[], Any]:
 
 
 def is_transformed() -> bool:
-    """Say whether what runs is within a `torch.func` transform, such as `grad` or `vmap`.
+    """Return whether the running code is inside a `torch.func` transform (`grad`, `vmap`, ...).
 
-    Without the stack of transforms: False, and PyTorch's own error instead of ours.
+    Without functorch's interpreter stack: False, and PyTorch's own error instead of ours.
     """
     return _innermost_transform()() is not None
 
@@ -77,10 +78,10 @@ def _innermost_transform() -> Callable[[], Any]:
 
 
 def default_device() -> torch.device:
-    """Return the device of new tensors.
+    """Return the default device of new tensors.
 
-    The public `torch.get_default_device` takes ten times as long as to see that no mode of
-    functions is entered, which a default device is. Without the stack of modes: the public one.
+    A default device is a torch function mode. Checking that no such mode is active takes a tenth of
+    the time of the public `torch.get_default_device`. Without the mode stack: the public function.
     """
     length = getattr(torch._C, "_len_torch_function_stack", None)
     return _CPU if length is not None and not length() else torch.get_default_device()
@@ -90,9 +91,9 @@ _CPU = torch.device("cpu")
 
 
 def stance() -> str | None:
-    """Return what `torch.compiler.set_stance` was told: "default", "force_eager", ...
+    """Return the current stance of `torch.compiler.set_stance`: "default", "force_eager", ...
 
-    Without the name: None, and each call goes through Dynamo, which knows.
+    Without the name: None, and each call goes through Dynamo, which checks the stance itself.
     """
     from torch._dynamo import eval_frame
 
@@ -100,10 +101,10 @@ def stance() -> str | None:
 
 
 def inductor(options: dict[str, Any]) -> Callable[..., Any] | str:
-    """Return Inductor as a function of a graph and its inputs, as `torch.compile` makes it.
+    """Return Inductor as a backend function of a graph and its inputs, as `torch.compile` makes it.
 
-    So that what it returns can be called without Dynamo, which looks at each call for 0.05 to
-    0.1 ms. Without the class: "inductor", and each call goes through Dynamo.
+    What the backend returns can then be called without Dynamo, which takes 0.05 to 0.1 ms per call.
+    Without the class: the name "inductor", and each call goes through Dynamo.
     """
     wrapper = getattr(torch, "_TorchCompileInductorWrapper", None)
     if wrapper is None:
@@ -112,9 +113,9 @@ def inductor(options: dict[str, Any]) -> Callable[..., Any] | str:
 
 
 def is_fake(x: object) -> bool:
-    """Say whether `x` is a tensor of a compiler's trace: it has no data.
+    """Return whether `x` is a fake or functional tensor of a trace, which has no data.
 
-    Without these classes: True, and a tensor that a function closes over is not noticed.
+    Without these classes: True, and a tensor that a function closes over is not detected.
     """
     try:
         from torch._subclasses import FakeTensor
@@ -125,10 +126,10 @@ def is_fake(x: object) -> bool:
 
 
 def forget_values(inputs: Sequence[Any]) -> None:
-    """Have the fake tensors that stand for 0-d integers and float64s forget the inputs' values.
+    """Remove the values that Dynamo memoizes in fake 0-d integer and float64 tensors.
 
-    Dynamo lets a function read them (`if count > 3`), and relies on a guard. Without the
-    attribute: nothing to forget.
+    Dynamo lets a function read these values (`if count > 3`) and adds a guard; we drop the guards.
+    Without the attribute: nothing is memoized.
     """
     for x in inputs:
         if getattr(x, "item_memo", None) is not None:
@@ -136,24 +137,24 @@ def forget_values(inputs: Sequence[Any]) -> None:
 
 
 def dispatch_mode() -> type:
-    """Return the class of modes that see each ATen operation.
+    """Return `TorchDispatchMode`, the base class of modes that intercept each ATen operation.
 
-    It is documented for this use, but lies in a private module. Without it: a class that sees
-    nothing; closed-over tensors, draws and leaks are not noticed.
+    It is documented for this use, but is in a private module. Without it: a class that intercepts
+    nothing; closed-over tensors, random draws and leaked tensors are not detected.
     """
     try:
         from torch.utils._python_dispatch import TorchDispatchMode
     except ImportError:
-        _gone("TorchDispatchMode", "what a step closes over is constant")
-        return _Blind
+        _warn_missing("TorchDispatchMode", "tensors that a step closes over become constants")
+        return _NoDispatchMode
     return TorchDispatchMode
 
 
 def argument_names(op: Any) -> list[str]:
     """Return the names of an ATen operation's arguments, in order.
 
-    The schema is an attribute with an underscore. Without it: no names; an operation that may
-    draw counts as one that does.
+    The schema is a private attribute. Without it: no names; an operation that may draw random
+    numbers is treated as one that does.
     """
     schema = getattr(op, "_schema", None)
     return [] if schema is None else [argument.name for argument in schema.arguments]
@@ -167,7 +168,7 @@ def written(op: Any, args: Sequence[Any]) -> list[Any]:
 
 
 def is_mutable(op: Any) -> bool:
-    """Say whether an ATen operation writes to an argument. Without the schema: True."""
+    """Return whether an ATen operation writes to an argument. Without the schema: True."""
     schema = getattr(op, "_schema", None)
     return True if schema is None else schema.is_mutable
 
@@ -175,25 +176,25 @@ def is_mutable(op: Any) -> bool:
 def custom_graph_pass() -> type | None:
     """Return the class of graph passes whose `uuid()` is part of Inductor's cache key.
 
-    It is documented, but lies in a private module. None without it, or without another name that
-    the kernels need: steps have the library's kernels.
+    It is documented, but is in a private module. Without it, or without another name that our
+    kernels need: None, and steps use the library's kernels.
     """
     try:
         from torch._inductor.custom_graph_pass import CustomGraphPass
 
         decompositions(), inductor_config(), CppCodeCache(), _make_fx()
     except (ImportError, AttributeError) as error:
-        _gone(f"place for a graph pass ({error})", "steps take longer")
+        _warn_missing(f"hook for a graph pass ({error})", "steps take longer")
         return None
     return CustomGraphPass
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """Return how Inductor decomposes operations, to trace what a graph pass adds.
+    """Return Inductor's decompositions, for tracing the operations that a graph pass inserts.
 
-    Without it: no kernels of ours.
+    Without them: the library's kernels.
     """
-    import torch._inductor.lowering  # noqa: F401 (some of them ask for it)
+    import torch._inductor.lowering  # noqa: F401 (some decompositions need it)
     from torch._inductor.decomposition import select_decomp_table
 
     return select_decomp_table()
@@ -202,7 +203,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
 def make_fx(fn: Callable[..., Any], *inputs: Any) -> torch.fx.GraphModule:
     """Return the ATen graph of `fn(*inputs)`, decomposed for Inductor.
 
-    Traces what a graph pass adds. Without it: no kernels of ours.
+    It traces the operations that a graph pass inserts. Without it: the library's kernels.
     """
     return _make_fx()(fn, decomposition_table=decompositions())(*inputs)
 
@@ -214,9 +215,9 @@ def _make_fx() -> Callable[..., Any]:
 
 
 def inductor_config() -> ModuleType:
-    """Return Inductor's options, of which one allows FMA contraction in our C++.
+    """Return Inductor's options; one of them allows FMA contraction in our C++.
 
-    Without it: no kernels of ours.
+    Without it: the library's kernels.
     """
     from torch._inductor import config
 
@@ -224,17 +225,17 @@ def inductor_config() -> ModuleType:
 
 
 def CppCodeCache() -> Any:  # noqa: N802
-    """Return what compiles C++ and keeps the result. Without it: no kernels of ours."""
+    """Return Inductor's cache of compiled C++. Without it: the library's kernels."""
     from torch._inductor.codecache import CppCodeCache
 
     return CppCodeCache
 
 
 def is_plain(x: Tensor) -> bool:
-    """Say whether `x` is under no transform of `torch.func` but one gradient.
+    """Return whether `x` is under no `torch.func` transform, or under a single `grad` only.
 
-    Asks for functorch's stack of transforms. Without these names: False, no kernels of ours in
-    batch norm and max pooling.
+    It inspects functorch's interpreter stack. Without these names: False, and batch norm and max
+    pooling use the library's kernels.
     """
     try:
         from torch._C._functorch import TransformType, is_batchedtensor, peek_interpreter_stack
@@ -246,9 +247,9 @@ def is_plain(x: Tensor) -> bool:
 
 
 def unsaved_buffers(layer: nn.Module) -> dict[str, Tensor]:
-    """Return the buffers of a layer itself that its `state_dict` leaves out, by name.
+    """Return a layer's own non-persistent buffers by name: its `state_dict` leaves them out.
 
-    Without the set of their names: none, and `from_state_dict` asks for them.
+    Without the set of their names: none, and `from_state_dict` requires them.
     """
     unsaved = getattr(layer, "_non_persistent_buffers_set", ())
     return {name: x for name, x in layer.named_buffers(recurse=False) if name in unsaved}
@@ -257,28 +258,29 @@ def unsaved_buffers(layer: nn.Module) -> dict[str, Tensor]:
 def forward_pre_hooks(layer: nn.Module) -> list[Any]:
     """Return the hooks that run before a layer's `forward`.
 
-    Without the registry: none, and a weight that a hook makes is not refused by its name.
+    Without the registry: none, and a weight that a hook computes is not refused by name.
     """
     return list(getattr(layer, "_forward_pre_hooks", {}).values())
 
 
 def registries() -> frozenset[str]:
-    """Return the attributes by which a layer keeps its tensors and layers: names, not values.
+    """Return the names of the attributes in which a layer registers its tensors and sublayers.
 
-    A name that is gone is the attribute of no layer.
+    If PyTorch drops a name, no layer has such an attribute, and the name has no effect.
     """
     return frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
 
 
 def version(x: Tensor) -> int:
-    """Return how often a tensor was written to. Without the count: 0, and no write is noticed."""
+    """Return a tensor's version counter. Without it: 0, and in-place writes are not detected."""
     return getattr(x, "_version", 0)
 
 
 def batch_norms() -> tuple[type[nn.Module], ...]:
     """Return the classes of batch and instance norms.
 
-    The base class, which a user's own may derive from, is private. Without it: PyTorch's own.
+    Their base class, from which a user's class may derive, is private. Without it: only PyTorch's
+    own classes.
     """
     base = getattr(nn.modules.batchnorm, "_NormBase", None)
     own: tuple[type[nn.Module], ...] = (
@@ -292,7 +294,7 @@ def batch_norms() -> tuple[type[nn.Module], ...]:
 
 
 def copy_all(into: list[Tensor], of: list[Tensor]) -> None:
-    """Copy tensors of one dtype, on a GPU in a few launches. Without the operation: one each."""
+    """Copy tensors of one dtype, on a GPU in a few launches. Without it: one launch per tensor."""
     foreach = getattr(torch, "_foreach_copy_", None)
     if foreach is not None:
         foreach(into, of)
@@ -302,7 +304,7 @@ def copy_all(into: list[Tensor], of: list[Tensor]) -> None:
 
 
 def compiler_errors() -> tuple[type[Exception], ...]:
-    """Return what is raised where the C++ compiler failed. Without the names: a traceback."""
+    """Return the exceptions raised if the C++ compiler fails. Without the names: a traceback."""
     errors = []
     for module, name in (
         ("torch._dynamo.exc", "BackendCompilerFailed"),
@@ -316,26 +318,27 @@ def compiler_errors() -> tuple[type[Exception], ...]:
 
 
 def constant(fn: F) -> F:
-    """Have a user's own `torch.compile` call `fn` while it traces, and not look into it.
+    """Mark `fn` so that a user's own `torch.compile` calls it during tracing as a constant.
 
-    As `torch.compiler.assume_constant_result`, which takes seconds to import Dynamo. Without the
-    attribute's meaning: Dynamo reads the code of `fn`.
+    As `torch.compiler.assume_constant_result`, which imports Dynamo, for seconds. If the attribute
+    loses its meaning: Dynamo traces the bytecode of `fn`.
     """
     fn._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return fn
 
 
-def is_dynamos(fn: Callable[..., Any]) -> bool:
-    """Say whether a function is what `torch.compile` returned.
+def is_torch_compiled(fn: Callable[..., Any]) -> bool:
+    """Return whether `torch.compile` returned this function.
 
-    `fnet.testing` runs such a step as it is, with its own options. No public name says it. Without
-    the private one, a compiled step that was called before is compiled once more.
+    `fnet.testing` runs such a step without compiling it again, so that it keeps its own options.
+    There is no public name for this check. Without the private one: False, and the step is compiled
+    once more.
     """
     return hasattr(fn, "_torchdynamo_orig_callable")
 
 
-class _Blind:
-    def __enter__(self) -> "_Blind":
+class _NoDispatchMode:
+    def __enter__(self) -> "_NoDispatchMode":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,8 @@
-"""The training step and the evaluation step as pure functions, and the seams to change them.
+"""The training step and the evaluation step as pure functions, and the places to extend them.
 
-`make_grad` makes a gradient function; whatever changes how a gradient is made wraps it.
-`make_step` joins it to a gradient transformation; `fnet.compiler.compile` makes one graph of it.
+`make_grad` returns a gradient function; to change how gradients are computed, wrap this function
+(as `accumulate` does). `make_step` combines it with a gradient transformation into a step;
+`fnet.compiler.compile` compiles the step into one graph.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ Step: TypeAlias = Callable[[Params, Tree, Batch], tuple[Params, Tree, Metrics]]
 BatchLoss: TypeAlias = Callable[[Tensor, Batch], Tensor]
 EvalStep: TypeAlias = Callable[[Params, Batch], Metrics]
 StatisticsStep: TypeAlias = Callable[[Params, Batch], Stats]
-# An annotation inside a compiled function is traced, and Dynamo cannot subscript a type.
+# A named alias: Dynamo traces annotations in a compiled function, and cannot subscript a type.
 _LossAndAux: TypeAlias = tuple[Tensor, tuple[Stats, Metrics]]
 
 
@@ -41,25 +42,26 @@ def make_grad(
 ) -> GradFn:
     """Return `grad_fn(params, batch) -> (grads, stats, metrics)` of the batch's mean loss.
 
-    The mean is weighted by `batch.weight`; `grads` has the structure of `params.trainable`,
-    `stats` that of `params.stats`, `metrics` are sums over the batch. The images are augmented,
-    preprocessed and cast to `dtype`, which decides the precision of the forward and backward pass
-    (`Model`); weights and gradients keep their own dtype. A sample's randomness comes from
-    `fold_in(batch.key, batch.index)`.
+    The mean is weighted by `batch.weight`. `grads` has the structure of `params.trainable`,
+    `stats` has that of `params.stats`, and `metrics` are sums over the batch. The images are
+    augmented, preprocessed and cast to `dtype`, which decides the precision of the forward and
+    backward pass (`Model`); weights and gradients keep their own dtype. The random numbers of a
+    sample come from `fold_in(batch.key, batch.index)`.
 
     Args:
         model: the network.
-        loss: `(logits, labels) -> losses [N]`. Exactly one of `loss` and `batch_loss` is given.
-        batch_loss: `(logits, batch) -> losses [N]`, of the batch that the network saw: images,
-            labels and weight as augmented, the images preprocessed and in `dtype` as well, and a
-            key that nothing else draws from. For what needs more than labels: the teacher of a
-            distillation looks at `batch.images`.
-        preprocess: from the images of the data set to those the network sees.
-        augment: of the images of the data set, or None. Labels that it changes count.
-        dtype: of the images that the network sees.
+        loss: `(logits, labels) -> losses [N]`. Give exactly one of `loss` and `batch_loss`.
+        batch_loss: `(logits, batch) -> losses [N]`, for a loss that needs more than labels, such as
+            distillation, whose teacher needs `batch.images`. Its batch is the one that the network
+            sees: augmented, with images preprocessed and cast to `dtype`, and with a key that
+            nothing else draws from.
+        preprocess: maps the images of the data set to the input of the network.
+        augment: augmentation of the batch before `preprocess`, or None. If it changes the labels,
+            the loss uses the changed ones.
+        dtype: the dtype of the network's input.
 
     Raises:
-        ValueError: both losses are given, or none; by the gradient function, where a loss does not
+        ValueError: both losses are given, or none; by the gradient function, if a loss does not
             return one number for each sample.
     """
     if (loss is None) == (batch_loss is None):
@@ -74,7 +76,7 @@ def make_grad(
         return loss(logits, batch.labels)  # type: ignore[misc]  # one of them is given
 
     def grad_fn(params: Params, batch: Batch) -> tuple[Grads, Stats, Metrics]:
-        # The first two keys are the same however many there are.
+        # The first two keys do not depend on how many keys are split off.
         model_key, augment_key, *rest = random.split(batch.key, 2 if batch_loss is None else 3)
         keys = random.fold_in(model_key, batch.index)
         batch = _as_seen(batch, augment_key, preprocess, augment, dtype)
@@ -96,23 +98,24 @@ def make_grad(
 
 
 def accumulate(grad_fn: GradFn, m: int) -> GradFn:
-    """Return the gradient function that works through a batch in `m` micro-batches.
+    """Return the gradient function that computes a batch in `m` micro-batches.
 
-    The gradient is the mean over the whole batch, weighted by the true counts; statistics run
-    through the micro-batches in order. Without batch norm the result is that of one batch, dropout
-    and augmentation included, since each sample draws from its own key.
+    The gradient is the mean over the whole batch: each micro-batch counts by its summed weights.
+    Running statistics are updated by one micro-batch after the other. Without batch norm the result
+    is that of the whole batch, dropout and augmentation included, because each sample draws from
+    its own key.
 
     Raises:
-        ValueError: by the gradient function, where `m` does not divide the batch.
+        ValueError: `m` is below 1; by the gradient function, if `m` does not divide the batch size.
     """
     if m < 1:
-        raise ValueError(f"a batch is cut into at least 1 micro-batch; got m={m}")
+        raise ValueError(f"a batch is split into at least 1 micro-batch; got m={m}")
 
     def accumulated(params: Params, batch: Batch) -> tuple[Grads, Stats, Metrics]:
         size = len(batch.labels)
         if size % m:
             raise ValueError(
-                f"a batch of {size} cannot be cut into {m} equal micro-batches: choose a batch "
+                f"a batch of {size} cannot be split into {m} equal micro-batches: choose a batch "
                 f"size that is a multiple of {m}"
             )
         total = _count(batch)
@@ -149,11 +152,12 @@ def make_step(grad_fn: GradFn, tx: GradientTransformation) -> Step:
 
 
 def skip_nonfinite(step: Step) -> Step:
-    """Return the step that changes nothing where `step` leads to numbers that are not finite.
+    """Return the step that skips an update which would produce numbers that are not finite.
 
-    Where the loss, a parameter, or what was finite in the state would not be, params and state
-    stay what they were and the metrics are sums over no samples. `optim.apply_if_finite` cannot do
-    as much: it does not see the statistics.
+    The update is skipped if the loss, a parameter, a running statistic, or a number of the
+    optimizer's state that was finite before would become infinite or NaN. Then params and state
+    stay unchanged and the metrics are sums over no samples. `optim.apply_if_finite` checks less: it
+    does not see the running statistics.
     """
 
     def guarded(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:
@@ -176,7 +180,7 @@ def skip_nonfinite(step: Step) -> Step:
 def _updates(
     tx: GradientTransformation, grads: Grads, opt_state: Tree, trainable: Grads
 ) -> tuple[Grads, Tree]:
-    """Return what the optimizer makes of the gradients, or say that the state is not its own."""
+    """Return `tx.update(...)`; if it fails because the state is another optimizer's, say so."""
     try:
         return tx.update(grads, opt_state, trainable)
     except (KeyError, AttributeError, TypeError, ValueError, IndexError) as error:
@@ -184,8 +188,8 @@ def _updates(
         if difference is None:
             raise
         raise ValueError(
-            f"opt_state is not this optimizer's for these parameters ({difference}): make it with "
-            "tx.init(params.trainable), with the optimizer that make_step was given"
+            f"opt_state does not belong to this optimizer and these parameters ({difference}): "
+            "make it with tx.init(params.trainable), with the optimizer that make_step was given"
         ) from error
 
 
@@ -260,7 +264,7 @@ def _require_one_each(losses: Tensor, weight: Tensor) -> None:
 
 
 def _count(batch: Batch) -> Tensor:
-    """Return the sum of the weights, above 0 where a (micro-)batch is nothing but padding."""
+    """Return the sum of the weights; a tiny number, not 0, if all rows are padding."""
     return batch.weight.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 

@@ -1,1 +1,1 @@
-"""Experiments, one module each: `python -m recipes.dainet7`."""
+"""Experiments and tools, one module each: `python -m recipes.dainet7`."""

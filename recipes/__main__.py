@@ -1,4 +1,4 @@
-"""List all experiments and tools, with one line each: `python -m recipes`."""
+"""The list of all experiments and tools, with one line each: `python -m recipes`."""
 
 import ast
 from pathlib import Path
@@ -9,14 +9,14 @@ from rich.text import Text
 
 
 def modules() -> dict[str, tuple[str, bool]]:
-    """Return the modules a user runs: the first line of the docstring, whether it is a tool."""
+    """Return, for each command, the first line of its docstring and whether it is a tool."""
     found = {}
     folder = Path(__file__).parent
     modules = {path.stem: path for path in folder.glob("*.py") if path.stem != "__main__"}
     packages = {path.parent.name: path for path in folder.glob("*/__main__.py")}
     for name, path in sorted({**modules, **packages}.items()):
         source = path.read_text(encoding="utf-8")
-        # Read, not imported: a list should come at once.
+        # Parsed, not imported, so that the list is fast.
         if '__name__ == "__main__"' in source:
             line = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
             found[name] = (line, "RECIPE = " not in source)
@@ -31,7 +31,7 @@ def main() -> None:
         for name, (line, is_tool) in modules().items():
             if is_tool == tools:
                 command = Text(f"python -m recipes.{name}", "bold", no_wrap=True)
-                # Where there is no room for two columns, the one goes below the other.
+                # On a narrow terminal, the description is below the command.
                 for row in [(command, line)] if console.width >= 60 else [(command,), (line,)]:
                     table.add_row(*row)
         console.print(table)

@@ -1,4 +1,4 @@
-"""A training loop by hand, of the parts that the recipes pick: `python recipes/by_hand.py`."""
+"""A training loop written by hand, without recipes: `python recipes/by_hand.py`."""
 
 from fnet import data, losses, metrics, models, optim, random
 from fnet.compiler import compile

@@ -1,4 +1,4 @@
-"""What the experiments choose from by name: optimizers, activations, augmentations."""
+"""Optimizers, activations and augmentations by name, for the options of the experiments."""
 
 from typing import Literal
 
@@ -35,9 +35,10 @@ def optimizer(
     weight_decay: float | None = None,
     b2: float = 0.999,
 ) -> GradientTransformation:
-    """Return the optimizer: torch's defaults, momentum 0.9, weight decay L2 but for adamw.
+    """Return an optimizer with the defaults of torch and momentum 0.9.
 
-    Not "muon", which needs a second learning rate: see `muon`.
+    The weight decay of adamw is decoupled, that of all others is L2. For "muon", which has a second
+    learning rate, see `muon`.
     """
     if weight_decay is None:
         weight_decay = 0.01 if name == "adamw" else 0.0
@@ -88,7 +89,7 @@ def muon(
 
 
 def activation(name: ActivationName) -> Activation:
-    """Return what makes the activation layers."""
+    """Return the class of the activation layers."""
     match name:
         case "relu":
             return nn.ReLU
@@ -104,13 +105,13 @@ def augment(name: AugmentName, *, crop: int = 4, cutout: int = 0, seed: int = 0)
     """Return the augmentation, None for "none" without cutout.
 
     Args:
-        name: "crop", a shift by up to `crop` pixels; "crop_flip", that and a mirror image half of
-            the time; "crop_alternate", that and one in every other epoch; "affine", for digits:
-            turned, shifted and scaled a little; "more", the study's: turned, grey and of other
-            colours at times before crop and flip.
+        name: "crop": a shift by up to `crop` pixels. "crop_flip": crop, then a horizontal flip
+            with probability 0.5. "crop_alternate": crop, then a flip in every other epoch.
+            "affine", for digits: a small rotation, shift and scale. "more", of the study: affine,
+            grayscale and colour, then crop and flip.
         crop: in pixels.
         cutout: the side of a black square on each image, in pixels; 0: none.
-        seed: draws which images are mirrored in the even epochs.
+        seed: draws which images are flipped in the even epochs.
     """
     shift, mirror = random_crop(crop), random_flip()
     parts: dict[AugmentName, tuple[Augment, ...]] = {

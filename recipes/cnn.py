@@ -6,14 +6,14 @@
 Variants:
 
 * default, pro: CNN and CNNpro trained as well as fnet can in the time of the author's 5 epochs
-* author: CNN as its author trained it, Adam at 0.001, batches of 32, images padded by 4 pixels and
-  resized back, 5 epochs. Reported are 66 % test and 68 % train accuracy; fnet reached 67.1 % (67.0
-  to 67.2) on the JPEG copy of CIFAR-10
-* pro-author: CNNpro in the same way. Reported are 72 %, in the end 75 %, and 90 %; fnet reached
+* author: the author's training of CNN, Adam at 0.001, batches of 32, images padded by 4 pixels and
+  resized back, 5 epochs. The author reports 66 % test and 68 % train accuracy; fnet reached 67.1 %
+  (67.0 to 67.2) on the JPEG copy of CIFAR-10
+* pro-author: the same for CNNpro. The author reports 72 %, in the end 75 %, and 90 %; fnet reached
   69.1 % (68.7 to 69.3)
-* lr0.1: as author, at a learning rate of 0.1 for 10 epochs. Reported are 43 % and 39 %; here the
-  network collapsed to 10.0 % each time
-* smoke, smoke-pro: the author's on a few drawn images, to try it
+* lr0.1: as author, at a learning rate of 0.1, for 10 epochs. The author reports 43 % and 39 %; in
+  fnet the network collapsed to 10.0 % each time
+* smoke, smoke-pro: the author's on a few generated images, for a quick try
 
 Three seeds each.
 """
@@ -41,13 +41,13 @@ class Config(TrainingConfig):
     """The options of CNN and those of all recipes; their defaults are the author's."""
 
     epochs: int = 5
-    """How many times to go through the training images."""
+    """The number of epochs."""
     batch_size: int = 32
-    """Images in a training batch."""
+    """The number of images in a training batch."""
     network: Literal["cnn", "cnnpro"] = "cnn"
-    """Two blocks or three."""
+    """cnn has two blocks, cnnpro has three."""
     pad_resize: bool = True
-    """Pad the images by 4 pixels and shrink them to the size they had."""
+    """Pad the images by 4 pixels, then resize them to their original size."""
 
 
 SMOKE = Config(data="shapes", epochs=1, limit=256, compile=False)

@@ -1,4 +1,4 @@
-"""Compare runs: a table of their figures, the options they differ in, their curves on one page.
+"""Compare runs: tables of their figures and different options, and an HTML page with curves.
 
 python -m recipes.compare runs/cnn-default-s0 runs/cnn-pro-s0
 """
@@ -41,14 +41,14 @@ class Options:
     """The command line of `python -m recipes.compare`."""
 
     runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN RUN [RUN ...]")]]
-    """The directories of two runs or more."""
+    """The run directories of two or more runs."""
     out: Path | None = None
     """A new file for the page (else comparison.html, or comparison-2.html, ...)."""
     json: bool = False
-    """Print one JSON object in place of tables; the page is written with --out only."""
+    """Print one JSON object instead of tables; the page is then only written with --out."""
 
 
-def _run(options: Options) -> int:
+def _compare(options: Options) -> int:
     runs = named([read_run(path) for path in options.runs])
     file = None if options.json else free_name(Path("comparison.html"))
     if options.out is not None:
@@ -87,17 +87,17 @@ def _record(runs: Mapping[str, RunRecord]) -> dict[str, object]:
 
 
 def _show(runs: Mapping[str, RunRecord], display: Display) -> None:
-    """Print both tables with a column for each run: they stay narrow."""
+    """Print both tables, with one column for each run so that they are narrow."""
     rows = list(zip(COLUMNS, *figures(runs), strict=True))[1:]
     display.table("Figures", ["figure", *runs], rows)
     if seconds := times(runs):
         display.table("Seconds to an accuracy", ["accuracy", *runs], seconds)
     differing = [(name, *map(show, values)) for name, values in differences(runs).items()]
     if differing:
-        display.table("Differences of the config", ["option", *runs], differing)
+        display.table("Different options", ["option", *runs], differing)
 
 
-main = Tool("compare", __doc__, Options, _run)
+main = Tool("compare", __doc__, Options, _compare)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,23 +5,25 @@
 
 Variants:
 
-* default: DaiNet1 trained as well as fnet can; dainet, deeper: so are DaiNet and DaiNet with one
-  more convolution
-* author: DaiNet1 with dropout in its first block only. Reported are 77.76 % test accuracy, which
-  is better than dropout in every block (dropout-everywhere, no-dropout: in every one, in none)
-* dainet-author: DaiNet, SGD at 0.1, 200 epochs. Reported are 59.68 %
-* deeper-author: DaiNet with one more convolution, at 0.001. Reported are 77.89 %
-* smoke: DaiNet1 on a few drawn images, to try it
+* default: DaiNet1 trained as well as fnet can; dainet, deeper: DaiNet and DaiNet with one more
+  convolution, trained in the same way
+* author: the author's training of DaiNet1, with dropout in its first block only. The author reports
+  77.76 % test accuracy, which is better than dropout in every block
+* dropout-everywhere, no-dropout: as author, with dropout in every block and in none
+* dainet-author: the author's training of DaiNet, SGD at 0.1, 200 epochs. The author reports 59.68 %
+* deeper-author: the author's training of DaiNet with one more convolution, at 0.001. The author
+  reports 77.89 %
+* smoke: DaiNet1 on a few generated images, for a quick try
 
-A reconstruction: the author does not say DaiNet's second block, nor which convolution is one more
-(here one of 24 channels, 3 x 3, before the second pooling), nor DaiNet1's epochs, nor the batches;
-200 epochs, batches of 128 and Adam at 0.001 stand in for what is not said.
+This is a reconstruction. Not known are DaiNet's second block, which convolution is the additional
+one (here 3 x 3 with 24 channels, before the second pooling), the epochs of DaiNet1 and of the
+deeper DaiNet, and the batch size; this recipe uses 200 epochs, batches of 128, and Adam.
 
 On the JPEG copy of CIFAR-10 DaiNet1 reached 56.7 % test accuracy (one run; 59.5 % in its best
 epoch), and 66.4 % on the images it trained on. Dropout before batch norm explains the gap: in
-training it adds to the variance that batch norm takes note of, and divides by in evaluation (Li et
-al., "Understanding the disharmony between dropout and batch normalization by variance shift",
-2019). With statistics taken anew without dropout, the same weights reach 68.4 %.
+training it increases the variance in batch norm's running statistics, which evaluation divides by
+(Li et al., "Understanding the disharmony between dropout and batch normalization by variance
+shift", 2019). With running statistics recomputed without dropout, the same weights reach 68.4 %.
 """
 
 from fnet.run.process import start_command
@@ -50,19 +52,20 @@ class Config(TrainingConfig):
     """The options of DaiNet and those of all recipes."""
 
     epochs: int = 20
-    """How many times to go through the training images."""
+    """The number of epochs."""
     network: Literal["dainet", "deeper", "dainet1"] = "dainet1"
-    """Two blocks, two with one more convolution, or three."""
+    """dainet has two blocks, deeper has one more convolution, dainet1 has three blocks."""
     dropout: Literal["first", "every", "none"] = "first"
-    """Which blocks have dropout, of rate 0.5."""
+    """The blocks that have dropout, with rate 0.5."""
     augment: choices.AugmentName = "crop_flip"
-    """What is done to the training images at random; see `choices.augment`."""
+    """The augmentation in training. crop_alternate mirrors each image in every other epoch.
+    affine: small rotations, shifts and scales. more: affine, colour, then crop and flip."""
     activation: choices.ActivationName = "relu"
-    """After every layer but the last."""
+    """The activation after every layer but the last."""
     linears: int = 3
-    """How many linear layers the network ends in, 1 to 3."""
+    """The number of linear layers at the end of the network, 1 to 3."""
     softmax: bool = False
-    """Add a softmax before the loss, which has its own."""
+    """Add a softmax at the end of the network, although the loss already contains one."""
 
 
 AUTHOR = Config(epochs=200)

@@ -1,4 +1,4 @@
-"""Evaluate a run: loss, accuracy of all and of each class, calibration, confusion, mistakes.
+"""Evaluate a run: loss, accuracy (also of each class), calibration, confusion matrix, mistakes.
 
 python -m recipes.evaluate runs/dainet7-default-s0
 """
@@ -32,20 +32,20 @@ class Options(DataOptions, RunOptions):
     """The command line of `python -m recipes.evaluate`."""
 
     split: Split = "test"
-    """The images to evaluate on."""
+    """The split of the data set to evaluate on."""
     flip: bool = False
-    """Take the mean of the logits of each image and of its mirror image."""
+    """Average the logits of each image and its mirror image."""
     mistakes: int = 10
-    """How many of the most confident mistakes to list."""
+    """The number of most confident mistakes to list."""
     compile: bool = False
-    """Compile the forward pass: worth it for many images."""
+    """Compile the forward pass, which is faster for many images."""
     json: bool = False
-    """Print one JSON object in place of tables."""
+    """Print one JSON object instead of tables."""
 
 
-def _run(options: Options) -> int:
+def _evaluate(options: Options) -> int:
     if options.mistakes < 0:
-        raise ConfigError(f"--mistakes is at least 0; got {options.mistakes}")
+        raise ConfigError(f"--mistakes must be at least 0; got {options.mistakes}")
     run, runtime = options.open(options.compile)
     dataset = options.open_data(run, options.split).to(runtime.device)
     _, found = evaluate_model(
@@ -90,11 +90,11 @@ def _show(where: str, classes: tuple[str, ...], found: Evaluation, console: Cons
     if needed <= console.width:
         console.print(matrix)
     else:
-        display.say("The confusion matrix is wider than this terminal: --json has it.")
+        display.say("The confusion matrix is wider than this terminal: give --json to see it.")
     if found.mistakes:
         display.table(
             "Most confident mistakes",
-            ["image", "class", "taken for", "probability"],
+            ["image", "true class", "predicted class", "probability"],
             [
                 [str(m.index), classes[m.label], classes[m.predicted], percent(m.confidence)]
                 for m in found.mistakes
@@ -103,7 +103,9 @@ def _show(where: str, classes: tuple[str, ...], found: Evaluation, console: Cons
 
 
 def _matrix(classes: tuple[str, ...], confusion: list[list[int]]) -> Table:
-    table = Table(title="Confusion: each class (row), taken for (column)", box=box.SIMPLE)
+    table = Table(
+        title="Confusion matrix: true class (row), predicted class (column)", box=box.SIMPLE
+    )
     table.title_justify = "left"
     table.add_column("")
     for place in range(len(classes)):
@@ -117,7 +119,7 @@ def _matrix(classes: tuple[str, ...], confusion: list[list[int]]) -> Table:
     return table
 
 
-main = Tool("evaluate", __doc__, Options, _run)
+main = Tool("evaluate", __doc__, Options, _evaluate)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,17 +2,17 @@
 
     python -m recipes.fer2013 --root DIR
 
-The data comes from Kaggle (fer2013.csv or icml_face_data.csv in DIR/fer2013); a folder of class
-folders with files named Training_*, PublicTest_* and PrivateTest_* does as well (`--data DIR`).
-Training is the official Training split, the test both others. The author reports 60 % or more,
-and of the training only that the network is of CNN's kind.
+The data come from Kaggle: put fer2013.csv or icml_face_data.csv into DIR/fer2013. Or use a folder
+of class folders with files named Training_*, PublicTest_* and PrivateTest_* (`--data DIR`). The
+training images are the official Training split, the test images both others. The author reports
+60 % or more, and of the training only that the network is of CNN's kind.
 
 Variants:
 
 * default, cnn: CNNpro and CNN trained as well as fnet can in ten minutes
-* author, cnn-author: as the author trained them on CIFAR-10, Adam at 0.001, batches of 32, images
-  padded by 4 pixels and resized back; how many epochs is not known, 10 stand in
-* smoke: on a few drawn images, to try it
+* author, cnn-author: the author's training on CIFAR-10, Adam at 0.001, batches of 32, images padded
+  by 4 pixels and resized back. The number of epochs is not known; this recipe uses 10
+* smoke: a few generated images, for a quick try
 """
 
 from fnet.run.process import start_command

@@ -6,10 +6,10 @@
 Variants:
 
 * default: the same network trained as well as fnet can in twenty minutes on two cores
-* author: as its author trained it, SGD with momentum and weight decay, the learning rate halved
-  when the train loss stops falling, Xavier-uniform weights, 20 epochs of batches of 128. Reported
-  are 79.69 % test and 84.34 % train accuracy
-* smoke: the author's on a few drawn images, to try it
+* author: the author's training, SGD with momentum and weight decay, the learning rate halved when
+  the train loss stops falling, Xavier-uniform weights, 20 epochs of batches of 128. The author
+  reports 79.69 % test and 84.34 % train accuracy; fnet has not measured it yet
+* smoke: the author's on a few generated images, for a quick try
 """
 
 from fnet.run.process import start_command
@@ -34,23 +34,27 @@ class Config(TrainingConfig):
     """The options of Mynet and those of all recipes; their defaults are the author's."""
 
     epochs: int = 20
-    """How many times to go through the training images."""
+    """The number of epochs."""
     optimizer: choices.OptimizerName = "momentum"
-    """momentum, nesterov: SGD with a momentum of 0.9; muon: of convolutions, the rest with Adam."""
+    """The optimizer; momentum and nesterov are SGD with momentum 0.9.
+    muon: Muon for the convolutions, Adam for all other parameters."""
     lr: float = 0.1
-    """The learning rate; of one_cycle the highest, of plateau the first."""
+    """The learning rate: the maximum of one_cycle, the initial value of the other schedules."""
     schedule: choices.ScheduleName = "plateau"
-    """Lower on a plateau of the train loss; one_cycle: up and down once, in straight lines."""
+    """The learning rate over time. one_cycle: linearly up, then down to 0.
+    plateau: reduced on a plateau of the train loss, by the three options below."""
     weight_decay: float | None = 5e-4
-    """Decoupled with muon and adamw, else L2. None: 0.01 with adamw, else 0."""
+    """The weight decay: decoupled for muon (of the convolutions only) and adamw, L2 for all others.
+    None: 0.01 for adamw, else 0."""
     augment: choices.AugmentName = "crop_flip"
-    """What is done to the training images at random; see `choices.augment`."""
+    """The augmentation in training. crop_alternate mirrors each image in every other epoch.
+    affine: small rotations, shifts and scales. more: affine, colour, then crop and flip."""
     factor: float = 0.5
-    """What the learning rate is multiplied by on a plateau of the train loss."""
+    """The learning rate is multiplied by this factor on a plateau of the train loss."""
     patience: int = 5
-    """How many epochs without a better train loss are borne."""
+    """The number of epochs without a lower train loss before the learning rate is reduced."""
     min_lr: float = 1e-6
-    """The learning rate goes no lower."""
+    """The lower bound of the learning rate."""
 
 
 VARIANTS = {

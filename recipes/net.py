@@ -6,9 +6,10 @@
 Variants:
 
 * default: the same network trained as well as fnet can in a minute on two cores
-* author: the tutorial's training, batches of 4, SGD with momentum, 2 epochs. It reports about 53 %
-  test accuracy; fnet reached 54.9 % (52.8 to 56.3, three seeds) on the JPEG copy of CIFAR-10
-* smoke: the author's on a few drawn images, to try it
+* author: the tutorial's training, batches of 4, SGD with momentum, 2 epochs. The tutorial reports
+  about 53 % test accuracy; fnet reached 54.9 % (52.8 to 56.3, three seeds) on the JPEG copy of
+  CIFAR-10
+* smoke: the author's on a few generated images, for a quick try
 """
 
 from fnet.run.process import start_command
@@ -33,19 +34,21 @@ class Config(TrainingConfig):
     """The options of Net and those of all recipes; their defaults are the author's."""
 
     epochs: int = 2
-    """How many times to go through the training images."""
+    """The number of epochs."""
     batch_size: int = 4
-    """Images in a training batch."""
+    """The number of images in a training batch."""
     cpp_wrapper: bool = True
-    """On a CPU: have C++ call a step's kernels, not Python: small steps are quicker to run."""
+    """On a CPU, call the compiled kernels from C++ instead of Python: faster for small steps."""
     optimizer: choices.OptimizerName = "momentum"
-    """momentum, nesterov: SGD with a momentum of 0.9; muon: of convolutions, the rest with Adam."""
+    optimizer: choices.OptimizerName = "momentum"
+    """The optimizer; momentum and nesterov are SGD with momentum 0.9.
+    muon: Muon for the convolutions, Adam for all other parameters."""
     activation: choices.ActivationName = "relu"
-    """After every layer but the last."""
+    """The activation after every layer but the last."""
     linears: int = 3
-    """How many linear layers the network ends in, 1 to 3."""
+    """The number of linear layers at the end of the network, 1 to 3."""
     softmax: bool = False
-    """Add a softmax before the loss, which has its own."""
+    """Add a softmax at the end of the network, although the loss already contains one."""
 
 
 VARIANTS = {

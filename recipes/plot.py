@@ -1,9 +1,9 @@
-"""Draw a run, or several in one plot: curves, confusion matrix, test images, mistakes, filters.
+"""Plot one run or several: curves, confusion matrix, test images, mistakes, filters.
 
 python -m recipes.plot runs/cnn-default-s0 runs/cnn-pro-s0
 
-Each plot is written as PNG and SVG. The curves are of all runs given; the others, of a single run,
-need its weights and its test images.
+Each plot is written as PNG and SVG. The curves show all given runs. The other plots are only for a
+single run, and need its weights and test images.
 """
 
 from fnet.run.process import start_command
@@ -36,21 +36,21 @@ class Options(DataOptions, OpenOptions):
     """The command line of `python -m recipes.plot`."""
 
     runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN [RUN ...]")]]
-    """The directories of the runs."""
+    """The run directories."""
     out: Path = Path("plots")
-    """A directory, made if it is not there; files in it are not overwritten."""
+    """The output directory, created if it does not exist; files are never overwritten."""
     only: tuple[str, ...] = ()
-    """Some of curves, confusion, images, mistakes, filters (else all)."""
+    """Draw only these of curves, confusion, images, mistakes, filters (default: all)."""
     dark: bool = False
     """Write each plot for a dark background as well."""
     images: int = 64
-    """How many test images to show, and at most as many mistakes."""
+    """The number of test images to show, and the maximum number of mistakes."""
 
 
-CURVES, OF_IMAGES = "curves", ("confusion", "images", "mistakes", "filters")
+CURVES, SINGLE_RUN = "curves", ("confusion", "images", "mistakes", "filters")
 
 
-def _run(options: Options) -> int:
+def _plot(options: Options) -> int:
     options = replace(options, out=expanded(options.out))
     wanted = _wanted(options)
     _require_free(wanted, options.out)
@@ -59,8 +59,8 @@ def _run(options: Options) -> int:
     if CURVES in wanted:
         runs = named(records) if len(records) > 1 else {records[0].name: records[0]}
         figures[CURVES] = plots.curves({name: record.curves for name, record in runs.items()})
-    if set(wanted) & set(OF_IMAGES):
-        drawn = _of_images(records[0], options)
+    if set(wanted) & set(SINGLE_RUN):
+        drawn = _single_run_figures(records[0], options)
         figures |= {name: figure for name, figure in drawn.items() if name in wanted}
     display = Display(Console())
     for file in _write(figures, options):
@@ -71,20 +71,21 @@ def _run(options: Options) -> int:
 def _wanted(options: Options) -> tuple[str, ...]:
     """Return the names of the plots to draw."""
     if not options.runs:
-        raise ConfigError("give the directory of a run")
+        raise ConfigError("give at least one run directory")
     if options.images < 1:
-        raise ConfigError(f"--images is at least 1; got {options.images}")
+        raise ConfigError(f"--images must be at least 1; got {options.images}")
     for name in options.only:
-        if name not in (CURVES, *OF_IMAGES):
-            raise ConfigError(f"--only is of {', '.join((CURVES, *OF_IMAGES))}; got {name!r}")
-        if name in OF_IMAGES and len(options.runs) > 1:
-            raise ConfigError(f"--only {name} is of one run: give one")
+        if name not in (CURVES, *SINGLE_RUN):
+            names = ", ".join((CURVES, *SINGLE_RUN))
+            raise ConfigError(f"--only must be one or more of {names}; got {name!r}")
+        if name in SINGLE_RUN and len(options.runs) > 1:
+            raise ConfigError(f"--only {name} is for a single run: give one run directory")
     if len(options.runs) > 1:
         return (CURVES,)
-    return options.only or (CURVES, *OF_IMAGES)
+    return options.only or (CURVES, *SINGLE_RUN)
 
 
-def _of_images(record: RunRecord, options: Options) -> dict[str, Figure]:
+def _single_run_figures(record: RunRecord, options: Options) -> dict[str, Figure]:
     run, runtime = options.open_at(record.path)
     dataset = options.open_data(run)
     evaluated = evaluate_run(
@@ -94,11 +95,13 @@ def _of_images(record: RunRecord, options: Options) -> dict[str, Figure]:
 
 
 def _require_free(wanted: Sequence[str], out: Path) -> None:
-    if not os.path.isdir(out):  # glob raises an error where it may not look
+    if not os.path.isdir(out):  # glob raises an error if it has no permission
         return
     for name in wanted:
         for file in (*out.glob(f"{name}.*"), *out.glob(f"{name}-dark.*")):
-            raise ConfigError(f"{file} exists and is not overwritten: give --out another directory")
+            raise ConfigError(
+                f"{file} exists and is not overwritten: give another directory with --out"
+            )
 
 
 def _write(figures: dict[str, Figure], options: Options) -> list[Path]:
@@ -113,7 +116,7 @@ def _write(figures: dict[str, Figure], options: Options) -> list[Path]:
         raise ConfigError(f"cannot write to --out {options.out}: {error.strerror}") from error
 
 
-main = Tool("plot", __doc__, Options, _run)
+main = Tool("plot", __doc__, Options, _plot)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,8 +1,8 @@
-"""Classify images with a run: files, folders of images, http and https addresses.
+"""Classify images with a run: files, folders of images, http and https URLs.
 
     python -m recipes.predict runs/dainet7-default-s0 cat.jpg https://example.org/ship.png
 
-An image of another size is brought to the run's, all of it, its ratio of sides not kept.
+Images are resized to the size of the run's images. The aspect ratio is not kept.
 """
 
 from fnet.run.process import start_command
@@ -26,7 +26,7 @@ from tyro.conf import Positional, arg
 
 from fnet.data import DataError
 from fnet.data.files.image import SUFFIXES, decode_image, read_image
-from fnet.data.files.url import SECONDS, fetch, is_address
+from fnet.data.files.url import SECONDS, fetch, is_url
 from fnet.evaluation import make_forward
 from fnet.run.command import RunOptions, Tool
 from fnet.run.config import ConfigError
@@ -40,29 +40,29 @@ class Options(RunOptions):
     """The command line of `python -m recipes.predict`."""
 
     images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE [IMAGE ...]")]]
-    """Files, folders of images, http and https addresses."""
+    """Files, folders of images, http and https URLs."""
     top: int | None = None
-    """How many of the most probable classes to show (all by default)."""
+    """The number of most probable classes to show (default: all)."""
     timeout: float = SECONDS
-    """How many seconds an address may take."""
+    """The timeout for a URL, in seconds."""
     json: bool = False
-    """Print one JSON object in place of tables."""
+    """Print one JSON object instead of tables."""
 
 
-def _run(options: Options) -> int:
+def _predict(options: Options) -> int:
     if not options.images:
-        raise ConfigError("give at least one image: a file, a folder of images or an address")
+        raise ConfigError("give at least one image: a file, a folder of images or a URL")
     if "" in options.images:
         raise ConfigError(
-            "the name of an image is empty (from a variable that is not set?): give a file, a "
-            "folder of images or an address"
+            "the name of an image is empty (from a shell variable that is not set?): give a file, "
+            "a folder of images or a URL"
         )
     if options.top is not None and options.top < 1:
-        raise ConfigError(f"--top is at least 1; got {options.top}")
+        raise ConfigError(f"--top must be at least 1; got {options.top}")
     if not options.timeout > 0:
-        raise ConfigError(f"--timeout is above 0; got {options.timeout}")
+        raise ConfigError(f"--timeout must be above 0; got {options.timeout}")
     run, runtime = options.open()
-    # All are read before the first is classified: a mistake is the only thing that is printed.
+    # All images are read before the first is classified, so that an error is the only output.
     images = {
         name: _read(name, run.input_shape, options.timeout)
         for given in options.images
@@ -85,12 +85,12 @@ def _run(options: Options) -> int:
 def probabilities(run: Run, image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the probabilities of the run's classes, float32 `[classes]`.
 
-    An image is a batch of its own, so its numbers do not depend on what else is classified.
+    Each image is a batch of 1, so its probabilities do not depend on the other images.
 
     Args:
-        run: the run whose weights predict.
-        image: uint8 `[C, H, W]`, of the run's shape, on the device of the weights.
-        dtype: the precision of the forward pass.
+        run: the run with the weights.
+        image: uint8 `[C, H, W]`, with the run's `input_shape`, on the device of the weights.
+        dtype: the dtype of the forward pass.
     """
     forward = make_forward(run.model, preprocess=run.preprocess, dtype=dtype)
     with torch.no_grad():
@@ -98,12 +98,12 @@ def probabilities(run: Run, image: Tensor, dtype: torch.dtype = torch.float32) -
 
 
 def _names(given: str) -> list[str]:
-    """Return the files of a folder, sorted, or what was given itself.
+    """Return the sorted images of a folder, or the given file or URL itself.
 
     Raises:
         DataError: there is no image in the folder, or it cannot be read.
     """
-    if is_address(given) or not os.path.isdir(given):
+    if is_url(given) or not os.path.isdir(given):
         return [given]
     try:
         files = sorted(file for file in Path(given).iterdir() if file.suffix.lower() in SUFFIXES)
@@ -112,20 +112,20 @@ def _names(given: str) -> list[str]:
     visible = [str(file) for file in files if not file.name.startswith(".")]
     if not visible:
         raise DataError(
-            f"the folder {given} holds no image (a name that ends with {', '.join(SUFFIXES)}): "
-            "give a folder with images in it"
+            f"the folder {given} contains no image (no file name ends with "
+            f"{', '.join(SUFFIXES)}): give a folder of images"
         )
     return visible
 
 
 def _read(name: str, shape: tuple[int, int, int], timeout: float) -> Tensor:
-    if is_address(name):
+    if is_url(name):
         return decode_image(fetch(name, seconds=timeout), shape, name)
     return read_image(Path(name), shape)
 
 
 def _ranked(classes: tuple[str, ...], values: Tensor, top: int | None) -> list[tuple[str, float]]:
-    """Return the classes with their probabilities, the most probable first."""
+    """Return the `top` classes with their probabilities, the most probable first."""
     order = values.argsort(descending=True, stable=True)[:top].tolist()
     return [(classes[place], values[place].item()) for place in order]
 
@@ -154,7 +154,7 @@ def _bars(rows: list[tuple[str, float]]) -> Table:
     return table
 
 
-main = Tool("predict", __doc__, Options, _run)
+main = Tool("predict", __doc__, Options, _predict)
 
 if __name__ == "__main__":
     sys.exit(main())

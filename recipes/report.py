@@ -2,8 +2,8 @@
 
     python -m recipes.report runs/dainet7-default-s0
 
-Its data are not downloaded for that: where they are not on this machine, --data or --root names
-them, or the page has no evaluation.
+The data set is not downloaded for the report. If it is not on this machine, give it with --data or
+--root; otherwise the page has no evaluation.
 """
 
 from fnet.run.process import start_command
@@ -35,13 +35,13 @@ class Options(DataOptions, RunOptions):
     """The command line of `python -m recipes.report`."""
 
     weights: Weights = "final"
-    """Those last reached, as in the report at the end of training, or those of the best epoch."""
+    """The final weights, as in the report at the end of training, or those of the best epoch."""
     out: Path | None = None
-    """A new file (else report.html in the run's directory, written anew)."""
+    """A new file (else report.html in the run directory is replaced)."""
 
 
-def _run(options: Options) -> int:
-    # What is wrong with the options is said before the images are evaluated.
+def _write_report(options: Options) -> int:
+    # Check the options before the images are evaluated, which takes a while.
     resolve(options.device)
     out = None if options.out is None else expanded(options.out)
     if out is not None:
@@ -67,7 +67,7 @@ def _run(options: Options) -> int:
 
 
 def _with_weights(record: RunRecord, options: Options) -> tuple[str, str]:
-    """Return the page, and why it has no evaluation, or nothing."""
+    """Return the page and, if it has no evaluation, the reason, else ""."""
     run, runtime = options.open()
     layers = summary(run.model, run.input_shape)
     root = options.root or run.config.root
@@ -79,7 +79,7 @@ def _with_weights(record: RunRecord, options: Options) -> tuple[str, str]:
     return report(record, run.recipe, layers, evaluated), ""
 
 
-main = Tool("report", __doc__, Options, _run)
+main = Tool("report", __doc__, Options, _write_report)
 
 if __name__ == "__main__":
     sys.exit(main())

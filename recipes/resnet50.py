@@ -2,15 +2,15 @@
 
     python -m recipes.resnet50
 
-DaiNet7's rival, trained as DaiNet7 is; work for a GPU, and fnet has no figure of its own yet.
+A comparison for DaiNet7, trained in the same way. It needs a GPU; fnet has not measured it yet.
 
 Variants:
 
 * default: a short training, that of DaiNet7
-* author: as its author trained it, 250 epochs of 73 s on a GTX 1080 Ti. Reported are 92.50 % test
-  and 99.94 % train accuracy
-* resnet18: the short training, of a smaller network
-* smoke: on a few drawn images, to try it
+* author: the author's training, 250 epochs, 73 s an epoch on a GTX 1080 Ti. The author reports
+  92.50 % test and 99.94 % train accuracy
+* resnet18: the short training of a smaller network
+* smoke: a few generated images, for a quick try
 """
 
 from fnet.run.process import start_command

@@ -1,8 +1,9 @@
-"""Run one of the authors' studies: trainings that differ in one thing, in a table and a plot.
+"""Run a study: compare trainings that differ in one option, in a table and a plot.
 
     python -m recipes.study lr --epochs 2 --limit 10000
 
-A study can be cut to what a machine can do: --epochs, --limit (training images), --seeds.
+The studies are those of the authors. To make a study shorter, use --epochs, --limit (training
+images) and --seeds.
 """
 
 from fnet.run.process import start_command
@@ -23,7 +24,7 @@ from tyro.conf import Positional, arg
 from fnet.run.command import Tool
 from fnet.run.config import ConfigError, Precision
 from fnet.run.directory import new_directory
-from fnet.run.study import COLUMNS, Arm, Result, Study, check_arms, rows, run_study, save
+from fnet.run.study import COLUMNS, Arm, ArmResult, Study, check_arms, rows, run_study, save
 from fnet.show.terminal import Display
 from recipes import cnn, dainet, dainet7
 
@@ -135,32 +136,32 @@ class Options:
     """The command line of `python -m recipes.study`."""
 
     name: Positional[Annotated[Name, arg(metavar="NAME")]]
-    """The study."""
+    """The name of the study."""
     data: str | None = None
-    """A data set by name or as a folder, instead of each arm's own."""
+    """The name or folder of a data set, instead of each arm's own."""
     root: str | None = None
-    """The directory that holds published data sets (else $FNET_DATA, else the cache directory)."""
+    """The directory of the published data sets (else $FNET_DATA, else the cache directory)."""
     out: str = "runs"
-    """The directory in which the study gets a directory of its own."""
+    """The directory in which the directory of the study is created."""
     seeds: int = 1
-    """Runs of each arm, with the seeds 0, 1, ..."""
+    """The number of runs of each arm, with the seeds 0, 1, ..."""
     epochs: int | None = None
-    """Epochs of every run, instead of each arm's own."""
+    """The number of epochs of every run, instead of each arm's own."""
     limit: int | None = None
-    """How many training images to use, each class in proportion."""
+    """Train on this many images (default: all), with all classes in proportion."""
     batch_size: int | None = None
-    """Images in a training batch, instead of each arm's own."""
+    """The number of images in a training batch, instead of each arm's own."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     precision: Precision = "auto"
-    """Of the forward and backward pass; auto is bf16 where the device gains from it."""
+    """The precision of forward and backward pass. auto: bf16 if the device is faster with it."""
     compile: bool = True
-    """Compile the steps, where there is a C++ compiler."""
+    """Compile the steps, if there is a C++ compiler."""
 
 
-def _run(options: Options) -> int:
+def _train_study(options: Options) -> int:
     if options.seeds < 1:
-        raise ConfigError(f"--seeds is at least 1; got {options.seeds}")
+        raise ConfigError(f"--seeds must be at least 1; got {options.seeds}")
     names = ("data", "root", "epochs", "limit", "batch_size", "device", "precision", "compile")
     given = {name: getattr(options, name) for name in names}
     overrides = {name: value for name, value in given.items() if value is not None}
@@ -168,15 +169,15 @@ def _run(options: Options) -> int:
     display = Display(Console())
     check_arms(study, overrides, display)
     out = new_directory(Path(options.out), f"study-{options.name}")
-    results = [Result(arm) for arm in study.arms]
+    results = [ArmResult(arm) for arm in study.arms]
     try:
         return run_study(results, range(options.seeds), overrides, out, display)
-    finally:  # where an arm fails, too: the others may have taken hours
+    finally:  # also if an arm fails, because the others may have taken hours
         _conclude(study, results, out, display)
 
 
-def _conclude(study: Study, results: Sequence[Result], out: Path, display: Display) -> None:
-    """Show and save what was reached."""
+def _conclude(study: Study, results: Sequence[ArmResult], out: Path, display: Display) -> None:
+    """Print and save the results so far."""
     trained_on = {outcome.data for result in results for outcome in result.outcomes}
     display.table(
         f"{study.question} On {' and '.join(sorted(trained_on)) or 'nothing yet'}",
@@ -187,7 +188,7 @@ def _conclude(study: Study, results: Sequence[Result], out: Path, display: Displ
         display.say(f"Written: {path}")
 
 
-main = Tool("study", __doc__, Options, _run)
+main = Tool("study", __doc__, Options, _train_study)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,37 +18,42 @@ from recipes import choices
 class TrainingConfig(CommonConfig):
     """Options of how a network is trained, and those of all recipes.
 
-    A default here is what runs had before there was the option: a record that lacks it is read so.
+    The defaults are those of the time before an option existed: an older record is read with them.
     """
 
     optimizer: choices.OptimizerName = "adam"
-    """momentum, nesterov: SGD with a momentum of 0.9; muon: of convolutions, the rest with Adam."""
+    """The optimizer; momentum and nesterov are SGD with momentum 0.9.
+    muon: Muon for the convolutions, Adam for all other parameters."""
     lr: float = 1e-3
-    """The learning rate; of one_cycle the highest."""
+    """The learning rate: the maximum of one_cycle, the initial value of the other schedules."""
     schedule: choices.ScheduleName = "constant"
-    """one_cycle: up and down once, in straight lines; plateau: see `optim.plateau`."""
+    """The learning rate over time. one_cycle: linearly up, then down to 0.
+    plateau: divided by 10 after ten epochs without a lower train loss."""
     warmup: float = 0.2
-    """one_cycle: the share of the steps in which the learning rate goes up."""
+    """one_cycle: the fraction of the steps in which the learning rate goes up."""
     weight_decay: float | None = None
-    """Decoupled with muon and adamw, else L2. None: 0.01 with adamw, else 0."""
+    """The weight decay: decoupled for muon (of the convolutions only) and adamw, L2 for all others.
+    None: 0.01 for adamw, else 0."""
     adam_lr: float = 0.25
-    """muon: the learning rate of the parameters that Adam trains, as a share of lr."""
+    """muon: the learning rate of Adam, as a fraction of --lr."""
     muon_linears: bool = False
-    """muon: let it train the hidden linear layers, too."""
+    """muon: train the hidden linear layers with Muon, too."""
     label_smoothing: float = 0.0
-    """The share of each label that is spread over all classes."""
+    """The fraction of each label that is spread over all classes."""
     average: float = 0.0
-    """The decay of an average of the weights, which is what is evaluated and kept; 0: none."""
+    """The decay of a moving average of the weights, which is evaluated and saved (0: none)."""
     fresh_statistics: int = 0
-    """Training batches on which batch norm's statistics are taken anew before each evaluation."""
+    """Recompute the statistics of batch norm before each evaluation, on this many batches.
+    0: use those of the training."""
     sizes: tuple[int, ...] = ()
     """The shorter side of the training images in each of the first epochs, such as 24 24 28."""
     augment: choices.AugmentName = "none"
-    """What is done to the training images at random; see `choices.augment`."""
+    """The augmentation in training. crop_alternate mirrors each image in every other epoch.
+    affine: small rotations, shifts and scales. more: affine, colour, then crop and flip."""
     crop: int = 4
-    """The pixels by which crop shifts an image at most."""
+    """The largest shift of crop, in pixels."""
     cutout: int = 0
-    """The side in pixels of a black square on each training image; 0: none."""
+    """The side in pixels of a black square on each training image (0: none)."""
 
 
 def experiment(

@@ -1,4 +1,4 @@
-"""Functions whose operations are exchanged for our kernels, for tests."""
+"""Functions whose operations are replaced by our kernels, for tests."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from fnet.compiler import passes
 from fnet.compiler.kernels import tracing_modes
-from fnet.tree.arguments import split
+from fnet.tree.arguments import split_tensors
 
 
 def compiled(fn: Callable, kernels="auto", **options) -> Callable:
@@ -16,14 +16,14 @@ def compiled(fn: Callable, kernels="auto", **options) -> Callable:
     joined = {}
 
     def call(*args):
-        tensors, arguments = split((args, {}))
+        tensors, arguments = split_tensors((args, {}))
 
         def flat(*tensors):
             with tracing_modes(kernels):
-                results, joined["results"] = split(fn(*arguments(tensors)[0]))
+                results, joined["results"] = split_tensors(fn(*arguments(tensors)[0]))
             return results
 
-        torch.compiler.reset()  # which forgets what is traced in this way, too
+        torch.compiler.reset()  # also clears the code traced in this way
         traced = nonstrict_trace(flat)
         compiled = torch.compile(
             lambda *tensors: traced(*tensors),
@@ -44,12 +44,12 @@ def exchanged(fn: Callable, seen: list[str] | None = None, kernels="auto") -> Ca
     """
 
     def call(*args):
-        tensors, arguments = split((args, {}))
+        tensors, arguments = split_tensors((args, {}))
         joined = []
 
         def flat(*tensors):
             with tracing_modes(kernels):
-                results, join = split(fn(*arguments(tensors)[0]))
+                results, join = split_tensors(fn(*arguments(tensors)[0]))
             joined.append(join)
             return results
 

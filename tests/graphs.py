@@ -1,4 +1,4 @@
-"""Compiled functions for tests: with a compiler that is quick to start, and what they call."""
+"""Compiled functions for tests, with a backend that starts fast, and the operations they call."""
 
 import functools
 import importlib
@@ -12,17 +12,17 @@ from torch._dynamo.backends.common import aot_autograd
 from fnet.compiler import backend as module
 from fnet.compiler import compile
 
-# The package has the function under the module's name.
+# `fnet.compiler.compile` is the function: it hides the module of the same name.
 compiling = importlib.import_module("fnet.compiler.compile")
 
 
 def operations(graph, _):
-    """Return the graph, which calls one ATen operation after the other: the quickest compiler."""
+    """A backend that runs the ATen graph eagerly: the fastest one to start."""
     return graph.forward
 
 
 def backend(compiler):
-    """Return what `torch.compile` is told, so that `compiler` gets the ATen graph."""
+    """Return the arguments of `torch.compile` with which `compiler` gets the ATen graph."""
     return {
         "backend": aot_autograd(fw_compiler=compiler, inference_compiler=compiler),
         "options": {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe},
@@ -42,8 +42,8 @@ def traced(fn, compiler=None):
 
     @functools.wraps(fn)
     def call(*args, **kwargs):
-        told = backend(compiler or operations)
-        with mock.patch.object(module, "told", return_value=told):
+        options = backend(compiler or operations)
+        with mock.patch.object(module, "compile_options", return_value=options):
             return compiled(*args, **kwargs)
 
     return call
@@ -51,13 +51,13 @@ def traced(fn, compiler=None):
 
 @contextmanager
 def nothing_compiled() -> Iterator[None]:
-    """Have it be an error where a function is traced and compiled."""
+    """Raise an AssertionError if a function is traced and compiled within this context."""
     with mock.patch.object(compiling, "Graph", side_effect=AssertionError("compiled again")):
         yield
 
 
 def recorded(fn):
-    """Return the function traced, and the list that the names of its operations will be in."""
+    """Return the traced function, and a list to which its calls append the operations' names."""
     names = []
 
     def look(graph, _):

@@ -47,6 +47,6 @@ def batch(seed: int, size: int = 8) -> Batch:
 
 
 def take(rows: Batch, places: slice | torch.Tensor) -> Batch:
-    """Return these samples of a batch, each with what is its own."""
+    """Return these samples of a batch, each with its own index, label and weight."""
     names = ("images", "labels", "index", "weight")
     return rows._replace(**{name: getattr(rows, name)[places] for name in names})

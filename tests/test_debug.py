@@ -1,4 +1,4 @@
-"""The check around a step: it lets pass what was never finite, and names what has stopped to be."""
+"""`check_finite`: it ignores numbers that never were finite, and names those that no longer are."""
 
 import pytest
 import torch
@@ -14,12 +14,12 @@ METRICS = {"loss": torch.tensor(0.5), "count": torch.tensor(8.0)}
 
 
 def replaced(leaf, *values):
-    """Return the leaf with these values in place of its first."""
+    """Return the leaf with its first elements replaced by these values."""
     return torch.cat([torch.tensor(values), leaf.flatten()[len(values) :]]).view(leaf.shape)
 
 
 def step_to(params=START, opt_state=None, metrics=METRICS):
-    """Return a step that comes to this, whatever it began with."""
+    """Return a step with this result, for any arguments."""
     return lambda *_: (params, opt_state, metrics)
 
 

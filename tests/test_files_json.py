@@ -22,7 +22,7 @@ CONTENT = {"epoch": 3, "loss": 0.125, "lr": 1e-05, "data": "größe", "list": [1
 def test_content_comes_back(content, indent):
     text = dumps(content, indent=indent)
     assert text.isascii()
-    # NaN is not equal to itself, and -0.0 is to 0.0: as text they are what they are.
+    # Compared as text, because NaN != NaN and -0.0 == 0.0.
     assert repr(loads(text)) == repr(content)
 
 
@@ -50,7 +50,7 @@ def test_the_layout_and_the_order_are_free():
     [
         ("", "Expecting value"),
         ('{"epoch": 3', "Expecting"),
-        ("[]", "it is no object"),
+        ("[]", "it is not a JSON object"),
         ("{}", "it has no checksum"),
         (json.dumps(CONTENT), "it has no checksum"),
         (json.dumps({**CONTENT, "crc32": None}), "its checksum is wrong"),

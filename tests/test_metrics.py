@@ -1,4 +1,4 @@
-"""Metrics: sums that do not depend on how samples are cut into batches."""
+"""Metrics: sums that do not depend on how samples are split into batches."""
 
 import math
 

@@ -81,7 +81,7 @@ def test_a_compiled_step_is_the_step_and_compiles_once():
 
 
 def test_steps_of_one_shape_are_compiled_apart():
-    # All steps have the code of one function, and what they close over is not looked at.
+    # All steps share one code object, and there are no guards on what they close over.
     params, state, rows = (*start(plain(), OPTIMIZERS["sgd"]()), batch(0))
 
     def closed(scale):
@@ -93,7 +93,7 @@ def test_steps_of_one_shape_are_compiled_apart():
 
 
 def test_a_donated_state_holds_the_new_values(monkeypatch):
-    monkeypatch.setattr(graphs.module, "told", lambda *_: graphs.backend(operations))
+    monkeypatch.setattr(graphs.module, "compile_options", lambda *_: graphs.backend(operations))
     model, tx = full(), OPTIMIZERS["muon"]()
     step = step_of(model, tx)
     donated, step = compile(step, donate=True), compile(step)
@@ -116,7 +116,7 @@ def test_a_step_that_is_not_finite_is_skipped_whole():
     inputs = (*start(model, tx), batch(0))
     tree.assert_equal(guarded(*inputs), step(*inputs))
     params, state, rows = inputs
-    # An infinite learning rate, a loss that is none: each is enough.
+    # An infinite learning rate or a NaN loss: each one alone must skip the update.
     for bad in (
         (params, optim.set_hyper(state, "learning_rate", torch.inf), rows),
         (params, state, rows._replace(weight=rows.weight * torch.nan)),
@@ -144,7 +144,7 @@ def test_one_number_that_is_not_finite_is_enough(where):
 
 def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():
     model, tx = full(), OPTIMIZERS["sgd"]()
-    # By torch.compile itself, which reads the bytecode.
+    # With torch.compile itself, which traces the bytecode.
     step = torch.compile(step_of(model, tx), fullgraph=True, dynamic=False, backend="aot_eager")
     params, state = start(model, tx)
     step(params, state, batch(0))
@@ -161,8 +161,8 @@ def test_a_new_value_of_a_hyper_parameter_or_a_rate_does_not_recompile():
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_mapped_step_is_each_single_step(name, compiled, monkeypatch):
-    monkeypatch.setattr(pool, "_MANY", 0)  # as if the images were large
-    # Adam turns the rounding of a gradient that is 0 (a bias before batch norm) into whole steps.
+    monkeypatch.setattr(pool, "_MAX_LOOP_ELEMENTS", 0)  # as if the images were large
+    # If a true gradient is 0 (a bias before batch norm), rounding decides the sign of Adam's steps.
     model, tx = plain() if name == "adamw" else full(), OPTIMIZERS[name]()
     step = step_of(model, tx)
     assert_vmap_agrees(
@@ -208,7 +208,7 @@ def test_statistics_run_through_the_micro_batches_in_order():
 
 def test_micro_batches_must_divide_the_batch():
     grad_fn = accumulate(make_grad(plain(), cross_entropy, preprocess=preprocess), 3)
-    with pytest.raises(ValueError, match="a batch of 8 cannot be cut into 3"):
+    with pytest.raises(ValueError, match="a batch of 8 cannot be split into 3"):
         grad_fn(plain().init(random.key(0)), batch(0))
 
 

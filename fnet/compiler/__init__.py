@@ -1,4 +1,4 @@
-"""The compiler: `torch.compile`, what it is told, and the kernels it may choose."""
+"""The compiler: `torch.compile` with fnet's options, and the kernels that it may use."""
 
 from fnet.compiler.compile import compile
 from fnet.compiler.trace import TraceError

@@ -1,4 +1,4 @@
-"""Aliasing of tensors: which of them overlap in memory, as a key."""
+"""Aliasing of tensors: a hashable key that says which of them overlap in memory."""
 
 from collections.abc import Hashable, Sequence
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def extent(x: Tensor) -> int:
-    """Return how many bytes lie from the first element to the end of the last one.
+    """Return the number of bytes from the first element to the end of the last one.
 
     >>> import torch
     >>> extent(torch.zeros(4, 6)[:, :2])
@@ -19,9 +19,9 @@ def extent(x: Tensor) -> int:
 
 
 def overlaps(tensors: Sequence[Tensor], extents: Sequence[int]) -> Hashable:
-    """Return each pair of tensors that overlap, with their distance in bytes; most often ().
+    """Return each pair of overlapping tensors with their distance in bytes; usually ().
 
-    A compiled function is called with this at each call, so the usual case is a sort and a loop.
+    It runs at each call of a compiled function, so the usual case is only a sort and a loop.
 
     Args:
         tensors: any tensors.

@@ -1,4 +1,4 @@
-"""`torch.compile` as fnet calls it: its options, and what Inductor made of a graph."""
+"""The call of `torch.compile`: its options, and direct access to the graph Inductor compiled."""
 
 import itertools
 import os
@@ -18,68 +18,68 @@ _NUMBERS = itertools.count()
 
 
 class Backend:
-    """Inductor, which remembers what it made of a graph.
+    """A backend that calls Inductor and stores the compiled graph, to call it without Dynamo.
 
-    A graph that Dynamo hands over has the function's inputs and results in order, unless two of
-    them are one tensor; then what is remembered is not used.
+    The inputs and results of the graph that Dynamo passes are those of the function, in order,
+    unless two of them are the same tensor. In that case `function` returns None.
     """
 
     def __init__(self, cpp_wrapper: bool, kernels: Kernels) -> None:
-        self.told = told(cpp_wrapper, kernels)
-        self._compiler = self.told["backend"]
+        self.options = compile_options(cpp_wrapper, kernels)
+        self._compiler = self.options["backend"]
         if callable(self._compiler):
-            self.told["backend"] = self._compile
-        self._made: Callable[..., Sequence[Tensor]] | None = None
+            self.options["backend"] = self._compile
+        self._compiled_graph: Callable[..., Sequence[Tensor]] | None = None
         self._results: Sequence[Tensor] | None = None
         self._names: list[str] = []
 
-    def _compile(self, graph: Any, inputs: Any, **told: Any) -> Callable[..., Sequence[Tensor]]:
-        made = self._compiler(graph, inputs, **told)
+    def _compile(self, graph: Any, inputs: Any, **options: Any) -> Callable[..., Sequence[Tensor]]:
+        compiled = self._compiler(graph, inputs, **options)
         self._names = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
-        self._made = made
+        self._compiled_graph = compiled
 
         def call(*inputs: Tensor) -> Sequence[Tensor]:
             if self._results is None:
-                self._results = made(*inputs)
+                self._results = compiled(*inputs)
                 return self._results
-            return made(*inputs)
+            return compiled(*inputs)
 
         return call
 
     def function(
         self, inputs: int, results: Sequence[Tensor]
     ) -> Callable[..., Sequence[Tensor]] | None:
-        """Return what was made of the function, if its first results are those of the graph."""
-        made, computed, self._results = self._made, self._results, ()
-        if made is None or computed is None or len(computed) != len(results):
+        """Return the compiled graph if its inputs and first results are those of the function."""
+        compiled, computed, self._results = self._compiled_graph, self._results, ()
+        if compiled is None or computed is None or len(computed) != len(results):
             return None
         if self._names != [f"l_inputs_{n}_" for n in range(inputs)]:
             return None
         same = all(one is other for one, other in zip(computed, results, strict=True))
-        return made if same else None
+        return compiled if same else None
 
 
 def torch_compile(
     flat: Callable[..., list[Tensor]], name: str, backend: Backend
 ) -> Callable[..., list[Tensor]]:
-    """Return `flat` compiled for the tensors of its first call; no later call is looked at."""
+    """Return `flat` compiled for the tensors of its first call; there are no guards."""
 
     def entry(*inputs: Tensor) -> list[Tensor]:
         return traced(*inputs)
 
     mark = private.nonstrict_trace()
     traced = flat if mark is None else mark(flat)
-    # Dynamo keeps what it compiled by the code object: each graph needs one of its own.
+    # The key of Dynamo's cache is the code object: each graph needs its own.
     code = entry.__code__.replace(co_name=f"{name}_{next(_NUMBERS)}")
     entry = FunctionType(code, globals(), name, None, entry.__closure__)
-    return torch.compile(entry, fullgraph=True, dynamic=False, **backend.told)
+    return torch.compile(entry, fullgraph=True, dynamic=False, **backend.options)
 
 
-def told(cpp_wrapper: bool, kernels: Kernels) -> dict[str, Any]:
-    """Return what makes a graph quick, as arguments of `torch.compile`."""
+def compile_options(cpp_wrapper: bool, kernels: Kernels) -> dict[str, Any]:
+    """Return the backend and the options, as arguments of `torch.compile`."""
     options = {
         "cpp_wrapper": cpp_wrapper,
-        # Said because torch 2.11 leaves the number of threads out of its cache's keys.
+        # Explicit, because the cache keys of torch 2.11 do not contain the number of threads.
         "cpp.threads": torch.get_num_threads(),
         **passes.options(kernels),
     }
@@ -90,9 +90,10 @@ def told(cpp_wrapper: bool, kernels: Kernels) -> dict[str, Any]:
 
 @contextmanager
 def no_restart() -> Iterator[None]:
-    """Have Dynamo not trace twice.
+    """Prevent Dynamo from tracing twice, within this context.
 
-    It takes 0-d inputs for numbers that might be read, and begins anew when they were not.
+    Otherwise it treats 0-d inputs as Python scalars, whose values may be read, and restarts tracing
+    if they are not read.
     """
     name = "TENSORIFY_PYTHON_SCALARS"
     before = os.environ.get(name)

@@ -1,8 +1,8 @@
-"""A pure function of trees of tensors as one graph of `torch.compile`, for each signature.
+"""Compilation of pure functions of trees of tensors: one `torch.compile` graph per signature.
 
-What a call is known by (its signature) is compared here, in microseconds, so Dynamo's guards are
-dropped; and Dynamo calls the function on fake tensors (`nonstrict_trace`) instead of reading its
-bytecode. So the Python of the function may be any, and a compiled step starts sooner.
+The signature of a call is compared here, in microseconds, instead of by Dynamo's guards, which are
+dropped. Dynamo calls the function on fake tensors (`nonstrict_trace`) instead of tracing its
+bytecode. So the function may contain any Python code, and a compiled step starts sooner.
 """
 
 import functools
@@ -15,18 +15,18 @@ from torch import Tensor
 
 from fnet import private, tree
 from fnet.compiler.aliasing import extent, overlaps
-from fnet.compiler.backend import told
+from fnet.compiler.backend import compile_options
 from fnet.compiler.graph import ClosesOverError, Graph
 from fnet.compiler.passes import Kernels
 from fnet.compiler.trace import TraceError
 from fnet.tree import Tree
-from fnet.tree.arguments import signature, split
+from fnet.tree.arguments import signature, split_tensors
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Compiling changes the state of the process, so one thread does it at a time.
+# Compiling changes global state of the process, so only one thread may compile at a time.
 _COMPILING = threading.RLock()
-# A function may close over a tensor that it only uses because of another one.
+# Each attempt may find closed-over tensors that are only used because of those found before.
 _MOST_ATTEMPTS = 4
 
 
@@ -35,34 +35,36 @@ def compile(
 ) -> F:
     """Return `fn` (a step, an evaluation step, any pure function of trees) compiled.
 
-    The signature of `fn` stays. As `jax.jit`: at the first call, and at the first call with
-    another structure, shape, dtype, stride, device or aliasing of its arguments, `fn` runs a few
-    times on fake tensors, and what it computes of them is the graph. Later calls run the graph
-    alone; a new value never compiles again. What is no tensor in the arguments must be hashable,
-    and there is a graph for each value of it. Tensors that `fn` closes over are read at each call;
-    what else it closes over is taken to stay what it is. An exception of `fn` is raised as it is.
+    The returned function takes the same arguments. As `jax.jit`: at the first call, and at the
+    first call with another structure, shape, dtype, stride, device or aliasing of the arguments,
+    `fn` runs a few times on fake tensors and is traced to a graph. Later calls only run the graph;
+    new values of tensors never cause recompilation. Arguments that are not tensors must be
+    hashable, and there is one graph for each value of them. Tensors that `fn` closes over are
+    inputs of the graph: their current values are used at each call. Everything else that it closes
+    over is a constant. An exception of `fn` is raised unchanged.
 
-    Compile outermost: `compile(vmap(step))`; derivatives are taken inside of `fn`, results take no
-    part in autograd. Within a function that is being compiled, the result is `fn`. Several threads
-    may call the result. On the CPU it needs a C++ compiler (`fnet.run.runtime.missing_compiler`
-    tells). `torch.compiler.set_stance` and `TORCH_LOGS` work as for any `torch.compile`.
+    Compile outermost: `compile(vmap(step))`. Take derivatives inside `fn`: results do not require
+    gradients. Within a function that is being compiled, a call of the compiled function calls `fn`.
+    Several threads may call the compiled function. On the CPU it needs a C++ compiler
+    (`fnet.run.runtime.missing_compiler` checks this). `torch.compiler.set_stance` and `TORCH_LOGS`
+    work as for any `torch.compile`.
 
     Args:
-        fn: what to compile.
-        donate: of a step only: the caller gives up `params` and `opt_state`, and gets the same
-            tensors back with the new values in them. There is then one copy of the state in
+        fn: the function to compile.
+        donate: for a step only: the caller must not use `params` and `opt_state` any more; the step
+            updates these tensors in place and returns them. Then there is one copy of the state in
             memory instead of two. As `jax.jit(donate_argnums=(0, 1))`.
-        cpp_wrapper: call the kernels from C++, not from Python. Steps of a few milliseconds get
-            quicker, compiling takes longer. As Inductor's option of this name.
-        kernels: "auto" to exchange operations for fnet's kernels where these are quicker;
-            "library" to leave the graph as it is.
+        cpp_wrapper: call the kernels from C++, not from Python. Steps of a few milliseconds become
+            faster, but compilation takes longer. As Inductor's option of this name.
+        kernels: "auto" to replace operations by fnet's kernels if these are faster; "library" to
+            leave the graph unchanged.
 
     Raises:
-        RuntimeError: by the result, called within `grad` or `vmap`.
-        TraceError: by the result, where `fn` branches on a value, draws from the global generator,
-            or keeps a tensor that it computes.
-        TypeError: by the result, for an argument that is neither a tensor nor hashable, or a
-            result that is no tree of tensors and constants.
+        RuntimeError: by the compiled function, if it is called within `grad` or `vmap`.
+        TraceError: by the compiled function, if `fn` branches on a value, draws from the global
+            generator, or keeps a reference to a tensor that it computes.
+        TypeError: by the compiled function, if an argument is neither a tensor nor hashable, or the
+            result is not a tree of tensors and constants.
     """
     if kernels not in ("auto", "library"):
         raise ValueError(f'kernels must be "auto" or "library", got {kernels!r}')
@@ -86,7 +88,7 @@ def compile(
 
 def _compiled(fn: Callable[..., Tree], cpp_wrapper: bool, kernels: Kernels) -> Callable[..., Tree]:
     if private.nonstrict_trace() is None:
-        options = told(cpp_wrapper, kernels)
+        options = compile_options(cpp_wrapper, kernels)
         options["options"].pop("guard_filter_fn")
         return torch.compile(fn, fullgraph=True, dynamic=False, **options)
     signatures: dict[Hashable, _Signature] = {}
@@ -97,11 +99,11 @@ def _compiled(fn: Callable[..., Tree], cpp_wrapper: bool, kernels: Kernels) -> C
             return fn(*args, **kwargs)
         if private.is_transformed():
             raise RuntimeError(
-                "a compiled function is called within grad or vmap: compile what takes them, "
-                "compile(vmap(step)) instead of vmap(compile(step))"
+                "a compiled function is called within grad or vmap: apply the transform first and "
+                "compile its result, compile(vmap(step)) instead of vmap(compile(step))"
             )
-        tensors, known_by = signature((args, kwargs))
-        key = known_by, _modes()
+        tensors, static = signature((args, kwargs))
+        key = static, _modes()
         try:
             found = signatures.get(key)
         except TypeError as error:
@@ -116,15 +118,15 @@ def _compiled(fn: Callable[..., Tree], cpp_wrapper: bool, kernels: Kernels) -> C
     return call
 
 
-# As `functools.wraps`, but the module stays the compiler's: what is called lives here.
+# As `functools.wraps`, but `__module__` stays the compiler's, where the wrapper is defined.
 _named = functools.partial(functools.wraps, assigned=("__name__", "__qualname__", "__doc__"))
 
 
 class _Signature:
-    """The graphs of one signature: there is one for each aliasing of the tensors."""
+    """The graphs of one signature: one for each aliasing pattern of the tensors."""
 
     def __init__(self, fn: Callable[..., Tree], like: Tree, options: tuple[bool, Kernels]) -> None:
-        tensors, self._join = split(like)
+        tensors, self._join = split_tensors(like)
         self._fn, self._options = fn, options
         self._extents = [extent(x) for x in tensors]
         self._requires_grad = any(x.requires_grad for x in tensors)
@@ -171,13 +173,13 @@ class _Signature:
                     del self._graphs[key]
                     raise
         raise TraceError(
-            "the function makes a tensor of data outside of PyTorch anew at each run: make it "
-            "before, and close over it or hand it in"
+            "the function creates a tensor from data outside of PyTorch at each run: create it "
+            "once outside of the function, and close over it or pass it as an argument"
         )
 
 
 def _modes() -> Hashable:
-    """Return what else a graph depends on: what PyTorch was told for the whole process."""
+    """Return the global settings of PyTorch that a graph depends on."""
     return (
         torch.get_default_dtype(),
         private.default_device(),

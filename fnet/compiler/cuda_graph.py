@@ -1,4 +1,4 @@
-"""A step whose kernels a GPU gets all at once, as a CUDA graph, and which is as pure as before."""
+"""CUDA graphs: a step whose kernels are launched together. The step stays pure."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -8,16 +8,17 @@ from torch import Tensor
 
 from fnet import private, tree
 from fnet.tree import Tree
-from fnet.tree.arguments import signature, split
+from fnet.tree.arguments import signature, split_tensors
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# The first run compiles, the others let the libraries choose their kernels: no capture may.
+# The first run compiles, in the others the libraries choose their kernels. Neither is possible
+# during capture.
 _WARM_UPS = 3
 
 
 class _Graph(NamedTuple):
-    """What was captured: launched by `replay`, it computes `outputs` of `inputs`."""
+    """A captured graph: `replay` launches it, and computes `outputs` from `inputs`."""
 
     inputs: list[Tensor]
     replay: Callable[[], None]
@@ -28,22 +29,22 @@ class _Graph(NamedTuple):
 def cuda_graph(fn: F) -> F:
     """Return `fn`, a compiled step of CUDA tensors, launched as one CUDA graph.
 
-    For steps of many small kernels, whose launches take longer than they do. Arguments are copied
-    into memory of the graph's own, and results out of it, so nothing is mutated. Captured is at
-    the first call, and again for other structures, shapes, dtypes or strides of the arguments:
-    `fn` runs a few times for that, and must not wait for the device. Use it outermost:
-    `cuda_graph(compile(step))`.
+    For steps of many small kernels whose launch takes longer than their computation. Arguments are
+    copied into the graph's static buffers, and results out of them, so nothing is mutated. The
+    graph is captured at the first call, and again if the structure, shapes, dtypes or strides of
+    the arguments change. To capture, `fn` runs a few times; it must not synchronize with the
+    device. Use it outermost: `cuda_graph(compile(step))`.
 
     Raises:
-        ValueError: at a call, where an argument is not on a CUDA device.
+        ValueError: at a call, if an argument is not on a CUDA device.
     """
     graphs: dict[Hashable, _Graph] = {}
 
     def call(*args: Tree) -> Tree:
-        tensors, known_by = signature(args)
-        graph = graphs.get(known_by)
+        tensors, static = signature(args)
+        graph = graphs.get(static)
         if graph is None:
-            graph = graphs[known_by] = _capture_call(fn, args)
+            graph = graphs[static] = _capture_call(fn, args)
         _copy(graph.inputs, tensors)
         graph.replay()
         results = [torch.empty_like(output) for output in graph.outputs]
@@ -55,12 +56,12 @@ def cuda_graph(fn: F) -> F:
 
 def _capture_call(fn: Callable[..., Tree], args: tuple[Tree, ...]) -> _Graph:
     args = tree.map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, args)
-    inputs, _ = split(args)
+    inputs, _ = split_tensors(args)
     outputs: list[Tensor] = []
     joins: list[Callable[[Sequence[Tensor]], Tree]] = []
 
     def run() -> None:
-        outputs[:], join = split(fn(*args))
+        outputs[:], join = split_tensors(fn(*args))
         joins[:] = [join]
 
     replay = _capture(run, {tensor.device for tensor in inputs})
@@ -68,11 +69,11 @@ def _capture_call(fn: Callable[..., Tree], args: tuple[Tree, ...]) -> _Graph:
 
 
 def _capture(run: Callable[[], None], devices: set[torch.device]) -> Callable[[], None]:
-    """Return what launches the kernels that `run` launches, on the tensors that it ran on last."""
+    """Return a function that replays the kernels of `run`, on the tensors of its captured call."""
     others = [str(device) for device in devices if device.type != "cuda"]
     if others:
         raise ValueError(
-            f"a CUDA graph is of CUDA tensors; an argument is on {others[0]}: leave cuda_graph out"
+            f"a CUDA graph needs CUDA tensors; an argument is on {others[0]}: leave cuda_graph out"
         )
     with torch.cuda.device(devices.pop()):
         side = torch.cuda.Stream()
@@ -88,7 +89,7 @@ def _capture(run: Callable[[], None], devices: set[torch.device]) -> Callable[[]
 
 
 def _copy(into: Sequence[Tensor], of: Sequence[Tensor]) -> None:
-    """Copy tensors, those of a dtype in a few launches."""
+    """Copy tensors; all tensors of one dtype need only a few launches."""
     for dtype in {tensor.dtype for tensor in into}:
         pairs = [(a, b) for a, b in zip(into, of, strict=True) if a.dtype == dtype]
         private.copy_all([a for a, _ in pairs], [b for _, b in pairs])

@@ -1,4 +1,4 @@
-"""One graph: a function of a list of tensors, traced and compiled at its first call."""
+"""A compiled graph: a function of a list of tensors, traced and compiled at its first call."""
 
 import enum
 from collections.abc import Callable, Sequence
@@ -13,13 +13,13 @@ from fnet.compiler.kernels import tracing_modes
 from fnet.compiler.passes import Kernels
 from fnet.compiler.trace import TraceError, Watch, explained, identity, stand_in
 from fnet.tree import Tree
-from fnet.tree.arguments import split
+from fnet.tree.arguments import split_tensors
 
 _LEAVES = (Tensor, bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
 
 
 class ClosesOverError(Exception):
-    """A trace has found tensors that the function closes over."""
+    """The function closes over tensors that are not inputs of the graph: compile it again."""
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         super().__init__("compiled again with these as inputs")
@@ -29,7 +29,7 @@ class ClosesOverError(Exception):
 class Graph:
     """A function of a list of tensors, compiled at its first call.
 
-    The inputs are those of the signature, then the tensors that are closed over.
+    The inputs are the tensors of the signature, then the tensors that the function closes over.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Graph:
         self.is_compiled = False
         self._fn, self._join_arguments = fn, join
         self._closed_over = [identity(x) for x in closed_over]
-        # Dynamo leaves out the modes of functions, and a default device is one.
+        # Dynamo does not apply torch function modes while it traces; a default device is one.
         device = private.default_device()
         self._device = nullcontext() if device.type == "cpu" else device
         self._kernels = options[1]
@@ -54,12 +54,12 @@ class Graph:
         self._direct: Callable[..., Sequence[Tensor]] | None = None
 
     def __call__(self, inputs: Sequence[Tensor]) -> Tree:
-        """Return the results for inputs of the signature that the graph was made for."""
+        """Return the results for inputs with the graph's signature."""
         call = self._direct if self._direct and private.stance() == "default" else self._compiled
         return self._join(call(*inputs))  # type: ignore[misc]
 
     def first(self, inputs: Sequence[Tensor]) -> Tree:
-        """Compile, and return the results; raise what the function raised."""
+        """Compile, and return the results; an exception of the function is raised unchanged."""
         self._runs = 0
         try:
             with no_restart():
@@ -74,13 +74,13 @@ class Graph:
         return self._join(results)  # type: ignore[misc]
 
     def _flat(self, *inputs: Tensor) -> list[Tensor]:
-        if not private.is_tracing():  # the stance is not to compile
+        if not private.is_tracing():  # the stance of torch.compiler is "force_eager"
             return self._results(inputs)
         self._runs += 1
         try:
             return self._traced(inputs)
         except Exception as error:
-            # Dynamo would raise another one instead.
+            # Stored, because Dynamo raises its own exception instead.
             self._error = explained(error)
             raise
 
@@ -89,7 +89,7 @@ class Graph:
         args, kwargs = self._join_arguments(inputs[:count])
         tree_of_results = self._fn(*args, **kwargs)
         _require_tree(tree_of_results)
-        results, self._join = split(tree_of_results)
+        results, self._join = split_tensors(tree_of_results)
         return results
 
     def _traced(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -99,8 +99,8 @@ class Graph:
         count = len(inputs) - len(self._closed_over)
         closed_over = dict(zip(self._closed_over, inputs[count:], strict=True))
         watch = Watch(closed_over, inputs if is_first else None)
-        torch.clear_autocast_cache()  # of weights cast in another run
-        # What the first run did not find, no other will.
+        torch.clear_autocast_cache()  # it has weights that another run cast
+        # Tensors that the function closes over are all found in the first run.
         watched = watch if is_first or self._closed_over else nullcontext()
         with self._device, tracing_modes(self._kernels), watched:
             results = self._results(inputs)
@@ -110,15 +110,15 @@ class Graph:
         if not is_first:
             results = [x.detach() if x.requires_grad else x for x in results]
         else:
-            # Only their layout is looked at; so what the function computed can be freed.
+            # Dynamo only needs the layout of the results; so the computed tensors can be freed.
             results = [stand_in(x) for x in results]
         if watch.found:
             raise ClosesOverError(list(watch.found.values()))
         leak = watch.leaks()
         if leak is not None:
             raise TraceError(
-                f"the function keeps what it computes ({leak}): a trace computes with tensors "
-                "that have no data. Return it instead"
+                f"the function keeps a reference to a tensor that it computes ({leak}): during "
+                "tracing, such a tensor has no data. Return the tensor instead"
             )
         return results
 

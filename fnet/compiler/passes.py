@@ -1,4 +1,4 @@
-"""A graph pass for Inductor that exchanges operations for our kernels, and its cache key."""
+"""A graph pass for Inductor that replaces operations by our kernels, and its cache key."""
 
 import hashlib
 import inspect
@@ -20,7 +20,7 @@ from fnet.compiler.kernels import RULES
 Kernels = Literal["auto", "library"]
 _ATEN = torch.ops.aten
 _OpOverload = type(_ATEN.mm.default)
-# Operations whose arguments say where numbers lie: none of them may see other strides.
+# Operations that address memory by explicit strides: the strides of their inputs must not change.
 _BY_STRIDES = (
     _ATEN.as_strided.default,
     _ATEN.as_strided_.default,
@@ -30,10 +30,10 @@ _BY_STRIDES = (
 
 
 def options(kernels: Kernels) -> dict[str, Any]:
-    """Return the options of `torch.compile` by which a function gets these kernels.
+    """Return the options of `torch.compile` that select these kernels.
 
     Args:
-        kernels: "auto" for ours where these are quicker, on the CPU; "library" for the library's.
+        kernels: "auto" for our kernels if they are faster (on the CPU); "library" for PyTorch's.
     """
     if kernels == "library":
         return {}
@@ -44,7 +44,7 @@ def options(kernels: Kernels) -> dict[str, Any]:
 
 
 def exchange(graph: Graph) -> None:
-    """Exchange operations of an ATen graph for our kernels, by `kernels.RULES`, in place."""
+    """Replace operations of an ATen graph by our kernels, by `kernels.RULES`, in place."""
     _Exchanged(graph).run()
     graph.eliminate_dead_code()
     graph.lint()
@@ -58,7 +58,7 @@ class _Exchange:
         exchange(graph)
 
     def uuid(self) -> str:
-        """Return what the pass's result depends on besides the graph, as a hash."""
+        """Return a hash of everything besides the graph that the result of the pass depends on."""
         key = hashlib.sha256(inspect.getsource(sys.modules[__name__]).encode())
         for name, source in sources():
             key.update(name.encode() + source)
@@ -75,15 +75,15 @@ def sources() -> list[tuple[str, bytes]]:
 
 
 class _Exchanged:
-    """A graph, and where results lie now that were laid out differently before."""
+    """A graph during replacement; `original` has the fake tensors before a change of strides."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.before: dict[Node, Tensor] = {}
+        self.original: dict[Node, Tensor] = {}
         self.keeps_strides = any(_depends_on_strides(node) for node in graph.nodes)
 
     def run(self) -> None:
-        """Exchange each operation that a rule has a kernel for, in order."""
+        """Replace each operation for which a rule has a kernel, in order."""
         if not any(node.target in RULES for node in self.graph.nodes):
             return
         for node in list(self.graph.nodes):
@@ -93,7 +93,7 @@ class _Exchanged:
                 kernel = RULES[node.target](node) if self._has_rule(node) else None
                 if kernel is not None:
                     self._replace(node, kernel)
-                elif any(argument in self.before for argument in node.all_input_nodes):
+                elif any(argument in self.original for argument in node.all_input_nodes):
                     self._infer(node)
 
     def _has_rule(self, node: Node) -> bool:
@@ -103,7 +103,7 @@ class _Exchanged:
         return all(isinstance(size, int) for value in values for size in value.shape)
 
     def _replace(self, node: Node, kernel: Callable[..., Any]) -> None:
-        """Put the operations of `kernel` in the place of a node."""
+        """Replace a node by the traced operations of `kernel`."""
         inputs = node.all_input_nodes
 
         def compute(*tensors: Tensor) -> Any:
@@ -124,21 +124,21 @@ class _Exchanged:
             return
         for user in list(node.users):
             result = results[user.args[1]]
-            if result is not None:  # else nobody asked for this gradient, and no one uses it
+            if result is not None:  # None: this gradient was not requested and is not used
                 self._replace_uses(user, result)
 
     def _replace_uses(self, old: Node, new: Node) -> None:
         was, now = old.meta["val"], new.meta["val"]
         assert was.shape == now.shape, (old, was, now)
-        if _lie_apart(was, now):
+        if _have_other_strides(was, now):
             if self.keeps_strides:
                 new = self._laid_out(new, was, old)
             else:
-                self.before[new] = was
+                self.original[new] = was
         old.replace_all_uses_with(new)
 
     def _infer(self, node: Node) -> None:
-        """Compute anew what a node's result is like: arguments have other strides than before."""
+        """Recompute the fake tensor of a node whose arguments have other strides than before."""
         if isinstance(node.target, _OpOverload) and private.is_mutable(node.target):
             return
         was = _tensors(node)
@@ -147,24 +147,24 @@ class _Exchanged:
             try:
                 value = node.target(*args, **kwargs)  # type: ignore[operator]
             except (RuntimeError, ValueError):
-                # A view that the strides of before had allowed.
+                # A view that is only possible with the original strides.
                 if node.target is not _ATEN.view.default:
                     raise
                 node.target = _ATEN.reshape.default
                 value = node.target(*args, **kwargs)
         node.meta = {**node.meta, "val": value}
         node.meta.pop("tensor_meta", None)
-        if any(_lie_apart(a, b) for a, b in zip(was, _tensors(node), strict=True)):
-            self.before[node] = was[0]
+        if any(_have_other_strides(a, b) for a, b in zip(was, _tensors(node), strict=True)):
+            self.original[node] = was[0]
 
     def _restore_strides(self, output: Node) -> None:
         for node in output.all_input_nodes:
-            was = self.before.get(node)
+            was = self.original.get(node)
             if was is not None and _is_dense(was):
                 output.replace_input_with(node, self._laid_out(node, was, output))
 
     def _laid_out(self, node: Node, like: Tensor, where: Node) -> Node:
-        """Return a copy of a result with the strides of another, inserted before a node."""
+        """Insert before `where` a copy of `node` with the strides of `like`, and return it."""
         order = sorted(range(like.ndim), key=like.stride, reverse=True)
         back = sorted(range(like.ndim), key=order.__getitem__)
         contiguous: dict[str, Any] = {"memory_format": torch.contiguous_format}
@@ -183,7 +183,7 @@ class _Exchanged:
 
 
 def _depends_on_strides(node: Node) -> bool:
-    """Say whether a node may compute something else of an argument with other strides."""
+    """Return whether the values that a node computes may depend on the strides of its arguments."""
     if node.op != "call_function" or node.target is operator.getitem:
         return False
     if not isinstance(node.target, _OpOverload):
@@ -193,14 +193,14 @@ def _depends_on_strides(node: Node) -> bool:
     return node.target.namespace not in ("aten", "prims", "fnet", "inductor_prims")
 
 
-def _lie_apart(a: Tensor, b: Tensor) -> bool:
-    """Say whether two tensors of one shape have other strides, where these say anything."""
+def _have_other_strides(a: Tensor, b: Tensor) -> bool:
+    """Return whether the strides of two tensors of one shape differ, ignoring size-1 dimensions."""
     strides = zip(a.shape, a.stride(), b.stride(), strict=True)
     return any(size != 1 and first != second for size, first, second in strides)
 
 
 def _is_dense(x: Tensor) -> bool:
-    """Say whether each number of the memory between the first and the last is one of `x`."""
+    """Return whether `x` is dense: no gaps and no overlaps in its range of memory."""
     strides = sorted((stride, size) for stride, size in zip(x.stride(), x.shape, strict=True))
     reached = 1
     for stride, size in strides:
@@ -221,14 +221,14 @@ def _tensors(node: Node) -> list[Tensor]:
 
 
 def _origin(node: Node) -> dict[str, Any]:
-    """Return what a node put in the place of another has from it: where it comes from."""
+    """Return the metadata that a replacement inherits from a node, such as its stack trace."""
     kept = ("stack_trace", "nn_module_stack", "fwd_nn_module_stack", "seq_nr", "partitioner_tag")
     return {name: node.meta[name] for name in kept if name in node.meta}
 
 
 @contextmanager
 def _fake(node: Node) -> Iterator[None]:
-    """Have operations compute fake tensors as the node's, without autocast and autograd."""
+    """Enter the fake tensor mode of a node's tensors, without autocast and autograd."""
     mode = next(t.fake_mode for n in (node, *node.all_input_nodes) for t in _tensors(n))  # type: ignore[attr-defined]
     with mode, torch.no_grad(), torch.autocast("cpu", enabled=False):
         yield

@@ -1,4 +1,4 @@
-"""A watch over a function while a compiler traces it: what it closes over, draws and keeps."""
+"""Checks of a function during tracing: the tensors it closes over, random draws, leaked tensors."""
 
 import gc
 import weakref
@@ -9,35 +9,36 @@ import torch
 from torch import Tensor
 
 from fnet import private
-from fnet.tree.arguments import split
+from fnet.tree.arguments import split_tensors
 
 _DRAWS = torch.Tag.nondeterministic_seeded
-_READS = torch.Tag.data_dependent_output
-_MEASURES = torch.Tag.dynamic_output_shape
-# What makes a tensor of numbers: `torch.tensor` in a traced function is a constant of the graph.
+_READS_VALUES = torch.Tag.data_dependent_output
+_HAS_DYNAMIC_SHAPE = torch.Tag.dynamic_output_shape
+# Operations that `torch.tensor(...)` traces to: their data is a constant of the graph.
 _LIFTS = (torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default)
 
 
 class TraceError(RuntimeError):
-    """A function that cannot be compiled: what it did, and what to write instead."""
+    """The function cannot be compiled: the message says what it did, and what to write instead."""
 
 
 class Watch(private.dispatch_mode()):  # type: ignore[misc]
-    """A mode that sees each ATen operation of a function that is traced on fake tensors.
+    """A dispatch mode around a function that is traced on fake tensors.
 
-    A tensor with data among the arguments of an operation is one that the function closes over:
-    the graph would hold its value for ever. The mode replaces it by an input of the graph, or, as
-    long as there is none, by a stand-in, and collects it.
+    If an argument of an ATen operation is a real tensor (with data), the function closes over it,
+    and the graph would hold its value as a constant. The mode replaces it by an input of the graph.
+    If there is no such input yet, it uses an empty placeholder, and collects the tensor in `found`.
 
     Args:
-        closed_over: inputs of the graph for the tensors known to be closed over, by `identity`.
-        inputs: of the function; given, what operations compute of them is looked at by `leaks`.
+        closed_over: the graph's inputs for the tensors known to be closed over, by `identity`.
+        inputs: the inputs of the function. If given, the mode also refuses operations that cannot
+            be traced, and records all results for `leaks`.
 
     Attributes:
-        found: tensors that the function closes over and that no input stands for yet.
+        found: tensors that the function closes over, but that are not inputs of the graph yet.
 
     Raises:
-        TraceError: by an operation that draws from the global generator.
+        TraceError: by an operation that draws from the global generator, or needs values.
     """
 
     supports_higher_order_operators = True
@@ -54,7 +55,7 @@ class Watch(private.dispatch_mode()):  # type: ignore[misc]
     def __torch_dispatch__(
         self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call the operation on inputs of the graph instead of closed-over tensors."""
+        """Call the operation with inputs of the graph instead of closed-over tensors."""
         kwargs = kwargs or {}
         if self._known is not None:
             _require_traceable(op, args, kwargs)
@@ -70,9 +71,9 @@ class Watch(private.dispatch_mode()):  # type: ignore[misc]
         return result if join is None else join[-1](result)
 
     def leaks(self) -> str | None:
-        """Say where a tensor without data is still held, or None if none is.
+        """Return a phrase that says where a fake tensor is still referenced, or None.
 
-        Call it when nothing of the function's result is held any more.
+        Call it when no reference to the function's result is left.
         """
         if not any(ref() is not None for ref in self._computed):
             return None
@@ -81,7 +82,7 @@ class Watch(private.dispatch_mode()):  # type: ignore[misc]
         return _holder(kept) if kept else None
 
     def input(self, x: Tensor) -> Tensor:
-        """Return the input of the graph that stands for a tensor, or the tensor itself."""
+        """Return the graph's input for a real tensor; return a fake tensor unchanged."""
         if private.is_fake(x):
             return x
         key = identity(x)
@@ -102,9 +103,10 @@ class Watch(private.dispatch_mode()):  # type: ignore[misc]
     def _with_branches(self, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Any]]:
         """Return the arguments of a higher-order operation such as `torch.cond`.
 
-        Its functions are traced apart, when this mode is not entered. What they close over are
-        further operands, which come last. They return tuples, as Inductor expects: the list gets
-        what makes the results of such a tuple again.
+        Its branches are traced separately, while this mode is not active. The tensors that they
+        close over are appended to the operands. The branches return flat tuples, as Inductor
+        expects; the returned list collects the functions that restore the results from such a
+        tuple.
         """
         keys, inputs = list(self._inputs), list(self._inputs.values())
         joins: list[Any] = []
@@ -116,7 +118,7 @@ class Watch(private.dispatch_mode()):  # type: ignore[misc]
                 with watch:
                     result = branch(*operands[:own])
                 self.found |= watch.found
-                results, join = split(result)
+                results, join = split_tensors(result)
                 joins.append(join)
                 return tuple(results)
 
@@ -128,20 +130,20 @@ class Watch(private.dispatch_mode()):  # type: ignore[misc]
 
 
 def identity(x: Tensor) -> Hashable:
-    """Return what two views of the same memory have in common if they are alike.
+    """Return a key that is equal for two tensors with the same memory and layout.
 
-    Not the object: `torch.from_numpy` makes another one each time.
+    It is not the object's id, because `torch.from_numpy` makes a new object each time.
     """
     return x.data_ptr(), x.shape, x.stride(), x.dtype, x.device
 
 
 def stand_in(x: Tensor) -> Tensor:
-    """Return an empty tensor of the same layout; under a fake tensor mode it is fake."""
+    """Return an empty tensor of the same layout; under a fake tensor mode it is a fake tensor."""
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
 
 
 def explained(error: Exception) -> Exception:
-    """Return an error of a trace as a user can act on it; most are the function's own."""
+    """Return a TraceError with advice for an error of tracing; return other errors unchanged."""
     name = type(error).__name__
     if name in ("DataDependentOutputException", "GuardOnDataDependentSymNode"):
         return TraceError(_NO_VALUES)
@@ -152,8 +154,8 @@ def explained(error: Exception) -> Exception:
 
 _NO_VALUES = (
     "data-dependent control flow: the function reads a tensor's value (if, float, int, .item(), "
-    ".tolist()), and a trace has no values. Use torch.where or torch.cond, or read the value "
-    "outside of the compiled function"
+    ".tolist()), and there are no values during tracing. Use torch.where or torch.cond, or read "
+    "the value outside of the compiled function"
 )
 
 
@@ -161,23 +163,23 @@ def _require_traceable(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     tags = getattr(op, "tags", ())
     if _DRAWS in tags and _draws(op, args, kwargs):
         raise TraceError(
-            f"{op} draws from the global generator, which a pure function does not: draw from a "
-            "key (fnet.random), or give a layer's dropout to fnet.nn.from_module"
+            f"{op} draws from the global generator, so the function is not pure: draw from a key "
+            "(fnet.random); for a network with dropout, use fnet.nn.from_module"
         )
-    # `torch.tensor(3.0)` in the function is a constant, whose value is known.
+    # `torch.tensor(3.0)` in the function is a constant: its value is known during tracing.
     if any(getattr(x, "constant", None) is not None for x in args):
         return
-    if _READS in tags:
+    if _READS_VALUES in tags:
         raise TraceError(_NO_VALUES)
-    if _MEASURES in tags and not _is_gather(op, args):
+    if _HAS_DYNAMIC_SHAPE in tags and not _is_gather(op, args):
         raise TraceError(
-            f"a data-dependent shape: that of the result of {op} follows from a tensor's values, "
-            "as with nonzero or a mask as an index. Use torch.where"
+            f"a data-dependent shape: the shape of the result of {op} depends on a tensor's "
+            "values, as with nonzero or a mask as an index. Use torch.where"
         )
 
 
 def _is_gather(op: Any, args: tuple[Any, ...]) -> bool:
-    # Only a mask as an index makes a shape of values.
+    # Only a mask as an index gives a data-dependent shape.
     if op is not torch.ops.aten.index.Tensor:
         return False
     masks = (torch.bool, torch.uint8)
@@ -185,7 +187,7 @@ def _is_gather(op: Any, args: tuple[Any, ...]) -> bool:
 
 
 def _draws(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    # Dropout with rate 0, attention without dropout: tagged, but nothing is drawn.
+    # Dropout with rate 0 and attention without dropout are tagged, but draw nothing.
     values = {**dict(zip(private.argument_names(op), args, strict=False)), **kwargs}
     rate = values.get("dropout_p", values.get("p"))
     return not (isinstance(rate, float) and rate == 0.0) and values.get("train") is not False
@@ -200,7 +202,7 @@ def _tensors(result: Any) -> Iterator[Tensor]:
 
 
 def _holder(kept: Sequence[Tensor]) -> str:
-    """Say what holds the first of these tensors: a name, if it is in a dict or an object."""
+    """Describe the first of these tensors, with the dict key or attribute that references it."""
     x, shape = kept[0], tuple(kept[0].shape)
     for holder in gc.get_referrers(x):
         entries = holder if isinstance(holder, dict) else getattr(holder, "__dict__", {})

@@ -1,4 +1,4 @@
-"""Data sets in memory, batches as a pure function of a step, augmentation, preprocessing."""
+"""Data sets in memory, batches as a pure function of the step, augmentation, preprocessing."""
 
 from fnet.data.augment import (
     Augment,

@@ -1,6 +1,6 @@
 """Batches as a pure function of (key, data set, size, step): there is no loader, and no state.
 
-Nothing here waits for the device: batches are cut on the data set's device, by tensor operations.
+Nothing here synchronizes with the device: batches are indexed on the data set's device.
 """
 
 from collections.abc import Iterator
@@ -16,29 +16,28 @@ from fnet.data.dataset import Dataset, rows
 
 
 class Batch(NamedTuple):
-    """What a step is given: some rows of a data set and the randomness to use on them.
+    """The input of a step: some rows of a data set and the randomness to use on them.
 
     Attributes:
         images: uint8 (or float, on the same scale 0..255) `[N, C, H, W]`, channels-last strides.
         labels: int64 `[N]`, or float `[N, classes]`.
-        key: one key, int64 `[2]`, this batch's own.
-        index: the rows' places in the data set, int64 `[N]`. A sample draws its randomness from
-            `fold_in(key, index)`, so it does not depend on how a batch is cut.
-        weight: float32 `[N]`, 0 for padding and 1 for the rest.
-        epoch: how many times the data set has been gone through, float64 0-d: 2.5 is the middle
-            of the third epoch.
+        key: the key of this batch, int64 `[2]`.
+        index: each row's index in the data set, int64 `[N]`. A sample draws its randomness from
+            `fold_in(key, index)`, so it does not depend on how a batch is divided.
+        weight: float32 `[N]`, 0 for padding, else 1.
+        epoch: epochs passed before this batch, float64 0-d: 2.5 is the middle of the third epoch.
     """
 
     images: Tensor
     labels: Tensor
     key: Tensor
-    index: Tensor  # type: ignore[assignment]  # takes the place of tuple.index
+    index: Tensor  # type: ignore[assignment]  # replaces tuple.index
     weight: Tensor
     epoch: Tensor
 
 
 def steps_per_epoch(n: int, size: int) -> int:
-    """Return how many whole batches of this size n images give; the ragged rest is left out.
+    """Return how many full batches of this size n images give; an incomplete last one is dropped.
 
     Raises:
         ValueError: the size is below 1 or above n.
@@ -56,12 +55,12 @@ def steps_per_epoch(n: int, size: int) -> int:
 def batch_at(key: Tensor, dataset: Dataset, size: int, step: int) -> Batch:
     """Return the training batch of one step: the same arguments give the same batch.
 
-    Every epoch goes through its own permutation of the data set. To iterate, use `batches`, which
-    draws an epoch's permutation once instead of at every step.
+    Every epoch uses its own permutation of the data set. To iterate, use `batches`, which draws an
+    epoch's permutation once instead of at every step.
 
     Args:
-        key: the key of the whole run's data, int64 `[2]`.
-        dataset: the images to cut batches from.
+        key: the key for all batches of a training, int64 `[2]`.
+        dataset: the images and labels.
         size: rows in a batch.
         step: counted from 0 over all epochs.
 
@@ -78,14 +77,14 @@ def batches(
 ) -> Iterator[Batch]:
     """Return an iterator over the batches of the steps from `start` to the end of `epochs`.
 
-    `next(batches(key, dataset, size, epochs, start=n))` is `batch_at(key, dataset, size, n)`: a
-    run that was stopped after n steps goes on with `start=n`.
+    `next(batches(key, dataset, size, epochs, start=n))` is `batch_at(key, dataset, size, n)`: to
+    resume a training that was stopped after n steps, give `start=n`.
 
     Args:
-        key: the key of the whole run's data, int64 `[2]`.
-        dataset: the images to cut batches from.
-        size: rows in a batch; rows left over at the end of an epoch are not used in it.
-        epochs: how many times to go through the data set, counted from step 0.
+        key: the key for all batches of a training, int64 `[2]`.
+        dataset: the images and labels.
+        size: rows in a batch; an incomplete last batch of an epoch is dropped.
+        epochs: the number of epochs, counted from step 0.
         start: the first step.
 
     Raises:
@@ -108,10 +107,10 @@ def batches(
 
 
 def eval_batches(dataset: Dataset, size: int) -> Iterator[Batch]:
-    """Return an iterator over the whole data set, in its order, in batches of one shape.
+    """Return an iterator over the whole data set, in order, in batches of one shape.
 
-    The last batch is filled up with copies of row 0 (index 0 as well) of weight 0, so sums
-    weighted by `weight` count every image once at any size. Key and epoch are zeros.
+    The last batch is padded with copies of row 0 (also index 0) of weight 0, so sums weighted by
+    `weight` count every image once for any batch size. Key and epoch are zeros.
 
     Raises:
         ValueError: the size is below 1.
@@ -151,32 +150,32 @@ def as_batch(
     index: Tensor | np.ndarray | None = None,
     steps_per_epoch: int | None = None,
 ) -> Batch:
-    """Return the batch of one step whose images come from elsewhere, such as a DataLoader.
+    """Return the batch of one step from images of another source, such as a DataLoader.
 
-    The batch's own key is `fold_in(key, step)`, its weights are 1.
+    The batch's key is `fold_in(key, step)`, its weights are 1.
 
-    Each sample draws its randomness (augmentation, dropout) from `fold_in(batch.key, index)`. The
-    places in the batch, which stand for an index that is not given, make the draws of all samples
-    of all steps differ, but tie them to the order within the batch: the same images in another
-    order draw otherwise. Where that matters, or several processes share a step, have the loader
-    give each sample's place in the data set as well.
+    Each sample draws its randomness (augmentation, dropout) from `fold_in(batch.key, index)`. By
+    default the index is the position in the batch: all samples of all steps draw differently, but
+    the same images in another order draw other numbers. If that matters, or if several processes
+    share a step, have the loader also return each sample's index in the data set.
 
-    A compiled step is compiled again for a batch of another size: `DataLoader(drop_last=True)`.
+    A compiled step is recompiled for a batch of another size; `DataLoader(drop_last=True)` avoids
+    that.
 
     Args:
         images: as in `Dataset`, `[N, C, H, W]`: floats on the scale that the preprocessing expects
             (`Normalize`: 0..255, so torchvision's `PILToTensor`, not `ToTensor`).
         labels: integers `[N]`, or float `[N, classes]`.
-        key: the key of the whole run's data, int64 `[2]`.
+        key: the key for all batches of a training, int64 `[2]`.
         step: counted from 0 over all epochs.
-        index: the rows' places in the data set, integers `[N]`, no two the same.
-        steps_per_epoch: where given, the batch's epoch is `step / steps_per_epoch`, else 0.
+        index: each row's index in the data set, distinct integers `[N]`.
+        steps_per_epoch: if given, the batch's epoch is `step / steps_per_epoch`, else 0.
 
     Returns:
         The batch, on the device of the images.
 
     Raises:
-        ValueError: images, labels or index are not of this form, or the step is below 0.
+        ValueError: images, labels or index do not have this form, or the step is below 0.
 
     >>> images, labels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1])
     >>> batch = as_batch(images, labels, random.key(0), step=7, steps_per_epoch=2)
@@ -205,8 +204,8 @@ def as_batch(
 def _batches(key: Tensor, dataset: Dataset, size: int, first: int, stop: int) -> Iterator[Batch]:
     """Yield the batches of the steps `first` to `stop`, all of one epoch.
 
-    What a batch has besides its images is drawn for all of them at once: operations on few
-    numbers take longer to start than a small network takes for its step.
+    Everything but the images is computed for all these steps at once: the launch overhead of many
+    operations on few numbers would exceed the step time of a small network.
     """
     device = dataset.device
     steps = steps_per_epoch(len(dataset), size)
@@ -227,5 +226,5 @@ def _batches(key: Tensor, dataset: Dataset, size: int, first: int, stop: int) ->
 
 
 def _on(device: torch.device, values: Tensor) -> Tensor:
-    # non_blocking: a copy of a key must not wait for the work queued on a GPU.
+    # non_blocking: copying a key must not wait for the work queued on a GPU.
     return values.to(device, non_blocking=True)

@@ -1,8 +1,8 @@
 """A data set in memory: images, labels and the names of the classes.
 
-Images are `[N, C, H, W]`, those of `fnet.data.load` uint8 with channels-last strides: stored as
-`[N, H, W, C]`, the order in which image files decode, convolutions on most devices run fastest, and
-one row is one block.
+Images are `[N, C, H, W]`. Those of `fnet.data.load` are uint8 with channels-last strides, stored as
+`[N, H, W, C]`: image files decode to this order, convolutions run fastest on it on most devices,
+and each image is one contiguous block.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from fnet.data.arrays import as_images, as_labels
 
 
 class DataError(Exception):
-    """Something is wrong with the user's data: what it is, what was expected, what to do."""
+    """An error in the user's data; the message says what is wrong and what to do."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
 
 
 class DataWarning(UserWarning):
-    """Something that the user should know of the data, and that stops nothing."""
+    """A problem in the data that the user should know about, and that stops nothing."""
 
 
 def printable(text: str) -> str:
-    r"""Return a text with what no encoding of Unicode takes spelled out.
+    r"""Return a text with its lone surrogates escaped, so that UTF-8 can encode it.
 
-    Names of files can hold bytes that are no text: in Python's names these are lone surrogates.
+    File names can contain bytes that are not valid text: Python decodes these to lone surrogates.
 
     >>> printable("caf\udce9")
     'caf\\udce9'
@@ -39,7 +39,7 @@ def printable(text: str) -> str:
 
 
 def quoted(names: Sequence[str], most: int = 5) -> str:
-    """Return names as a message lists them, so many at most.
+    """Return a list of names for a message, at most `most` of them.
 
     >>> quoted(["cat", "dog", "emu"], most=2)
     "'cat', 'dog' and 1 more"
@@ -52,22 +52,22 @@ def quoted(names: Sequence[str], most: int = 5) -> str:
 class Dataset:
     """Labelled images in memory, on one device.
 
-    Made of tensors or numpy arrays, whose memory it shares where their types are those below:
-    other integers become uint8 images and int64 labels, float64 images become float32.
+    Takes tensors or NumPy arrays. It shares their memory if they have the dtypes below; otherwise
+    integers become uint8 images and int64 labels, float64 images become float32.
 
     Attributes:
         images: uint8, or float on the scale that the preprocessing expects (0..255 for
-            `Normalize`), `[N, C, H, W]`; fastest with channels-last strides. All that
-            `fnet.data.load` reads is uint8, with C = 1 (grey) or 3 (RGB). `fnet.data.augment` says
-            which augmentations take floats.
+            `Normalize`), `[N, C, H, W]`; fastest with channels-last strides. `fnet.data.load`
+            returns uint8 with C = 1 (grey) or 3 (RGB). `fnet.data.augment` says which
+            augmentations take floats.
         labels: int64 `[N]`, each below `len(classes)`.
-        classes: the names of the classes; the label is the place in this tuple.
-        name: what the data set is called in records and titles.
-        skipped: the names of the broken files that were left out of it (`fnet.data.load`).
+        classes: the names of the classes; a label is an index into this tuple.
+        name: the name of the data set in records and titles.
+        skipped: the names of the broken files that were skipped (`fnet.data.load`).
 
     Raises:
-        ValueError: images or labels have a type or a shape that is none of these, or their shapes
-            do not fit together; a label is not the place of a class.
+        ValueError: images or labels have another dtype or shape, their lengths differ, or a label
+            is not an index into `classes`.
 
     >>> images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
     >>> dataset = Dataset(images, torch.tensor([0, 0, 0, 1, 1, 1]), ("cat", "dog"), "pets")
@@ -92,7 +92,7 @@ class Dataset:
         pixels = as_images(images)
         places = as_labels(labels, len(pixels))
         require_labels(places, len(classes))
-        # It is frozen: there is no other way to set an attribute.
+        # The dataclass is frozen: there is no other way to set an attribute.
         object.__setattr__(self, "images", pixels)
         object.__setattr__(self, "labels", places.to(pixels.device))
         object.__setattr__(self, "classes", tuple(classes))
@@ -104,15 +104,15 @@ class Dataset:
 
     @property
     def device(self) -> torch.device:
-        """The device that images and labels are on."""
+        """The device of images and labels."""
         return self.images.device
 
     def take(self, n: int) -> "Dataset":
-        """Return n of the images, each class in proportion, in the order they have here.
+        """Return a stratified sample of n images, in their order in this data set.
 
-        The choice is stratified and pseudo-random with a fixed key, so it depends on the labels
-        and on n alone, and `take(m)` holds every image of `take(n)` for m >= n. In a set with
-        equally many images a class, the counts of two classes differ by at most one.
+        The choice is pseudo-random with a fixed key, so it depends only on the labels and on n,
+        and `take(m)` contains `take(n)` for m >= n. If all classes have equally many images, the
+        counts of two classes differ by at most one.
 
         Raises:
             ValueError: n is below 1 or above the number of images.
@@ -124,7 +124,7 @@ class Dataset:
         return self._select(self._stratified()[:n])
 
     def hold_out(self, n: int) -> tuple["Dataset", "Dataset"]:
-        """Return the images without `take(n)`, and those: to train on, and to validate on.
+        """Return two data sets: all images but `take(n)`, to train on, and `take(n)`, to validate.
 
         Raises:
             ValueError: n is below 1, or leaves no image to train on.
@@ -138,10 +138,10 @@ class Dataset:
         return self._select(order[n:]), self._select(order[:n])
 
     def _stratified(self) -> Tensor:
-        """Return the places of the images in an order whose every start has all classes alike."""
+        """Return an order of the images in which every prefix is stratified."""
         labels = self.labels.cpu()
         shuffled = random.permutation(random.key(0), len(self))
-        # An image's place in its class, from 0 to 1: the n smallest hold the same share of each.
+        # An image's position in its class, from 0 to 1: the n smallest have equal shares of each.
         place = torch.empty(len(self), dtype=torch.float64)
         for label in range(len(self.classes)):
             members = shuffled[labels[shuffled] == label]
@@ -153,7 +153,7 @@ class Dataset:
         return replace(self, images=rows(self.images, index), labels=self.labels[index])
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """Return the data set on another device (strides stay channels-last)."""
+        """Return the data set on another device, with the same strides."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
@@ -165,20 +165,20 @@ def require_labels(labels: Tensor, classes: int) -> None:
     if len(outside):
         place = int(outside[0])
         raise ValueError(
-            f"labels must be 0 to {classes - 1}, the places in {classes} classes: image {place} "
-            f"has the label {int(labels[place])}"
+            f"labels must be 0 to {classes - 1}, for {classes} classes: image {place} has the "
+            f"label {int(labels[place])}"
         )
 
 
 def rows(images: Tensor, index: Tensor) -> Tensor:
-    """Return the images at these places, with channels-last strides.
+    """Return the images at these indices, with channels-last strides.
 
     Args:
-        images: `[N, C, H, W]`, any strides (fastest for channels-last).
+        images: `[N, C, H, W]`, any strides (fastest with channels-last).
         index: int64 `[B]`.
 
     Returns:
         `[B, C, H, W]`.
     """
-    # index_select writes a contiguous result: on the NHWC view that is channels-last for us.
+    # index_select returns a contiguous tensor: of the NHWC view, that is channels-last.
     return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)

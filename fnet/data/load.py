@@ -1,4 +1,4 @@
-"""`load`: a data set by its name, or from a folder of images."""
+"""The function `load`: a data set by its name, or from a folder of images."""
 
 import os
 from pathlib import Path
@@ -17,10 +17,10 @@ from fnet.data.shapes import shapes
 Split = Literal["train", "test"]
 
 PUBLISHED = ("cifar10", "cifar100", "mnist", "fashion_mnist", "fer2013")
-"""The data sets that torchvision knows."""
+"""The data sets that torchvision reads."""
 
 SHAPES = {"train": (0, 10_000), "test": (1, 2_000)}
-"""For each split the key's seed and the number of images of the data set "shapes"."""
+"""The seed of the key and the number of images of the data set "shapes", for each split."""
 
 
 def data_dir(root: str | os.PathLike[str] | None = None) -> Path:
@@ -48,29 +48,29 @@ def load(
     | "cifar10", "cifar100" | 3 x 32 x 32 | 50,000 | 10,000 |
     | "mnist", "fashion_mnist" | 1 x 28 x 28 | 60,000 | 10,000 |
     | "fer2013" (not downloaded) | 1 x 48 x 48 | 28,709 | 7,178 |
-    | "shapes" (drawn, not read) | 3 x 32 x 32 | 10,000 | 2,000 |
+    | "shapes" (generated) | 3 x 32 x 32 | 10,000 | 2,000 |
     | a folder with train/class/image and test/class/image | as they are | | |
     | a folder with class/Training_*, class/PublicTest_*, class/PrivateTest_* | as they are | | |
 
     Published data sets are downloaded by torchvision unless their files are in the data directory
-    (see `data_dir`). They and folders are decoded once, into a cache (see
-    `fnet.data.files.cache`), and memory-mapped from then on.
+    (see `data_dir`). Published data sets and folders are decoded once, into a cache (see
+    `fnet.data.files.cache`), and memory-mapped from there.
 
-    Kaggle asks for a log-in before it hands out FER2013: put its fer2013.csv or icml_face_data.csv
-    into the folder fer2013 of the data directory (train.csv will do for training). The test split
-    is PublicTest and PrivateTest together, as in torchvision; so it is in a folder of the last
-    kind, in which every file's name begins with one of the three.
+    FER2013 needs a log-in at Kaggle: put its fer2013.csv or icml_face_data.csv into the folder
+    fer2013 of the data directory (train.csv is enough for training). The test split is PublicTest
+    and PrivateTest together, as in torchvision; so it is in a folder of the last kind, in which
+    every file name begins with one of the three prefixes.
 
     Args:
-        name_or_path: a name of the table, or a folder (a folder called "mnist" is "./mnist").
+        name_or_path: a name in the table, or a folder ("./mnist" for a folder called "mnist").
         root: the data directory; folders and "shapes" do not need it.
         split: "train" or "test".
-        on_progress: called with how many files of a folder are decoded, and of how many.
-        skip_broken: leave out files of a folder that cannot be read, are not images or are broken
-            ones, and name them in `Dataset.skipped`, instead of raising an error.
+        on_progress: called with the number of decoded files of a folder, and their total.
+        skip_broken: skip the broken files of a folder (unreadable, not an image, damaged) and list
+            them in `Dataset.skipped`, instead of raising an error.
 
     Raises:
-        DataError: the data cannot be had, or is not as expected; the message names what and where.
+        DataError: the data are not available, or not as expected; the message names the file.
         ValueError: the split is neither "train" nor "test".
 
     >>> dataset = load("shapes", split="test")
@@ -92,7 +92,7 @@ def load(
     if not os.path.exists(folder):
         raise DataError(
             f"There is no data set {str(name_or_path)!r}, and no folder of that name "
-            "(or none that you may look into). "
+            "(or you have no permission to read it). "
             f"Give one of {', '.join([*PUBLISHED, 'shapes'])}, or a folder with train and test in "
             "it."
         )
@@ -119,12 +119,12 @@ def at_hand(
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return the path with the user's home for a leading "~", which no shell replaces in --out=~.
+    """Return the path with a leading "~" expanded: the shell does not expand it in `--out=~`.
 
     >>> expanded("~/runs") == Path.home() / "runs"
     True
     """
-    # That of Path raises an error where the user in "~user" is unknown.
+    # Path.expanduser raises an error if the user in "~user" is unknown.
     return Path(os.path.expanduser(path))
 
 

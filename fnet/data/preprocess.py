@@ -1,6 +1,6 @@
-"""From images with values 0..255 to the float32 numbers a network sees.
+"""Preprocessing: images with values 0..255 to the float32 input of a network.
 
-A `Preprocess` is part of a run's record: training, evaluation and prediction share it.
+A `Preprocess` is part of the record of a run: training, evaluation and prediction share it.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ Preprocess: TypeAlias = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Normalize:
-    """Scale images to 0..1, then to mean 0 and deviation 1: `(x / 255 - mean) / std`.
+    """Scale images to 0..1, then to mean 0 and standard deviation 1: `(x / 255 - mean) / std`.
 
     The same numbers as torchvision's `ToTensor` followed by `Normalize`.
 
     Attributes:
         mean: one number for each channel, or a single one for all, on the scale 0..1.
-        std: the deviations, as many as the means, on the same scale.
+        std: the standard deviations, as many as the means, on the same scale.
 
     Raises:
-        ValueError: mean and std differ in length, or a deviation is not above 0.
+        ValueError: mean and std differ in length, or a std is not above 0.
 
     >>> NORM_HALF(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)).flatten().tolist()
     [-1.0, 1.0]
@@ -44,8 +44,8 @@ class Normalize:
             )
         if not all(std > 0 for std in self.std):
             raise ValueError(
-                f"every std must be above 0, got {self.std}: a channel that never changes "
-                "cannot be scaled to deviation 1, give it a std of 1"
+                f"every std must be above 0, got {self.std}: a constant channel cannot be scaled "
+                "to standard deviation 1, give it a std of 1"
             )
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -72,15 +72,15 @@ class Normalize:
 
 @dataclass(frozen=True)
 class PadResize:
-    """Surround images by black pixels, shrink them to the size they had, then normalise them.
+    """Pad images with black pixels, resize them back to their size, then normalise them.
 
-    As torchvision's `Pad(padding)`, `Resize(size)`, `ToTensor`, `Normalize` at the size of the
-    images. On tensors on the same device the numbers are the same; on PIL images, which are
-    rounded in another way, a value may differ by two levels of 255 before it is normalised.
+    As torchvision's `Pad(padding)`, `Resize(size)`, `ToTensor`, `Normalize` with the size of the
+    images. On tensors on the same device the numbers are the same; PIL rounds differently, so on
+    PIL images a value may differ by two levels of 255 before normalisation.
 
     Attributes:
-        padding: how many pixels are added on every side.
-        then: how the result is normalised.
+        padding: pixels added on every side.
+        then: the normalisation of the result.
 
     Raises:
         ValueError: the padding is below 0.
@@ -98,7 +98,7 @@ class PadResize:
             raise ValueError(f"padding is a number of pixels, 0 or more, got {self.padding}")
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the images, padded, shrunk and normalised.
+        """Return the images, padded, resized and normalised.
 
         Args:
             images: `[N, C, H, W]`, uint8 or float, values 0..255.
@@ -113,10 +113,13 @@ class PadResize:
 
 
 def prepare(preprocess: Preprocess, *datasets: Dataset) -> tuple[Preprocess, list[Dataset]]:
-    """Return what is left to do to a batch when the rest is done to whole data sets, once.
+    """Apply the part of a preprocessing that can be done in advance to whole data sets.
 
-    `PadResize` leaves only its normalisation, so that not each step has to shrink its images; the
-    numbers are the same. The data sets come back as they are where nothing can be done ahead.
+    The padding and resizing of `PadResize` is done here once instead of at every step; the numbers
+    are the same. Any other preprocessing and its data sets are returned unchanged.
+
+    Returns:
+        The preprocessing that is left for each batch, and the data sets to use with it.
 
     >>> images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     >>> dataset = Dataset(images, torch.tensor([0, 1]), ("black", "white"), "two")
@@ -136,7 +139,7 @@ def prepare(preprocess: Preprocess, *datasets: Dataset) -> tuple[Preprocess, lis
 
 
 def normalize(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> Normalize:
-    """Return the `Preprocess` with these means and deviations (a number stands for all channels).
+    """Return the `Normalize` with these means and stds (a single number counts for all channels).
 
     >>> normalize(0.5, 0.5) == NORM_HALF
     True
@@ -145,17 +148,17 @@ def normalize(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -
 
 
 NORM_HALF = Normalize((0.5,), (0.5,))
-"""To -1..1, for any number of channels."""
+"""Scale to -1..1, for any number of channels."""
 
 NORM_CIFAR10 = Normalize((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-"""The constants in common use for CIFAR-10 (the std is the mean over images of each one's own)."""
+"""The constants in common use for CIFAR-10 (std: the mean of the standard deviations of images)."""
 
 
 def statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return each channel's mean and (population) standard deviation over all pixels, on 0..1.
+    """Return the mean and (population) standard deviation of each channel, on the scale 0..1.
 
-    Of uint8 images they are counted exactly in integers, so the result depends neither on the
-    device nor on the threads. Float images, on the scale 0..255, are summed in float64.
+    For uint8 images the sums are exact integers, so the result depends neither on the device nor
+    on the number of threads. Float images, on the scale 0..255, are summed in float64.
 
     >>> images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
     >>> statistics(Dataset(images, torch.tensor([0, 1]), ("black", "white"), "two"))
@@ -185,7 +188,7 @@ def _as_tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
-    # Made by fill kernels: torch.tensor(values, device="cuda") would wait for the GPU.
+    # torch.full launches fill kernels; torch.tensor(values, device="cuda") would synchronize.
     return torch.stack([torch.full((), value, device=like.device) for value in values]).view(
         -1, 1, 1
     )

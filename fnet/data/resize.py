@@ -1,4 +1,4 @@
-"""Images of another size."""
+"""Resizing of images: bilinear with antialiasing, as in torchvision."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,16 +14,15 @@ AT_ONCE = 1000
 
 
 def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Return the images in another size, bilinear with antialiasing.
+    """Return the images resized, bilinear with antialiasing.
 
-    Matches torchvision's `functional.resize` on tensors: bit for bit on the same device. On a GPU
-    uint8 images go through float32, and a value may be one level off that of a CPU, which computes
-    in integers.
+    Matches torchvision's `functional.resize` on tensors bit for bit on the same device. A CPU
+    resizes uint8 images in integers, a GPU in float32, so values may differ by one level.
 
     Args:
         images: `[N, C, H, W]`, uint8 or float, values 0..255.
-        size: height and width; a single number is the length of the shorter side, and the ratio
-            of the sides stays.
+        size: height and width; a single number is the length of the shorter side, and the aspect
+            ratio is kept.
 
     Returns:
         `[N, C, *size]`, dtype of `images`, channels-last strides if `images` has them.
@@ -64,13 +63,13 @@ def resize_dataset(dataset: Dataset, size: int) -> Dataset:
 
 
 def pad_and_resize(images: Tensor, padding: int) -> Tensor:
-    """Surround the images by black pixels, and shrink them to the size they had.
+    """Pad the images with black pixels, and resize them back to their size.
 
     Matches torchvision's `Pad(padding)` followed by `Resize`, as `resize` does.
 
     Args:
         images: `[N, C, H, W]`, uint8 or float, values 0..255.
-        padding: how many pixels are added on every side.
+        padding: pixels added on every side.
 
     Returns:
         `[N, C, H, W]`, dtype and strides of `images`.

@@ -1,7 +1,7 @@
-"""The data set "shapes": ten classes of small drawings, a pure function of a key.
+"""The generated data set "shapes": ten classes of small drawings, a pure function of a key.
 
-Position, size, rotation, colours, background, clutter and noise vary, so that a linear model stays
-far below what a small convolutional network reaches in two epochs.
+Position, size, rotation, colours, background, clutter and noise vary, so that a linear model is
+far less accurate than a small convolutional network after two epochs.
 """
 
 import math
@@ -18,19 +18,15 @@ SIZE = 32
 
 _STRIPES = 2
 _NOISE = 0.2  # the range of the noise; black is 0, white is 1
-_CHUNK = 250  # images drawn at once: few enough that the work stays in a processor's cache
+_CHUNK = 250  # images drawn at once: few enough to fit in a CPU's cache
 _ANGLES = 256
 
 
 def shapes(key: Tensor, n: int) -> Dataset:
     """Return n images of 32 x 32 RGB pixels; image i has class i % 10 and depends on key and i.
 
-    So `shapes(key, n)` begins with `shapes(key, m)` for m < n. The images are made on the key's
-    device and are the same bits on every device.
-
-    Args:
-        key: int64 `[2]`.
-        n: the number of images.
+    So `shapes(key, m)` is a prefix of `shapes(key, n)` for m < n. The images are on the key's
+    device, and are bit-identical on every device.
 
     Raises:
         ValueError: n is below 1.
@@ -65,7 +61,7 @@ def _draw(key: Tensor, index: Tensor) -> Tensor:
         across = _rotate(x, y, turn)[0] + 24 * (shift - 0.5)
         picture = _paint(picture, 0.25 + 0.5 * colours[3 + i], across.abs() - (0.5 + width))
 
-    # The shape is lighter, or darker, than the background's middle in every channel.
+    # The shape is lighter (or darker) than the centre of the background in every channel.
     radius = 8 + 4 * scale
     x, y = _rotate(x - 6 * (right - 0.5), y - 6 * (down - 0.5), (angle - 0.5) / 4)
     x, y = x / radius, y / radius
@@ -77,8 +73,8 @@ def _draw(key: Tensor, index: Tensor) -> Tensor:
     colour = (start + end) / 2 + torch.where(polarity[:, None] < 0.5, step, -step)
     picture = _paint(picture, colour, distance * radius)
 
-    # Each of the words gives eight numbers from 0 to 15. (Multiplied by a fraction, as a GPU
-    # would not divide by 15 exactly.)
+    # Each random word gives eight 4-bit numbers. They are multiplied by a constant, because
+    # division by 15 is not exact on a GPU.
     words = random.bits(keys[:, 2], (3, SIZE, SIZE // 8))
     noise = torch.cat([words >> shift & 15 for shift in range(0, 32, 4)], -1)
     picture = picture + (noise.float() - 7.5) * (_NOISE / 15)
@@ -93,8 +89,8 @@ def _paint(picture: Tensor, colour: Tensor, distance: Tensor) -> Tensor:
 
 def _rotate(x: Tensor, y: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
     """Return the coordinates in axes rotated by `turn`, a fraction of the full circle."""
-    # A table, because torch's sine differs in the last bit from one processor to the next; sums,
-    # products, quotients and square roots do not.
+    # A table, because the last bit of torch's sine depends on the processor; that of sums,
+    # products, quotients and square roots does not.
     angles = [2 * math.pi * i / _ANGLES for i in range(_ANGLES)]
     table = torch.tensor([(math.cos(angle), math.sin(angle)) for angle in angles]).to(x)
     cos, sin = table[(turn * _ANGLES).long() % _ANGLES].unbind(-1)
@@ -133,7 +129,7 @@ def _cross(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _half_planes(x: Tensor, y: Tensor, n: int, inner: float) -> Tensor:
-    """Return the distances to n lines around 0, `[n, ...]`, each at the distance `inner`."""
+    """Return the distances to n lines around 0, `[n, ...]`; each line is `inner` away from 0."""
     angles = [2 * math.pi * i / n for i in range(n)]
     return torch.stack([math.cos(a) * x + math.sin(a) * y - inner for a in angles])
 
@@ -143,7 +139,7 @@ def _triangle(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _star(x: Tensor, y: Tensor) -> Tensor:
-    # A pentagram: the points on the inner side of at least four of five lines.
+    # A pentagram: the points on the inner side of at least four of its five lines.
     return _half_planes(x, y, 5, 0.36).topk(2, 0).values[1]
 
 

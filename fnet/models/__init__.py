@@ -1,4 +1,4 @@
-"""The networks of the experiments, one family of architectures a file."""
+"""The networks of the experiments, one family of architectures per file."""
 
 from fnet.models.blocks import Activation
 from fnet.models.cnn import cnn, cnnpro

@@ -1,4 +1,4 @@
-"""What several architectures share: convolutions with batch norm, linear layers, a check."""
+"""Building blocks of several architectures: convolution with batch norm, linear layers, a check."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -34,20 +34,20 @@ def classifier(
     """Return the layers from feature maps `[N, maps, side, side]` to logits `[N, classes]`.
 
     Linear layers of `hidden` outputs with an activation after each, then one of `classes`
-    outputs. `linears` is how many linear layers there are (default: all); fewer leave out the
-    last of the hidden ones. With `softmax` the outputs are probabilities.
+    outputs. `linears` is the number of linear layers (default: all); with fewer, the last hidden
+    ones are left out. With `softmax` the outputs are probabilities.
 
     Raises:
-        ValueError: the images are so small that nothing is left of them, or `linears` is not
-            between 1 and one more than the hidden layers.
+        ValueError: `side` is below 1 because the images are too small, or `linears` is not between
+            1 and `len(hidden) + 1`.
 
     >>> [str(layer) for layer in classifier(16, 5, 10, hidden=(120, 84), linears=1)]
     ['Flatten(start_dim=1, end_dim=-1)', 'Linear(in_features=400, out_features=10, bias=True)']
     """
     if side < 1:
         raise ValueError(
-            "the images are too small: after the last pooling nothing is left of them for the "
-            "linear layers; give a larger size"
+            "the images are too small: after the last pooling no pixel is left for the linear "
+            "layers; give a larger size"
         )
     most = len(hidden) + 1
     if linears is None:
@@ -97,5 +97,5 @@ def require_rates(dropout: tuple[float, ...], count: int) -> None:
     """Raise a ValueError unless `dropout` has `count` rates."""
     if len(dropout) != count:
         raise ValueError(
-            f"dropout is {dropout}, expected {count} rates: one for each layer of dropout"
+            f"dropout is {dropout}, expected {count} rates: one for each dropout layer"
         )

@@ -21,14 +21,17 @@ def dainet(
 ) -> Model:
     """Return DaiNet for images `[N, channels, size, size]`: 212,022 parameters at the defaults.
 
-    A reconstruction: of the first step from Net to DaiNet7 only the first block is known. The
-    second block and the linear layers are those of `dainet1`. The arguments are those of
-    `dainet1`, with two rates in `dropout`; with `deeper` it is "DaiNet with one more convolution",
-    217,278 parameters. Which one is not known either: here a second one of 24 channels, with batch
-    norm and activation, before the second block's pooling.
+    A reconstruction: DaiNet is the first step from Net to DaiNet7, and only its first block is
+    known. The second block and the linear layers are those of `dainet1`. The arguments are those of
+    `dainet1`, with two rates in `dropout`.
+
+    With `deeper` it is "DaiNet with one more convolution", 217,278 parameters. It is not known
+    which one: here a second convolution of 24 channels, with batch norm and activation, before the
+    second block's pooling.
 
     Raises:
-        ValueError: `size` is below 4, `linears` is not 1 to 3, or `dropout` has not two rates.
+        ValueError: `size` is below 4, `linears` is not 1 to 3, or `dropout` does not have two
+            rates.
     """
     return from_module(
         lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax, deeper)
@@ -48,11 +51,12 @@ def dainet1(
 
     A step from Net to DaiNet7: three blocks of convolution, dropout, batch norm, activation and
     max pooling, then `linears` linear layers (1 to 3). `dropout` has a rate for each block; the
-    default drops in the first only, `(0.5, 0.5, 0.5)` in every block. `softmax` adds one at the
-    end, superfluous before a loss that has its own.
+    default drops in the first block only, `(0.5, 0.5, 0.5)` drops in every block. `softmax` adds a
+    softmax at the end, which is redundant if the loss has its own.
 
     Raises:
-        ValueError: `size` is below 8, `linears` is not 1 to 3, or `dropout` has not three rates.
+        ValueError: `size` is below 8, `linears` is not 1 to 3, or `dropout` does not have three
+            rates.
     """
     return from_module(
         lambda: _module(3, classes, channels, size, dropout, activation, linears, softmax)

@@ -23,7 +23,7 @@ def dainet7(
     are the default. The activation comes before batch norm, as in the original.
 
     Raises:
-        ValueError: `dropout` has not four rates.
+        ValueError: `dropout` does not have four rates.
     """
     return from_module(lambda: _module(classes, channels, dropout, activation))
 

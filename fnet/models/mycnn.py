@@ -12,7 +12,7 @@ def mycnn(classes: int = 10, channels: int = 1, size: int = 28) -> Model:
     """Return MyCNN for images `[N, channels, size, size]`: 8,110 parameters at the defaults.
 
     The second network of the MNIST experiment. Its first convolution pads by two, so that a side
-    of 28 becomes 30 and after each max pooling 15, 7 and 3. Leaky ReLU has the slope 0.2.
+    of 28 becomes 30, and then 15, 7 and 3 after the three max poolings. Leaky ReLU has slope 0.2.
 
     Raises:
         ValueError: `size` is below 6.

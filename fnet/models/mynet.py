@@ -16,7 +16,7 @@ def mynet(
 
     The network of the reduce-on-plateau experiment. Its max pooling pads by one pixel, so that a
     side of 32 becomes 17, then 9. By default the weights are Xavier-uniform and the biases zero,
-    as in the original; with `init=None` the layers' own initialisers run.
+    as in the original; with `init=None` the layers use their own initialisers.
     """
     return from_module(lambda: _module(classes, channels, size), init=init)
 

@@ -1,4 +1,4 @@
-"""LeNet-5 and the tutorial Net: one network, but that LeNet-5 pads its first convolution."""
+"""LeNet-5 and the tutorial Net: they differ only in the padding of the first convolution."""
 
 from torch import nn
 
@@ -16,9 +16,9 @@ def net(
 ) -> Model:
     """Return Net for images `[N, channels, size, size]`: 62,006 parameters at the defaults.
 
-    The network of the tutorial experiment, with which the way to DaiNet7 begins: two 5x5
-    convolutions without padding, each with activation and max pooling, then `linears` linear
-    layers (1 to 3). `softmax` adds one at the end, superfluous before a loss that has its own.
+    The network of the tutorial experiment, the starting point of DaiNet7: two 5x5 convolutions
+    without padding, each with activation and max pooling, then `linears` linear layers (1 to 3).
+    `softmax` adds a softmax at the end, which is redundant if the loss has its own.
 
     Raises:
         ValueError: `size` is below 16, or `linears` is not 1 to 3.

@@ -1,4 +1,4 @@
-"""ResNet in its CIFAR form: torchvision's, with a stem that keeps the resolution."""
+"""ResNets in the form for CIFAR: torchvision's, with a stem that keeps the resolution."""
 
 from torch import nn
 
@@ -16,16 +16,16 @@ def resnet18(classes: int = 10, channels: int = 3) -> Model:
 def resnet50(classes: int = 10, channels: int = 3) -> Model:
     """Return ResNet-50 for images `[N, channels, H, W]`: 23,520,842 parameters at the defaults.
 
-    The network with which DaiNet7 is compared (He et al., 2016) in the form for small images: a
-    3x3 stem of 64 channels with stride 1 and no pooling, bottlenecks [3, 4, 6, 3], the mean over
-    the last maps (4x4 for images of 32x32). Weights begin as torchvision's do: convolutions
-    Kaiming-normal by fan-out. Every size of images goes in.
+    DaiNet7 is compared with this network (He et al., 2016), in the form for small images: a 3x3
+    stem of 64 channels with stride 1 and no pooling, bottlenecks [3, 4, 6, 3], and the mean over
+    the last feature maps (4x4 for images of 32x32). Weights are initialised as in torchvision:
+    convolutions Kaiming-normal by fan-out. It accepts images of any size.
     """
     return from_module(lambda: _module([3, 4, 6, 3], True, classes, channels))
 
 
 def _module(blocks: list[int], are_bottlenecks: bool, classes: int, channels: int) -> nn.Module:
-    # Here, because torchvision takes seconds to import: only these networks need it.
+    # Imported here, because importing torchvision takes seconds and only these networks need it.
     from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
     block = Bottleneck if are_bottlenecks else BasicBlock

@@ -1,7 +1,7 @@
-"""From any `nn.Module` to a pure `Model`.
+"""The adapter from any `nn.Module` to a pure `Model`.
 
 The module becomes two skeletons on the meta device, one in training and one in evaluation mode;
-`torch.func.functional_call` runs them on tensors that the caller hands in.
+`torch.func.functional_call` runs them on the tensors that the caller passes.
 """
 
 from collections.abc import Callable
@@ -25,31 +25,34 @@ def from_module(
     input_shape: tuple[int, int, int] | None = None,
     output: Callable[[Any], Tensor] | None = None,
 ) -> Model:
-    """Return the `Model` of the network that `make()` builds, unchanged (torchvision's as well).
+    """Return the `Model` of the unmodified network that `make()` builds (torchvision's, too).
 
-    What a network draws comes from the key given to `apply`: the masks of dropout layers and
-    `StochasticDepth`, and what a `forward` draws itself by functions (`F.dropout`, attention's
-    `dropout_p`, an LSTM's dropout, `torch.rand`, `randn_like`, `x.bernoulli_()`, ...). A draw whose
-    first dimension is the batch's uses each sample's key; any other one key of the batch, and so
-    changes when a batch is cut otherwise (`summary` names the layers).
+    All random numbers of the network come from the key given to `apply`: the masks of dropout
+    layers and `StochasticDepth`, and the functions that a `forward` calls (`F.dropout`, attention's
+    `dropout_p`, an LSTM's dropout, `torch.rand`, `randn_like`, `x.bernoulli_()`, ...). If the first
+    dimension of a draw is the batch size, each sample's own key is used. Any other draw uses one
+    key of the batch, so its numbers change when a batch is split differently (`summary` names the
+    layers).
 
-    Buffers that a `forward` changes, batch norm's and your own, are handed back in `stats`, and
-    never reach the caller's tensors. A parameter that layers share is one leaf, under its first
-    name, whose gradients add up. A parameter with `requires_grad=False` is in `stats`, and stays
-    what it is: that freezes it for good, without a gradient computed; `optim.freeze` freezes by
-    path, for some steps or optimizers, and leaves it in `trainable`.
+    Buffers that a `forward` changes, those of batch norm and your own, are returned in `stats`; the
+    caller's tensors are never changed. A parameter that layers share is one leaf, under its first
+    name, and its gradients are summed. A parameter with `requires_grad=False` is in `stats` and
+    never changes: it is frozen permanently, and no gradient is computed. `optim.freeze`, in
+    contrast, freezes by path, for some steps or optimizers, and leaves the parameter in
+    `trainable`.
 
-    The first call of `apply` in each mode, for each shape of images, makes a run without data
-    (`fnet.nn.dry_run`), which refuses what is not pure: Python or numpy generators, attributes that
-    a `forward` changes, weights that it writes into, ...
+    The first call of `apply` in each mode, for each shape of images, does a dry run
+    (`fnet.nn.dry_run`), which refuses a network that is not pure: it uses Python or numpy
+    generators, its `forward` changes attributes or writes to weights, ...
 
     Args:
-        make: builds the module, a new one at each call.
-        init: draws the weights of linear and convolution layers, a key for each leaf, such as
+        make: builds a new module at each call.
+        init: draws the weights of linear and convolution layers, with one key per leaf, such as
             `xavier_uniform()`; their biases are zero. None: the module's own initialiser runs,
             seeded from the key.
-        input_shape: (C, H, W), to check the layers against each other at once (`fnet.nn.check`).
-        output: picks the logits where the module returns something else than a tensor, such as
+        input_shape: (C, H, W), to check immediately that the layers fit together
+            (`fnet.nn.check`).
+        output: picks the logits if the module does not return a tensor, such as
             `lambda out: out.logits` for torchvision's googlenet with its auxiliary outputs.
 
     Raises:
@@ -67,7 +70,7 @@ def from_module(
     network = Network(make, output)
     remember(network.leaves, network.rates)
 
-    # Also within a user's own torch.compile, which calls it while it traces.
+    # `constant`: a user's own torch.compile must call it during tracing, not trace it.
     @constant
     def learn(shape: tuple[int, ...], dtype: torch.dtype, train: bool) -> Learned:
         return network.learn(shape, dtype, train)

@@ -1,4 +1,4 @@
-"""A check of a network before it is trained: what does not fit, and what is not pure."""
+"""A check of a network before training: do its layers fit together, and is it pure?"""
 
 import torch
 from torch import Tensor
@@ -16,15 +16,15 @@ def check(model: Model, input_shape: tuple[int, ...], *, batch_size: int = 2) ->
     Returns the number of classes.
 
     Raises:
-        ModelError: layers that do not fit together (the layer's dotted name, the shape it got and
-            the shape it expected), or a layer that cannot be pure.
+        ModelError: layers do not fit together, or a layer cannot be pure. The message has the
+            layer's dotted name, the shape it got and the shape it expected.
     """
     network = getattr(model.apply, "network", None) or Network(model.make)
     return check_network(network, input_shape, batch_size=batch_size)
 
 
 def check_network(network: Network, input_shape: tuple[int, ...], *, batch_size: int = 2) -> int:
-    """Do as `check`, for a network that is made already."""
+    """Run `check` on a network."""
     logits = None
     for train, size in ((True, batch_size), (False, 2)):
         logits = network.facts((size, *input_shape), torch.float32, train=train).output

@@ -1,8 +1,8 @@
-"""A mode in which what a `forward` draws comes from a key instead of a global generator.
+"""A torch function mode in which random functions draw from a key, not from a global generator.
 
-Entered around a network that draws by functions (`F.dropout`, attention's `dropout_p`, an LSTM's
-dropout, `torch.rand_like`). Every draw has a key of its own, folded by the layer and by the order
-of the layer's draws.
+It is entered around a network whose `forward` calls random functions (`F.dropout`, attention's
+`dropout_p`, an LSTM's dropout, `torch.rand_like`). Every draw has its own key, folded from the
+layer's position and the number of the draw within the layer.
 """
 
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from fnet import random
 from fnet.nn.dropout import rows
 from fnet.nn.errors import ModelError
 
-# Beyond the places of dropout layers, which fold the same key.
-_FORWARDS = 2**31
-# Dynamo calls them past the mode (torch 2.14).
+# An offset beyond the positions of dropout layers, which are folded into the same key.
+_DRAW_OFFSET = 2**31
+# Dynamo calls these without the mode (torch 2.14).
 _UNSEEN_BY_DYNAMO = frozenset({torch.rand_like, torch.randn_like, torch.randint_like})
 
 
 class Where:
-    """Which layer of a network runs, by name and by its place among the layers.
+    """The running layer of a network: a stack of names and positions, last the current layer.
 
-    Hooks tell it, of the layers that draw.
+    Hooks of the layers that draw update it.
     """
 
     def __init__(self) -> None:
@@ -33,17 +33,18 @@ class Where:
 
 
 class KeyedDraws(TorchFunctionMode):
-    """The mode. Draws of which the first dimension is the samples' use each sample's key.
+    """The mode. If the first dimension of a draw is the batch size, each sample's key is used.
 
     Args:
         key: one `[2]`, or one for each sample `[N, 2]`.
-        where: tells the layer.
+        where: the running layer.
 
     Attributes:
         drew: the names of the layers that drew, in order.
-        of_batch: of these, the ones with a draw that belongs to no sample: its key is the first
-            sample's, so that the numbers depend on how a batch is cut.
-        unseen: the first draw that a user's own `torch.compile` would not key: layer and function.
+        of_batch: those of them with a draw that belongs to no sample. It uses the first sample's
+            key, so its numbers depend on how a batch is split.
+        unseen: the first draw that this mode would not see in a user's own `torch.compile`: layer
+            and function, or "".
     """
 
     def __init__(self, key: Tensor, where: Where) -> None:
@@ -58,31 +59,31 @@ class KeyedDraws(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call what stands for a function that draws, or the function itself."""
+        """Call the keyed replacement of a random function, or the function itself."""
         kwargs = kwargs or {}
         instead = keyed_functions().get(func)
         if instead is None:
             return func(*args, **kwargs)
         if kwargs.get("generator") is not None:
             raise ModelError(
-                f"{name_of(func)} draws from a generator of its own, which it changes: leave "
-                "generator= out, and fnet draws from the key of the step"
+                f"{name_of(func)} draws from its own generator and changes the generator's state: "
+                "leave generator= out, and fnet draws from the key of the step"
             )
         if func in _UNSEEN_BY_DYNAMO and not self.unseen:
             self.unseen = f"layer {self.where.running[-1][0]!r}: {name_of(func)}"
         return instead(self, func, *args, **kwargs)
 
     def next_key(self) -> Tensor:
-        """Return the key (or keys) of the next draw of the layer that runs."""
+        """Return the key (or keys) of the next draw of the running layer."""
         name, place = self.where.running[-1]
         count = self.calls.get(place, 0)
         self.calls[place] = count + 1
         if name not in self.drew:
             self.drew.append(name)
-        return random.fold_in(random.fold_in(self.key, _FORWARDS + place), count)
+        return random.fold_in(random.fold_in(self.key, _DRAW_OFFSET + place), count)
 
     def rows(self, shape: Any) -> tuple[Tensor, tuple[int, ...]]:
-        """Return the next key or keys for numbers of a shape, and what shape each of them draws."""
+        """Return the key or keys of the next draw of a shape, and the shape that each key draws."""
         key, each = rows(self.next_key(), shape)
         name, _ = self.where.running[-1]
         if key.dim() != self.key.dim() and name not in self.of_batch:
@@ -105,7 +106,7 @@ _FUNCTIONS: dict[Any, Instead] = {}
 
 
 def keyed_functions() -> dict[Any, Instead]:
-    """Return what takes the place of each function that draws: `(draws, func, *args, **kwargs)`."""
+    """Return the keyed replacement of each random function: `(draws, func, *args, **kwargs)`."""
     if not _FUNCTIONS:
         from fnet.nn import keyed_attention, keyed_dropout, keyed_numbers
 
@@ -115,5 +116,5 @@ def keyed_functions() -> dict[Any, Instead]:
 
 
 def name_of(func: Any) -> str:
-    """Return how a user calls a function of PyTorch."""
+    """Return the name by which users know a function of PyTorch."""
     return getattr(func, "__name__", None) or torch.overrides.resolve_name(func) or repr(func)

@@ -1,7 +1,7 @@
-"""Dropout whose masks are a pure function of a key, in place of PyTorch's global generator.
+"""Dropout layers whose masks are a pure function of a key, not of PyTorch's global generator.
 
-A layer gets its key and its rate as buffers, the same way a weight gets its value: as entries of
-the dict given to `functional_call`. In evaluation mode every layer here is the identity.
+A layer gets its key and its rate as buffers, in the same way as a weight: as entries of the dict
+given to `functional_call`. In evaluation mode every layer here is the identity.
 """
 
 import sys
@@ -16,13 +16,13 @@ from fnet import private, random
 class KeyedDropout(nn.Module):
     """Zero parts of the input with probability `rate` and scale the rest by `1 / (1 - rate)`.
 
-    Source: `torch.nn.Dropout` and its relatives. `dims` is the number of leading dimensions that
-    get a draw of their own: all of them (None) for Dropout, 2 for Dropout2d (whole channels), 1
-    for stochastic depth by row, 0 for stochastic depth by batch.
+    Source: `torch.nn.Dropout` and its relatives. `dims` is the number of leading dimensions of the
+    mask; it broadcasts over the others. It is all of them (None) for Dropout, 2 for Dropout2d
+    (whole channels), 1 for stochastic depth by row, 0 for stochastic depth by batch.
 
     Buffers: `key`, int64 `[2]` or one for each sample `[N, 2]`; `rate`, float32 0-d, which is the
-    entry `p` of `Params.stats`. Attributes such as `p` and `inplace` are those of the layer that it
-    stands for: a network that reads `layer.p` gets the number that the layer was built with.
+    entry `p` of `Params.stats`. Attributes such as `p` and `inplace` are copied from the layer that
+    it replaces: a network that reads `layer.p` gets the rate that the layer was built with.
     """
 
     key: Tensor
@@ -35,11 +35,11 @@ class KeyedDropout(nn.Module):
         self.register_buffer("key", torch.zeros(2, dtype=torch.int64), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x` with parts of it zeroed; same shape, dtype and layout."""
+        """Return `x` with parts of it zeroed; same shape, dtype and strides."""
         if not self.training:
             return x
         keep = keep_mask(self.key, self.rate, x, self.dims)
-        # Until functional_call puts back what was there: another call draws another mask.
+        # So a second call of the layer draws another mask. functional_call restores the buffer.
         self.key = random.fold_in(self.key, 1)
         return scaled(x, keep, self.rate)
 
@@ -48,7 +48,7 @@ def keep_mask(key: Tensor, rate: float | Tensor, x: Tensor, dims: int | None) ->
     """Return the mask, True where `x` is kept, in a shape that broadcasts with `x`."""
     key, size = rows(key, x.shape if dims is None else x.shape[:dims])
     if dims is None and x.dim() == 4:
-        # Drawn in channels-last order, the mask meets the pixels as they lie in memory.
+        # Drawn in channels-last order, so that mask and pixels have the same memory format.
         *batch, channels, height, width = size
         keep = random.fast_bernoulli(key, 1.0 - rate, (*batch, height, width, channels))
         return keep.permute(0, 3, 1, 2)
@@ -57,9 +57,9 @@ def keep_mask(key: Tensor, rate: float | Tensor, x: Tensor, dims: int | None) ->
 
 
 def scaled(x: Tensor, keep: Tensor, rate: float | Tensor) -> Tensor:
-    """Return `x / (1 - rate)` where it is kept, else 0."""
+    """Return `x / (1 - rate)` where `keep` is True, else 0."""
     if isinstance(rate, Tensor):
-        # A rate of 1 keeps nothing: the maximum only prevents 0 * inf in the gradient.
+        # A rate of 1 keeps nothing: clamp only prevents 0 * inf in the gradient.
         rest = torch.clamp(1.0 - rate, min=torch.finfo(torch.float32).tiny)
         x = x * (1.0 / rest).to(x.dtype)
     elif rate < 1:
@@ -68,10 +68,11 @@ def scaled(x: Tensor, keep: Tensor, rate: float | Tensor) -> Tensor:
 
 
 def rows(key: Tensor, shape: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
-    """Return the key or keys that draw numbers of a shape, and what shape each of them draws.
+    """Return the key or keys for a draw of a shape, and the shape that each key draws.
 
-    A key for each sample draws what belongs to the sample, if the first dimension is the samples';
-    any other shape is drawn from the first sample's key, and depends on how a batch is cut.
+    With one key per sample: if the first dimension is the batch size, each key draws its sample's
+    numbers. Any other shape is drawn from the first sample's key, and so depends on how a batch is
+    split.
     """
     if key.dim() == 1:
         return key, tuple(shape)
@@ -89,10 +90,10 @@ _DIMS: dict[type[nn.Module], int | None] = {
 
 
 def keyed(layer: nn.Module) -> KeyedDropout | None:
-    """Return what takes the place of a layer that draws masks, None for any other layer.
+    """Return the keyed replacement of a dropout layer, None for any other layer.
 
-    A layer whose rate is 0 draws none. One with a `forward` or tensors of its own stays what it is:
-    what it draws is keyed as what any `forward` draws.
+    A layer whose rate is 0 draws nothing and is not replaced. Nor is a layer with its own `forward`
+    or tensors: its draws are keyed by `KeyedDraws`, as those of any `forward`.
     """
     if _is_stochastic_depth(layer):
         dims: int | None = 1 if layer.mode == "row" else 0
@@ -110,11 +111,11 @@ def keyed(layer: nn.Module) -> KeyedDropout | None:
 
 
 def _is_stochastic_depth(layer: nn.Module) -> bool:
-    # A network that has the layer has imported it; others need not wait for torchvision.
+    # A network that has this layer has imported torchvision; others must not wait for the import.
     its_own = sys.modules.get("torchvision.ops.stochastic_depth")
     return its_own is not None and type(layer) is its_own.StochasticDepth
 
 
 def is_dropout_rate(name: str) -> bool:
-    """Tell whether an entry of `Params.stats` is the rate of a dropout layer, by its name."""
+    """Return whether an entry of `Params.stats` is the rate of a dropout layer, by its name."""
     return name.rpartition(".")[2] == "p"

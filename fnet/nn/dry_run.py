@@ -1,7 +1,7 @@
-"""A run of a network without data: what does not fit, and what is not pure, by layer.
+"""The dry run of a network, without data: it finds the layer that does not fit or is not pure.
 
-It runs what `Model.apply` runs, on the meta device, in a thread of its own: what the caller is in
-(a gradient, `vmap`, a compiler's tensors without data) belongs to the caller's thread.
+It runs the code of `Model.apply` on the meta device, in its own thread, because the transforms and
+modes of the caller (`grad`, `vmap`, fake tensors of a compiler) are thread-local.
 """
 
 import copy
@@ -30,14 +30,14 @@ Entered = list[tuple[str, int, nn.Module, tuple[Any, ...]]]
 
 
 class Facts(NamedTuple):
-    """What a dry run has found out.
+    """The results of a dry run.
 
     Attributes:
-        drew: the names of the layers whose forward pass draws.
-        of_batch: of these, the ones with draws that belong to no sample.
-        writes_images: whether the network writes into the images it is given.
-        unseen: the first draw that Dynamo would not key, or "".
-        output: what it returned, without data.
+        drew: the names of the layers whose forward pass draws random numbers.
+        of_batch: those of them with draws that belong to no sample.
+        writes_images: whether the network writes to its input images in place.
+        unseen: the first draw that could not be keyed under Dynamo, or "".
+        output: the network's output, without data.
     """
 
     drew: tuple[str, ...]
@@ -48,7 +48,7 @@ class Facts(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is run: a module and its parameters, on the meta device or on the CPU."""
+    """The module to run and its parameters, on the meta device or on the CPU."""
 
     module: Collecting
     leaves: Leaves
@@ -56,7 +56,7 @@ class Subject(NamedTuple):
     params: Params
 
     def copied(self) -> "Subject":
-        """Return one whose module may be changed."""
+        """Return a subject with a copy of the module, which may be changed."""
         return self._replace(module=copy.deepcopy(self.module))
 
 
@@ -66,15 +66,15 @@ def dry_run(
     shape: tuple[int, ...],
     dtype: torch.dtype = torch.float32,
 ) -> Facts:
-    """Run a network on images of a shape, in the mode that it is in, in a thread of its own.
+    """Run a network on images of a shape, in its current mode, in a separate thread.
 
-    There no transform and no mode of the caller holds: both networks are made there.
+    In that thread, no transform or mode of the caller is active; both networks are built there.
 
-    What fails on the meta device (a value that decides, a tensor made on the CPU) is run once more
-    on `real()`.
+    If the run fails on the meta device (control flow on a value, a tensor created on the CPU), it
+    is repeated on `real()`.
 
     Raises:
-        ModelError: what does not fit or is not pure.
+        ModelError: a layer does not fit or is not pure.
     """
     return _in_thread(lambda: _anywhere(subject(), real, shape, dtype))
 
@@ -119,13 +119,13 @@ def _run(subject: Subject, images: Tensor, explain: bool = False) -> Facts:
     draws.where.running = watched.running
     keys = layer_keys(draws.key, subject.rates) if train else None
     before = snapshot(module.module)
-    handed = {name: subject.params.stats[name] for name in subject.leaves.buffers}
+    old_buffers = {name: subject.params.stats[name] for name in subject.leaves.buffers}
 
     results: list[tuple[Any, dict[str, Tensor]]] = []
 
     def forward(trainable: dict[str, Tensor]) -> Any:
         params = Params(trainable, subject.params.stats)
-        # A copy: torch.func refuses to see what it was not given changed.
+        # A copy: torch.func refuses in-place changes of tensors that are not its arguments.
         own = watched.copied(images)
         results.append(run(module, subject.leaves, subject.rates, params, own, keys))
         return _tensors(results[-1][0]) or own
@@ -133,7 +133,7 @@ def _run(subject: Subject, images: Tensor, explain: bool = False) -> Facts:
     with watched.hooks(), watched, draws:
         try:
             if train and subject.params.trainable:
-                # As a step does: what refuses to be differentiated by torch.func is found too.
+                # As a step does, to find layers that torch.func cannot differentiate.
                 torch.func.vjp(forward, subject.params.trainable)
             else:
                 with torch.no_grad():
@@ -154,11 +154,11 @@ def _run(subject: Subject, images: Tensor, explain: bool = False) -> Facts:
     if difference is not None:
         raise ModelError(
             f"{difference} changes in a forward pass, so the model would not be a pure function: "
-            "keep what changes in a buffer that is registered (register_buffer) and changed in "
-            "training mode only; it is then handed back"
+            "keep it in a registered buffer (register_buffer) and change it in training mode only; "
+            "the new value is then returned in stats"
         )
     if train:
-        _require_same_layout(handed, stats, module.module)
+        _require_same_layout(old_buffers, stats, module.module)
     return Facts(
         tuple(draws.drew), tuple(draws.of_batch), watched.wrote_images, draws.unseen, output
     )
@@ -172,7 +172,7 @@ def _located(watched: "_Watched", message: str) -> str:
 
 
 def _tensors(output: Any) -> list[Tensor]:
-    """Return the tensors of an output: what `torch.func` takes a derivative of."""
+    """Return the tensors of an output, which `torch.func` differentiates."""
     if isinstance(output, Tensor):
         return [output]
     parts = output.values() if isinstance(output, dict) else output
@@ -198,7 +198,7 @@ def _require_same_layout(
 
 
 class _Watched(private.dispatch_mode()):  # type: ignore[misc]
-    """Sees each operation and each layer; refuses what draws globally or writes into weights."""
+    """A dispatch mode that refuses operations that draw globally or write to weights."""
 
     def __init__(self, subject: Subject) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # Else PyTorch imports Dynamo, for seconds, to keep it out of here: nothing is compiled.
+        # With True, PyTorch would import Dynamo, which takes seconds; nothing is compiled here.
         return False
 
     def __torch_dispatch__(
@@ -237,7 +237,7 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
         return result
 
     def copied(self, images: Tensor) -> Tensor:
-        """Return a copy of the images; what writes into it is seen."""
+        """Return a copy of the images; writes to it are recorded."""
         self.images = None
         return images.clone()
 
@@ -254,13 +254,14 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
                 mode = "" if self.training else " in evaluation mode"
                 raise ModelError(
                     f"its forward pass writes into {kind} {name!r}{mode}, so the model would not "
-                    "be a pure function: a forward pass may change buffers, in training mode; a "
-                    "weight is constrained by torch.nn.utils.parametrize, or by the optimizer"
+                    "be a pure function: a forward pass may change buffers only, and only in "
+                    "training mode; to constrain a weight, use torch.nn.utils.parametrize or the "
+                    "optimizer"
                 )
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
-        """Be told, within this, which layer runs."""
+        """Record which layer is running, within this context."""
         handles = []
         for place, (name, layer) in enumerate(self.module.named_modules()):
 
@@ -289,7 +290,7 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
                 handle.remove()
 
     def after(self) -> None:
-        """Check what no layer was blamed for."""
+        """Check the generators once more, after the last layer."""
         self._require_generators()
 
     def _require_generators(self) -> None:
@@ -297,8 +298,9 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
         for name, before, now in zip(generators.NAMES, self.states, states, strict=True):
             if before != now:
                 raise ModelError(
-                    f"its forward pass moves the global generator of {name}, so the model would "
-                    "not be a pure function: draw with torch.rand or F.dropout, which fnet keys"
+                    f"its forward pass draws from the global generator of {name}, so the model "
+                    "would not be a pure function: draw with torch.rand or F.dropout, which fnet "
+                    "makes draw from the key"
                 )
 
     def _registered(self) -> dict[str, Any]:
@@ -311,7 +313,7 @@ class _Watched(private.dispatch_mode()):  # type: ignore[misc]
         for name, leaf in self.buffers.items():
             if now.get(name) is not leaf:
                 kind = "buffer" if name in dict(self.module.named_buffers()) else "parameter"
-                mode = " in evaluation mode, which hands nothing back" if kind == "buffer" else ""
+                mode = " in evaluation mode, which returns no buffers" if kind == "buffer" else ""
                 raise ModelError(
                     f"its forward pass assigns the {kind} {name!r}{mode}: assign buffers only, and "
                     "only `if self.training`"

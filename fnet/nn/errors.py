@@ -1,5 +1,5 @@
-"""The error of this package, in a file that all others import."""
+"""The exception class of this package, in a file that all others can import."""
 
 
 class ModelError(Exception):
-    """A network that cannot be trained as it is: which layer, what it got, what it expected."""
+    """The network cannot be trained: the message names the layer, and what it got and expected."""

@@ -1,4 +1,4 @@
-"""The way back: parameters into an ordinary `nn.Module`, and out of its `state_dict`."""
+"""Conversion of parameters into an ordinary `nn.Module`, and back from its `state_dict`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, overload
@@ -15,28 +15,28 @@ from fnet.nn.skeleton import fresh
 
 
 class _Names(NamedTuple):
-    """What a `state_dict` calls the leaves of a network: further names, and those it leaves out."""
+    """The differences between `state_dict` names and leaves: aliases, and names it leaves out."""
 
     aliases: dict[str, str]
     unsaved: frozenset[str]
 
 
-# By the names of a network's leaves, which say whose parameters these are.
+# The key is the set of names of a network's leaves: it identifies the network of some parameters.
 _NETWORKS: dict[frozenset[str], _Names] = {}
 
 
 def remember(leaves: Leaves, rates: Iterable[str]) -> None:
-    """Keep for `from_state_dict` what the `state_dict` of a network is like."""
+    """Store the aliases and unsaved names of a network for `from_state_dict`."""
     unsaved = leaves.unsaved | {leaf_name(name, "p") for name in rates}
     names = frozenset((*leaves.trainable, *leaves.frozen, *leaves.buffers)) | unsaved
     _NETWORKS[names] = _Names(leaves.aliases, unsaved)
 
 
 def to_module(model: Model, params: Params) -> nn.Module:
-    """Return an ordinary `nn.Module`, in evaluation mode, that predicts what `model.apply` does.
+    """Return an ordinary `nn.Module`, in evaluation mode, with the predictions of `model.apply`.
 
-    The weights are copies; layers that share one share it here too. Batch norm's
-    `num_batches_tracked`, which fnet does not keep, is 0.
+    The weights are copies; shared weights stay shared. The `num_batches_tracked` of batch norm,
+    which fnet does not store, is 0.
 
     Raises:
         ModelError: the parameters are those of another model.
@@ -59,7 +59,7 @@ def to_module(model: Model, params: Params) -> nn.Module:
     }
     _check(weights, own)
     for name, leaf in own.items():
-        # Replaced, not copied into the module's: the layout of a weight decides the last bits.
+        # Replaced, not copied in place: the memory format of a weight decides the last bits.
         leaf.data = weights[name].detach().clone()
     return module.eval()
 
@@ -79,22 +79,22 @@ def from_state_dict(
 def from_state_dict(
     like: Params, state_dict: Mapping[str, Tensor], *, strict: bool = True
 ) -> Params | tuple[Params, LoadReport]:
-    """Return parameters with the values of a `state_dict`, laid out as those of `like`.
+    """Return parameters with the values of a `state_dict` and the strides of `like`.
 
-    What a `state_dict` does not hold is that of `like`: dropout rates, and buffers that are not
-    persistent. Of a leaf that layers share it may have every name, or the first one. The prefix
-    `module.`, which DataParallel puts before every name, is left out.
+    Values that a `state_dict` does not contain are taken from `like`: dropout rates, and
+    non-persistent buffers. For a leaf that layers share, it may contain all names or only the first
+    one. The prefix `module.`, which DataParallel adds to every name, is removed.
 
     Args:
-        like: parameters of the model, such as `model.init` makes.
+        like: parameters of the model, as returned by `model.init`.
         state_dict: the values, by name.
-        strict: whether every name and shape must be the model's, and all of them be there. If
-            not, what fits is loaded, the rest keeps the values of `like`, and a `LoadReport`,
-            whose text says what is what, is returned beside the parameters.
+        strict: require exactly the names and shapes of the model. If False, matching values are
+            loaded, the others keep the values of `like`, and a `LoadReport`, which lists both, is
+            returned as a second result.
 
     Raises:
-        ModelError: two names of one leaf have different values; or, if strict, a name or a shape
-            differs. The message names the first.
+        ModelError: two names of one shared leaf have different values; or, if strict, a name or a
+            shape differs. The message names the first one.
 
     >>> from fnet import models, random
     >>> model = models.dainet7()
@@ -115,7 +115,7 @@ def from_state_dict(
         leaf = given.pop(name, None)
         if leaf is not None and not torch.equal(given.setdefault(first, leaf), leaf):
             raise ModelError(
-                f"{first!r} and {name!r} are one leaf of this model, but these weights have "
+                f"{first!r} and {name!r} are one shared leaf of this model, but these weights have "
                 "different values for them: untie the layers, or make the values equal"
             )
     expected = {k: v for k, v in own.items() if k in given or k not in names.unsaved}

@@ -1,4 +1,4 @@
-"""One forward pass of a skeleton on the tensors that it is handed."""
+"""One forward pass of a skeleton, with the tensors passed as arguments."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ _PREFIX = "module."
 
 
 class Collecting(nn.Module):
-    """A module that returns its buffers beside its output: as its forward pass leaves them.
+    """A module that returns its output and its buffers, as they are after the forward pass.
 
-    Those that the pass writes into and those that it assigns.
+    So it returns the new values both of buffers written in place and of buffers assigned.
     """
 
     def __init__(self, module: nn.Module, buffers: tuple[str, ...]) -> None:
@@ -41,8 +41,8 @@ def run(
 ) -> tuple[Any, dict[str, Tensor]]:
     """Return the output and the statistics of a module.
 
-    `rates` are the names of the keyed dropout layers, `keys` their keys: None in evaluation mode,
-    where the buffers are handed in as they are, to a module that does not change them.
+    `rates` are the names of the keyed dropout layers, and `keys` their keys. `keys` is None in
+    evaluation mode, in which the buffers are not cloned, because the module does not change them.
     """
     _require_names(leaves, rates, params)
     leaves_by_name = {**params.trainable, **params.stats}
@@ -53,7 +53,7 @@ def run(
             leaf = leaf.to(images.dtype)
         values[name] = leaf
     for name in leaves.buffers:
-        # What is written into reaches a copy.
+        # Cloned, because the forward pass may write to it in place.
         values[name] = params.stats[name] if keys is None else params.stats[name].clone()
     given = {
         _PREFIX + place: leaf
@@ -68,7 +68,7 @@ def run(
     stats = dict(params.stats)
     for name, value in buffers.items():
         old = stats[name]
-        # An average that was not detached takes no part in autograd either.
+        # Detach also the running averages that a layer did not detach.
         stats[name] = value if value is values[name] else value.detach().to(old.dtype)
     return output, stats
 

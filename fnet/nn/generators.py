@@ -12,9 +12,10 @@ NAMES = ("PyTorch", "Python", "numpy")
 
 
 def states(seed_only: bool = False) -> tuple[Any, ...]:
-    """Return the generators' states, in the order of `NAMES`, as values that compare.
+    """Return the generators' states, in the order of `NAMES`, as values comparable with `==`.
 
-    With `seed_only` PyTorch's is its seed: within a transform of `torch.func` nobody sees more.
+    With `seed_only`, the state of PyTorch's generator is only its seed: within a `torch.func`
+    transform, its full state cannot be read.
     """
     kind, words, *rest = np.random.get_state()
     numpy = (kind, np.asarray(words).tobytes(), *rest)
@@ -24,7 +25,7 @@ def states(seed_only: bool = False) -> tuple[Any, ...]:
 
 @contextmanager
 def isolated(seed: int | None = None) -> Iterator[None]:
-    """Give the generators their states back at the end, and a seed at the beginning.
+    """Seed the generators at the start (with None: do not), and restore their states at the end.
 
     >>> before = states()
     >>> with isolated(0):
@@ -36,7 +37,7 @@ def isolated(seed: int | None = None) -> Iterator[None]:
     try:
         with torch.random.fork_rng(devices=[]):
             if seed is not None:
-                # Not torch.manual_seed, which seeds the generators of all GPUs too.
+                # Not torch.manual_seed, which would also seed the generators of all GPUs.
                 torch.default_generator.manual_seed(seed)
                 random.seed(seed)
                 np.random.seed(seed & 0xFFFFFFFF)

@@ -1,7 +1,7 @@
 """Initial parameters as a pure function of a key.
 
-Without an initialiser the module's own runs, its generator seeded from the key. An `Initializer`
-draws the weights of linear and convolution layers instead.
+Without an initialiser, the module initialises itself, with the generator seeded from the key. An
+`Initializer` draws the weights of linear and convolution layers instead.
 """
 
 import math
@@ -18,7 +18,7 @@ from fnet.nn.model import Params, leaf_name
 from fnet.nn.skeleton import fresh
 
 Initializer: TypeAlias = Callable[[Tensor, tuple[int, ...]], Tensor]
-"""`initializer(key, shape) -> float32 weight`; shape is `[out, in, *kernel]`, as torch has it."""
+"""`initializer(key, shape) -> float32 weight`; shape is `[out, in, *kernel]`, as in PyTorch."""
 
 
 def xavier_uniform(gain: float = 1.0) -> Initializer:
@@ -55,11 +55,11 @@ def initial_params(
 ) -> Params:
     """Return the parameters of a fresh `make()`, on the key's device.
 
-    Weights of four dimensions are laid out channels-last. The global random state is what it was
-    before. Under `vmap` each key's parameters are made in turn.
+    Weights with four dimensions are in channels-last format. The global random state is restored.
+    Under `vmap`, the parameters are made for one key after the other.
 
     Raises:
-        ModelError: `make` returns layers that it has returned before (`require_new` tells).
+        ModelError: `make` returns layers that it has returned before (`require_new` raises it).
     """
     names: list[tuple[str, str]] = []
 
@@ -81,7 +81,7 @@ def initial_params(
 
 
 def params_of(module: nn.Module, leaves: Leaves) -> Params:
-    """Return the parameters that a module has: not copied, shared ones once."""
+    """Return the parameters of a module, without copying; shared ones appear once."""
     rates = {
         leaf_name(name, "p"): stand_in.rate
         for name, layer in module.named_modules()
@@ -98,7 +98,7 @@ def params_of(module: nn.Module, leaves: Leaves) -> Params:
 
 
 class _Built(torch.autograd.Function):
-    """What `build(key)` makes, for each key that is mapped over."""
+    """`build(key)`, with a `vmap` rule that calls it for each key."""
 
     @staticmethod
     def forward(key: Tensor, build: Callable[[Tensor], list[Tensor]]) -> tuple[Tensor, ...]:
@@ -117,7 +117,7 @@ class _Built(torch.autograd.Function):
 
 
 def _stacked(leaves: Sequence[Tensor]) -> Tensor:
-    """Return the leaves in one tensor, each with its strides."""
+    """Return the stacked leaves; each slice keeps the strides of its leaf."""
     size, strides = leaves[0].shape, leaves[0].stride()
     stacked = torch.empty_strided(
         (len(leaves), *size),
@@ -139,7 +139,7 @@ _CONVOLUTIONS = (
 def _redrawn(
     module: nn.Module, params: Params, key: Tensor, init: Initializer
 ) -> dict[str, Tensor]:
-    """Return new values of weights and biases; frozen and computed weights stay what they are."""
+    """Return new values of weights and biases; frozen and computed weights are not redrawn."""
     drawn: dict[str, Tensor] = {}
     layers = (nn.Linear, *_CONVOLUTIONS)
     owners = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, layers)]

@@ -1,7 +1,7 @@
-"""Attention and recurrent layers whose dropout is on keys: what `KeyedDraws` calls in their place.
+"""Keyed replacements of attention and recurrent functions, called by `KeyedDraws`.
 
-Without dropout the library's own function is called. With it, the numbers are the library's but for
-the mask.
+Without dropout, PyTorch's own function is called. With dropout, the results differ from PyTorch's
+only in the mask.
 """
 
 import math
@@ -45,7 +45,7 @@ def _attention(
         scores = scores + attn_mask
     weights = torch.softmax(scores, -1)
     if attn_mask is not None:
-        # As the library: a query that may look at nothing gets zeros.
+        # As in PyTorch: a query whose keys are all masked gets zeros.
         weights = weights.masked_fill((scores == -torch.inf).all(-1, keepdim=True), 0.0)
     return keyed_dropout(draws, weights, dropout_p) @ value
 
@@ -109,7 +109,7 @@ def _multi_head_attention(
     )
     if not drops:
         return output, weights
-    # The library's weights `[N, heads, L, S]`, dropped out, times the values once more.
+    # Apply dropout to PyTorch's attention weights `[N, heads, L, S]`, and multiply by the values.
     batched = query.dim() == 3
     weights = keyed_dropout(draws, weights if batched else weights.unsqueeze(0), dropout_p)
     size = embed_dim_to_check // num_heads
@@ -134,7 +134,7 @@ def _multi_head_attention(
 
 
 def _last_third(packed: Tensor | None) -> Tensor | None:
-    """Return the values' part of the weight or bias of queries, keys and values."""
+    """Return the part for the values of a packed weight or bias of queries, keys and values."""
     return None if packed is None else packed[packed.shape[0] // 3 * 2 :]
 
 

@@ -1,4 +1,4 @@
-"""`F.dropout` and its relatives on keys: what `KeyedDraws` calls in their place."""
+"""Keyed replacements of `F.dropout` and its relatives, called by `KeyedDraws`."""
 
 import math
 from typing import Any
@@ -13,18 +13,18 @@ from fnet.nn.keyed_numbers import _exponential as exponential
 
 
 def keyed_dropout(draws: KeyedDraws, x: Tensor, rate: Any, dims: int | None = None) -> Tensor:
-    """Return `x` with parts of it zeroed, by the next key."""
+    """Return `x` with parts of it zeroed, with a mask drawn from the next key."""
     key, _ = draws.rows(x.shape if dims is None else x.shape[:dims])
     return scaled(x, keep_mask(key, rate, x, dims), rate)
 
 
 def is_zero(rate: Any) -> bool:
-    """Tell whether a rate drops nothing; that of a tensor is not looked at."""
+    """Return whether a rate is the number 0; the value of a tensor is not read."""
     return not isinstance(rate, Tensor) and rate == 0
 
 
 def _dropout(dims: int | None, ahead: int) -> Instead:
-    """Return what takes the place of a dropout function; `ahead` is its samples' dimensions."""
+    """Return the replacement of a dropout function; `ahead` is the number of dims of a batch."""
 
     def instead(
         draws: KeyedDraws,
@@ -35,13 +35,13 @@ def _dropout(dims: int | None, ahead: int) -> Instead:
         inplace: bool = False,
         train: bool | None = None,
     ) -> Tensor:
-        # `torch.dropout` says `train`, and has no default.
+        # `torch.dropout` calls this argument `train`, and has no default for it.
         training = train if training is None else training
         training = True if training is None else training
         _require_rate(p)
         if not training or is_zero(p):
             return input
-        if dims == 2 and input.dim() == ahead - 1:  # channels without samples
+        if dims == 2 and input.dim() == ahead - 1:  # no batch dimension
             y = keyed_dropout(draws, input.unsqueeze(0), p, dims).squeeze(0)
         else:
             y = keyed_dropout(draws, input, p, dims)
@@ -51,7 +51,7 @@ def _dropout(dims: int | None, ahead: int) -> Instead:
 
 
 def _alpha(dims: int | None) -> Instead:
-    """Return what takes the place of alpha dropout (Klambauer et al., 2017)."""
+    """Return the replacement of alpha dropout (Klambauer et al., 2017)."""
 
     def instead(
         draws: KeyedDraws,
@@ -70,8 +70,8 @@ def _alpha(dims: int | None) -> Instead:
             return torch.zeros_like(input)
         key, _ = draws.rows(input.shape if dims is None else input.shape[:dims])
         keep = keep_mask(key, p, input, dims)
-        # What SELU goes to at minus infinity takes a dropped number's place; a and b then keep mean
-        # and variance.
+        # Dropped numbers become the limit of SELU at minus infinity; the affine map below restores
+        # mean and variance.
         dropped = -1.7580993408473766
         a = 1.0 / math.sqrt((1.0 - p) * (1.0 + p * dropped**2))
         y = a * torch.where(keep, input, dropped) - a * dropped * p

@@ -1,4 +1,4 @@
-"""`torch.rand` and its relatives on keys: what `KeyedDraws` calls in their place."""
+"""Keyed replacements of `torch.rand` and its relatives, called by `KeyedDraws`."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor
 from fnet import random
 from fnet.nn.draws import Instead, KeyedDraws
 
-# Draws float32 numbers (or integers) of a shape; what else it takes are a distribution's numbers.
+# Draws float32 numbers (or integers) of a shape; further arguments are the distribution's.
 Draw = Callable[..., Tensor]
 
 
@@ -35,7 +35,7 @@ def _positive(draws: KeyedDraws, shape: Any) -> Tensor:
 
 
 def _exponential(draws: KeyedDraws, shape: Any, lambd: float = 1.0) -> Tensor:
-    # Below 1, so that no number is 0: PyTorch's are not either.
+    # Clamped below 1, so that no result is 0, as in PyTorch.
     eps = torch.finfo(torch.float32).eps / 2
     return -torch.log(_positive(draws, shape).clamp(max=1.0 - eps)) / lambd
 
@@ -62,7 +62,7 @@ def _integers(draws: KeyedDraws, shape: Any, *bounds: Any, **names: Any) -> Tens
 def _random(draws: KeyedDraws, like: Tensor, *bounds: Any, **names: Any) -> Tensor:
     low, high = (0, *bounds)[-2:] if bounds else (names.get("from", 0), names.get("to"))
     if high is None:
-        # As PyTorch: all integers that the dtype holds exactly.
+        # As in PyTorch: all integers that the dtype represents exactly.
         digits = {torch.float32: 24, torch.float64: 31, torch.bfloat16: 8, torch.float16: 11}
         bits = digits.get(like.dtype) or min(31, torch.iinfo(like.dtype).bits - 1)
         high = 2**bits
@@ -70,7 +70,7 @@ def _random(draws: KeyedDraws, like: Tensor, *bounds: Any, **names: Any) -> Tens
 
 
 def _of_size(draw: Draw, dtype: torch.dtype | None) -> Instead:
-    """Return what takes the place of `torch.rand(*size)`."""
+    """Return the replacement of a function such as `torch.rand(*size)`."""
 
     def instead(draws: KeyedDraws, func: Any, *args: Any, **kwargs: Any) -> Any:
         options, out, gradient = _options(draws, kwargs)
@@ -89,7 +89,7 @@ def _of_size(draw: Draw, dtype: torch.dtype | None) -> Instead:
 
 
 def _like(draw: Draw) -> Instead:
-    """Return what takes the place of `torch.rand_like(x)`."""
+    """Return the replacement of a function such as `torch.rand_like(x)`."""
 
     def instead(draws: KeyedDraws, func: Any, like: Tensor, *args: Any, **kwargs: Any) -> Any:
         options, _, gradient = _options(draws, kwargs)
@@ -101,11 +101,11 @@ def _like(draw: Draw) -> Instead:
 
 
 def _in_place(draw: Draw, takes_tensor: bool = False) -> Instead:
-    """Return what takes the place of `x.normal_()`."""
+    """Return the replacement of a method such as `x.normal_()`."""
 
     def instead(draws: KeyedDraws, func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         kwargs.pop("generator", None)
-        # What the tensor held plays no part, nor does its gradient.
+        # The tensor's old values and its gradient have no effect.
         return x.copy_(draw(draws, x if takes_tensor else x.shape, *args, **kwargs))
 
     return instead
@@ -131,7 +131,7 @@ def _normal_of(
 
 def _permutation(draws: KeyedDraws, func: Any, n: int, **kwargs: Any) -> Tensor:
     options, out, _ = _options(draws, kwargs)
-    # Of no sample, however many there are.
+    # The permutation belongs to no sample, whatever n is: draw it as a 0-d shape.
     key, _ = draws.rows(())
     value = random.permutation(key, int(n)).to(**{"dtype": torch.int64, **options})
     return value if out is None else out.copy_(value)
@@ -144,13 +144,13 @@ def _multinomial(
         shares = p.cumsum(-1)
         u = draws.uniform((*p.shape[:-1], num_samples)).to(p.dtype) * shares[..., -1:]
         return torch.searchsorted(shares, u, right=True).clamp(max=p.shape[-1] - 1)
-    # The order of weighted exponential times is that of draws without replacement.
+    # Exponential times divided by p, in ascending order, are draws without replacement.
     times = _exponential(draws, p.shape) / p
     return times.topk(num_samples, dim=-1, largest=False).indices
 
 
 def _options(draws: KeyedDraws, kwargs: dict[str, Any]) -> tuple[dict[str, Any], Any, bool]:
-    """Take dtype and device out of the arguments, what does not matter as well; out; gradient."""
+    """Remove options from `kwargs`; return dtype and device, `out`, and `requires_grad`."""
     for name in ("layout", "pin_memory", "memory_format", "generator", "names"):
         kwargs.pop(name, None)
     given = {name: kwargs.pop(name, None) for name in ("dtype", "device")}

@@ -1,4 +1,4 @@
-"""The leaves of a module: which tensors it has, under which names, and what each is for."""
+"""The leaves of a module: its tensors, their names, and their roles."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,16 +18,17 @@ NORMALISATION = (
 
 
 class Leaves(NamedTuple):
-    """The names of a module's tensors. What is shared goes by its first name.
+    """The names of a module's tensors. A shared tensor is listed under its first name.
 
     Attributes:
-        trainable: of the parameters that require a gradient.
-        frozen: of the parameters that do not.
-        buffers: of the buffers, without batch norm's `num_batches_tracked`.
-        unsaved: of the buffers that the module's `state_dict` leaves out.
-        float32: of the parameters of normalisation layers, which keep their dtype.
-        places: for each leaf, every layer's own name of it: what `functional_call` has to be given.
-        aliases: for every further name in the `state_dict`, the first one.
+        trainable: parameters that require a gradient.
+        frozen: parameters that do not require a gradient.
+        buffers: buffers, without batch norm's `num_batches_tracked`.
+        unsaved: non-persistent buffers, which the module's `state_dict` leaves out.
+        float32: parameters of normalisation layers, which keep their dtype.
+        places: for each leaf, its name in every layer that has it: `functional_call` needs them
+            all.
+        aliases: for every further name in the `state_dict`, the first name.
     """
 
     trainable: tuple[str, ...]
@@ -77,7 +78,7 @@ def leaves_of(module: nn.Module) -> Leaves:
 
 
 def _tensors(module: nn.Module, remove_duplicate: bool) -> Iterator[tuple[str, Tensor]]:
-    """Iterate over parameters, then buffers: of every layer once, or under every name of it."""
+    """Iterate over parameters, then buffers: each layer once, or under each of its names."""
     for named in (nn.Module.named_parameters, nn.Module.named_buffers):
         for name, layer in module.named_modules(remove_duplicate=remove_duplicate):
             for leaf, tensor in named(layer, recurse=False, remove_duplicate=False):
@@ -86,5 +87,5 @@ def _tensors(module: nn.Module, remove_duplicate: bool) -> Iterator[tuple[str, T
 
 
 def is_step_count(layer: nn.Module, leaf: str) -> bool:
-    """Tell whether a buffer is the step count of a batch norm, which fnet does not keep."""
+    """Return whether a buffer is the step count of a batch norm, which fnet does not store."""
     return leaf == "num_batches_tracked" and isinstance(layer, private.batch_norms())

@@ -1,25 +1,25 @@
-"""The report of a partial load: which weights of a `state_dict` are a model's own, which not."""
+"""The report of a partial load: which weights of a `state_dict` match a model, and which do not."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-# What DataParallel, DistributedDataParallel and torch.compile put before every name.
+# Prefixes that DataParallel, DistributedDataParallel and torch.compile add to every name.
 _PREFIXES = ("module.", "_orig_mod.")
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of the weights of a `state_dict`, each list sorted.
+    """The result of loading a `state_dict`; each list is sorted.
 
     Attributes:
-        matched: names of the model's whose values were loaded.
-        missing: names of the model's that the `state_dict` lacks: they kept their values.
+        matched: names of the model whose values were loaded.
+        missing: names of the model that the `state_dict` lacks; these weights kept their values.
         left_over: names in the `state_dict`, without the prefixes of wrappers, that the model does
             not have.
-        other_shape: names that both have with different shapes, with the shape given and the
-            model's: they kept their values.
+        other_shape: names that both have, but with different shapes: the shape in the `state_dict`
+            and the model's. These weights kept their values.
 
     >>> import torch
     >>> own = {"conv.weight": torch.zeros(4, 3), "fc.weight": torch.zeros(10, 4)}
@@ -47,7 +47,7 @@ class LoadReport:
 
 
 def compare_weights(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> LoadReport:
-    """Return what of the weights given has a place among a model's own, by name and shape."""
+    """Return which of the given weights match the model's own, by name and shape."""
     both = sorted(given.keys() & own.keys())
     other = [name for name in both if given[name].shape != own[name].shape]
     return LoadReport(
@@ -63,7 +63,7 @@ def without_prefixes(
 ) -> dict[str, Tensor]:
     """Return the weights without the prefixes of wrappers, such as `module.`.
 
-    A prefix stays where the model has names with it, or another weight has the name without it.
+    A prefix is kept if names of the model have it, or if the name without it exists as well.
 
     >>> import torch
     >>> list(without_prefixes({"module.a": torch.ones(1), "b": torch.ones(1)}, {}))

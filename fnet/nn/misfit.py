@@ -1,4 +1,4 @@
-"""What is wrong between a layer and what it was given, in the layer's own terms."""
+"""Error messages for a layer that does not fit its input, in the terms of the layer."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from fnet.nn.structure import called
 def misfit(
     name: str, layer: nn.Module, inputs: tuple[Any, ...], images: Tensor, error: Exception
 ) -> str:
-    """Return a sentence on the layer that raised an error: what it got, what it expected."""
+    """Return a message about the layer that raised an error: what it got, what it expected."""
     shapes = [tuple(x.shape) for x in inputs if isinstance(x, Tensor)]
     got = f"got {', '.join(map(str, shapes))}" if shapes else "was called"
     of = f" (images of shape {tuple(images.shape)})"
     if "saved tensor hooks" in str(error):
         return (
-            f"{called(name, layer)} computes parts of itself anew in the backward pass "
-            "(torch.utils.checkpoint), which torch.func cannot differentiate: build it without "
+            f"{called(name, layer)} uses activation checkpointing (torch.utils.checkpoint), which "
+            "torch.func cannot differentiate: build it without "
             "(memory_efficient=False, use_checkpoint=False)"
         )
     if "more than 1 value per channel" in str(error):
         return (
-            f"{called(name, layer)} {got}: one value for each channel has no variance, so batch "
+            f"{called(name, layer)} {got}: a single value per channel has no variance, so batch "
             f"norm cannot train on it; use batches of 2 images or more{of}"
         )
     return f"{called(name, layer)} {got}, {_expected(layer) or _which_fails(error)}{of}"
@@ -39,7 +39,7 @@ def _which_fails(error: Exception) -> str:
 
 
 def _expected(layer: nn.Module) -> str | None:
-    """Return what a layer of a known type expects of its input, in its terms and as a shape."""
+    """Return the input shape that a layer of a known type expects, and its arguments."""
     match layer:
         case nn.Linear():
             return f"expected (N, {layer.in_features}): in_features={layer.in_features}"

@@ -1,4 +1,4 @@
-"""What a model is: a pytree of tensors, and two pure functions that make and use it."""
+"""The model: a pytree of parameters, and two pure functions that make and use it."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class Params(NamedTuple):
-    """The tensors of a model, under the names that the equivalent module's `state_dict` has.
+    """The tensors of a model, under the names of the equivalent module's `state_dict`.
 
-    `trainable` holds what gradients are taken of; `stats` holds what the forward pass itself
-    keeps: running statistics, constant tables, and the rate `p` of each dropout layer (a 0-d
-    tensor, so that it can change during training without a new compile).
+    Gradients are taken with respect to `trainable`. `stats` holds the other tensors of the forward
+    pass: running statistics, constant tables, frozen parameters, and the rate `p` of each dropout
+    layer (a 0-d tensor, so that it can change during training without recompilation).
     """
 
     trainable: dict[str, Tensor]
@@ -28,14 +28,15 @@ class Apply(Protocol):
 
 
 class Model(NamedTuple):
-    """A network without tensors: everything it computes with is handed to it.
+    """A network without tensors: all tensors are passed to it as arguments.
 
     `init(key) -> Params` makes parameters, a pure function of the key. `apply(params, images, *,
-    key=None, train=False) -> (logits, stats)` is the forward pass, pure as well: in training mode
-    normalisation uses the batch and `stats` are the updated statistics; in evaluation mode they
-    are those that came in. `key` (one `[2]`, or one for each sample `[N, 2]`) drives dropout in
-    training mode. The dtype of the images decides the precision: weights are cast to it, those of
-    normalisation layers excepted. `make()` builds the equivalent `nn.Module`.
+    key=None, train=False) -> (logits, stats)` is the forward pass, also pure. In training mode,
+    normalisation uses the statistics of the batch, and `stats` are the updated running statistics;
+    in evaluation mode `stats` are returned unchanged. `key` (one `[2]`, or one for each sample
+    `[N, 2]`) is for dropout in training mode. The dtype of the images decides the precision:
+    weights are cast to it, except those of normalisation layers. `make()` builds the equivalent
+    `nn.Module`.
     """
 
     init: Callable[[Tensor], Params]
@@ -44,8 +45,8 @@ class Model(NamedTuple):
 
 
 def leaf_name(layer: str, leaf: str) -> str:
-    """Return what `Params` calls a tensor of a layer: "conv1.weight" of "conv1", "weight" of "".
+    """Return the name of a layer's tensor in `Params`: "conv1.weight" for "conv1" and "weight".
 
-    A layer goes by its dotted name; the empty one is that of the network itself.
+    The layer is given by its dotted name; the name of the network itself is "".
     """
     return f"{layer}.{leaf}" if layer else leaf

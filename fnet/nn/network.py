@@ -1,4 +1,4 @@
-"""A network as two skeletons, one for training and one for evaluation, and what is known of it."""
+"""The network behind a `Model`: two skeletons, for training and evaluation, and dry-run results."""
 
 import copy
 import weakref
@@ -23,7 +23,7 @@ Output = Callable[[Any], Tensor]
 
 
 class Learned(NamedTuple):
-    """What a run has to know: the layers that draw, and whether images are written into."""
+    """The dry-run results that a forward pass needs: layers that draw, in-place image writes."""
 
     drew: tuple[str, ...]
     writes_images: bool
@@ -31,11 +31,11 @@ class Learned(NamedTuple):
 
 
 class Network:
-    """What `make()` builds, without tensors, in both modes; it is run on those that come in.
+    """The module that `make()` builds, without tensors, in both modes; calls pass the tensors.
 
     Args:
         make: builds the module.
-        output: picks the logits of an output that is no tensor.
+        output: picks the logits from an output that is not a tensor.
     """
 
     def __init__(self, make: Callable[[], nn.Module], output: Output | None = None) -> None:
@@ -59,10 +59,10 @@ class Network:
         self._hooked: set[tuple[bool, str]] = set()
 
     def facts(self, shape: tuple[int, ...], dtype: torch.dtype, *, train: bool) -> Facts:
-        """Return what a dry run on images of this shape finds out; it is made once.
+        """Return the results of a dry run on images of this shape; they are cached.
 
         Raises:
-            ModelError: what does not fit or is not pure.
+            ModelError: a layer does not fit or is not pure.
         """
         # The weights of a dry run are float32; a caller with float64 images has such weights too.
         dtype = torch.float32 if dtype == torch.float64 else dtype
@@ -77,10 +77,10 @@ class Network:
         return self._facts[key]
 
     def learn(self, shape: tuple[int, ...], dtype: torch.dtype, train: bool) -> Learned:
-        """Return what a run on such images has to know.
+        """Return the dry-run results that a forward pass on such images needs.
 
         Raises:
-            ModelError: what does not fit or is not pure.
+            ModelError: a layer does not fit or is not pure, or the dtype is not floating-point.
         """
         if not dtype.is_floating_point:
             raise ModelError(
@@ -91,7 +91,7 @@ class Network:
         return Learned(facts.drew, facts.writes_images, facts.unseen)
 
     def require_new(self, module: nn.Module) -> None:
-        """Check that a module has no tensors of the one that the network was made of.
+        """Check that a module shares no tensors with the module that this network was made from.
 
         Raises:
             ModelError: `make` returned layers that it had returned before.
@@ -130,17 +130,17 @@ class Network:
         return self.logits(output, train), stats
 
     def logits(self, output: Any, train: bool) -> Tensor:
-        """Return the logits of what the module returned.
+        """Return the logits in the module's output.
 
         Raises:
-            ModelError: it is no tensor, and nothing was said to pick them.
+            ModelError: the output is not a tensor, and `output=` does not pick one.
         """
         if not isinstance(output, Tensor) and self.output is not None:
             output = self.output(output)
         if not isinstance(output, Tensor):
             raise ModelError(
                 f"in {'training' if train else 'evaluation'} mode this network returns a "
-                f"{type(output).__name__}, not logits [N, classes]: say which part of it they are, "
+                f"{type(output).__name__}, not logits [N, classes]: pick them with output=, as in "
                 "from_module(make, output=lambda out: out[0]), or build it without its other "
                 "outputs (aux_logits=False)"
             )
@@ -155,7 +155,7 @@ class Network:
         return self._subject(Collecting(module, self.leaves.buffers).train(train))
 
     def _hook(self, name: str, train: bool) -> None:
-        """Have a layer that draws say when it runs."""
+        """Add hooks to a layer that draws, which record when it runs."""
         if (train, name) in self._hooked:
             return
         self._hooked.add((train, name))
@@ -176,14 +176,15 @@ class Network:
 
     @staticmethod
     def refuse_dynamo(draw: str) -> None:
-        """Say that a draw cannot be keyed within a user's own `torch.compile`.
+        """Refuse a draw that cannot be keyed within a user's own `torch.compile`.
 
         Raises:
             ModelError: always.
         """
         raise ModelError(
-            f"{draw} is not keyed within torch.compile, which does not let it be seen: give it a "
-            "shape (torch.randn(x.shape, device=x.device)), or compile with fnet.compiler.compile"
+            f"{draw} cannot be keyed within torch.compile, because Dynamo calls it without fnet's "
+            "function mode: use the function that takes a shape "
+            "(torch.randn(x.shape, device=x.device)), or compile with fnet.compiler.compile"
         )
 
     def _ask_for_key(self, learned: Learned, train: bool) -> None:

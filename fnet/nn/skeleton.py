@@ -1,4 +1,4 @@
-"""A module without tensors: on the meta device, its dropout keyed and its batch norms pure."""
+"""Skeletons: modules on the meta device, with keyed dropout layers and pure batch norms."""
 
 import copy
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from fnet.nn.structure import require_plain
 
 
 def skeleton(module: nn.Module) -> nn.Module:
-    """Return a copy of a module on the meta device, with keyed layers for those that draw masks.
+    """Return a copy of a module on the meta device, with keyed replacements of dropout layers.
 
-    Tensors that layers share stay shared. `functional_call` gives it tensors again. The module
-    stays what it is.
+    Tensors that layers share stay shared. `functional_call` runs the skeleton with real tensors.
+    The module itself is not changed.
 
     Raises:
-        ModelError: a layer cannot be made pure as it stands (`require_plain`).
+        ModelError: a layer cannot be made pure (`require_plain`).
     """
     require_plain(module)
     tensors = [*module.parameters(), *module.buffers()]
@@ -29,8 +29,8 @@ def skeleton(module: nn.Module) -> nn.Module:
 
 
 def with_stand_ins(module: nn.Module, device: str = "cpu") -> nn.Module:
-    """Return a module with keyed layers in place of those that draw masks, changed in place."""
-    stand_ins: dict[nn.Module, nn.Module] = {}  # a layer may stand in several places
+    """Replace the dropout layers of a module by keyed ones, in place, and return the module."""
+    stand_ins: dict[nn.Module, nn.Module] = {}  # a layer may be registered several times
     for name, layer in list(module.named_modules(remove_duplicate=False)):
         stand_in = stand_ins.get(layer)
         if stand_in is None:
@@ -42,7 +42,7 @@ def with_stand_ins(module: nn.Module, device: str = "cpu") -> nn.Module:
         else:
             module = layer
         if isinstance(layer, private.batch_norms()):
-            # With a counter, batch norm would add to it in place at every step.
+            # Otherwise batch norm would increment this counter in place at every step.
             layer.num_batches_tracked = None  # type: ignore[assignment]
     return module
 
@@ -53,10 +53,10 @@ def dropout_layers(module: nn.Module) -> list[str]:
 
 
 def fresh(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
-    """Return `make()`, its generators seeded, all global generators as they were before.
+    """Return `make()`, called with seeded global generators, whose states are then restored.
 
     Raises:
-        ModelError: it is no module.
+        ModelError: `make()` does not return an `nn.Module`.
     """
     with isolated(seed):
         module = make()

@@ -1,6 +1,6 @@
-"""What a module must be made of to become pure: tensors that are registered, layers with a shape.
+"""Checks of a module's structure: it can only become pure if all tensors and layers are registered.
 
-Each refusal names the layer, and says what to write instead.
+Each error names the layer, and says what to write instead.
 """
 
 import functools
@@ -15,19 +15,19 @@ from torch.nn.parameter import is_lazy
 from fnet import private
 from fnet.nn.errors import ModelError
 
-# Lists of an RNN's own parameters, which it makes anew where these have changed.
+# Lists of an RNN's own parameters, which it rebuilds if the parameters have changed.
 _OF_RNNS = frozenset({"_flat_weights", "_flat_weight_refs"})
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
 
 def require_plain(module: nn.Module) -> None:
-    """Check that a module keeps its tensors and layers where PyTorch finds them.
+    """Check that a module registers its tensors and layers, so that PyTorch finds them.
 
     Raises:
-        ModelError: a layer whose shape is not known yet, one whose statistics cannot be pure, a
-            hook that makes a weight, parameters of another dtype than float32, a tensor or a layer
-            that is an attribute without being registered.
+        ModelError: there is a lazy layer, a layer whose statistics cannot be pure, a hook that
+            computes a weight, a parameter with another dtype than float32, or an attribute that
+            holds an unregistered tensor or layer.
     """
     registered = set(module.modules())
     for name, layer in module.named_modules():
@@ -42,14 +42,14 @@ def require_plain(module: nn.Module) -> None:
 
 
 def called(name: str, layer: nn.Module) -> str:
-    """Return what an error calls a layer: "layer 'conv1' (Conv2d)"."""
+    """Return how error messages name a layer: "layer 'conv1' (Conv2d)"."""
     return (
         f"layer {name!r} ({type(layer).__name__})" if name else f"layer of {type(layer).__name__}"
     )
 
 
 def attributes(layer: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Iterate over what is set on a layer, but for what PyTorch keeps registered there."""
+    """Iterate over the attributes and hooks of a layer, except PyTorch's own registries."""
     for name, value in vars(layer).items():
         if name in _HOOKS:
             for hook in value.values():
@@ -71,8 +71,8 @@ def _require_known_shape(here: str, layer: nn.Module) -> None:
 def _require_pure_normalisation(here: str, layer: nn.Module) -> None:
     if isinstance(layer, nn.SyncBatchNorm):
         raise ModelError(
-            f"{here} talks to other processes in its forward pass: use nn.BatchNorm2d (undo "
-            "convert_sync_batchnorm)"
+            f"{here} communicates with other processes in its forward pass: use nn.BatchNorm2d "
+            "(undo convert_sync_batchnorm)"
         )
     if isinstance(layer, private.batch_norms()) and layer.momentum is None:
         raise ModelError(
@@ -85,7 +85,7 @@ def _require_no_weight_hook(here: str, layer: nn.Module) -> None:
     instead = {
         "torch.nn.utils.weight_norm": "torch.nn.utils.parametrizations.weight_norm",
         "torch.nn.utils.spectral_norm": "torch.nn.utils.parametrizations.spectral_norm",
-        "torch.nn.utils.prune": "a parametrization as those in torch.nn.utils.parametrizations "
+        "torch.nn.utils.prune": "a parametrization like those in torch.nn.utils.parametrizations "
         "(register_parametrization) to keep the mask, or prune.remove to make it permanent",
     }
     for hook in private.forward_pre_hooks(layer):
@@ -107,7 +107,7 @@ def _require_float32(here: str, layer: nn.Module) -> None:
 
 
 def _unregistered(value: Any, registered: set[nn.Module]) -> Iterator[Any]:
-    """Iterate over the tensors, and layers that no layer has registered, within a value."""
+    """Iterate over the tensors and the unregistered layers within a value."""
     stack, seen = [value], set[int]()
     while stack:
         item = stack.pop()
@@ -117,7 +117,7 @@ def _unregistered(value: Any, registered: set[nn.Module]) -> Iterator[Any]:
         if isinstance(item, Tensor) or (isinstance(item, nn.Module) and item not in registered):
             yield item
         elif isinstance(item, types.FunctionType):
-            # A copy of the network has the same function, which would see the first one's layers.
+            # A copy of the network has the same function, which would use the original's layers.
             registered = set()
             stack += parts(item)
         elif not isinstance(item, nn.Module):
@@ -125,7 +125,7 @@ def _unregistered(value: Any, registered: set[nn.Module]) -> Iterator[Any]:
 
 
 def parts(value: Any) -> list[Any]:
-    """Return what a container, a function (what it closes over) or an object holds."""
+    """Return what a container or an object holds, or what a function closes over."""
     if isinstance(value, dict):
         return [*value.values()]
     if isinstance(value, list | tuple | set | frozenset):
@@ -156,12 +156,12 @@ def _advice(attribute: str, found: Any) -> str:
         )
     if isinstance(found, Tensor):
         return (
-            f"{attribute} holds a tensor that is not registered, so it would stay what it is for "
-            "every network: register it (register_buffer, or nn.Parameter to train it), or use "
+            f"{attribute} holds a tensor that is not registered, so it would be a constant, shared "
+            "by all networks: register it (register_buffer, or nn.Parameter to train it), or use "
             "nn.ParameterList"
         )
     return (
         f"{attribute} holds a layer ({type(found).__name__}) that is not registered, so its "
-        "weights would stay what they are for every network: register it (assign it to an "
-        "attribute, or use nn.ModuleList), and reach it by `self`"
+        "weights would be constants, shared by all networks: register it (assign it to an "
+        "attribute, or use nn.ModuleList), and access it through `self`"
     )

@@ -1,4 +1,4 @@
-"""What a network is made of: its layers, their outputs, and what they cost, without its weights."""
+"""The summary of a network: its layers, their outputs and costs, computed without weights."""
 
 import math
 from typing import Any, NamedTuple
@@ -20,10 +20,10 @@ class Layer(NamedTuple):
     Attributes:
         name: dotted, as in the `state_dict`; the empty string is the network itself.
         type: the class, such as "Conv2d".
-        output_shape: with the batch of one; None if the layer holds parameters that its parent
+        output_shape: with a batch size of one; None if the layer holds parameters that its parent
             uses (as in `nn.MultiheadAttention`), or does not run in evaluation mode.
-        parameters: how many numbers it holds itself, 0 where an earlier row has counted them.
-        multiply_adds: of convolutions and linear layers, biases left out; 0 for all others.
+        parameters: the number of elements of its own parameters; 0 if an earlier row counts them.
+        multiply_adds: those of a convolution or linear layer, without biases; 0 for other layers.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Layer(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A network's layers in the order in which they run, and what they add up to.
+    """A network's layers in the order in which they run, and their totals.
 
     Sizes are those of torchsummary: for one image and numbers of 4 bytes, in MB of 2**20 bytes.
     A layer called twice has its outputs counted twice, also when it works in place; flattening
@@ -46,7 +46,7 @@ class Summary(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """How many numbers the parameters hold; what layers share counts once."""
+        """The number of elements of all parameters; shared parameters count once."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
@@ -61,7 +61,7 @@ class Summary(NamedTuple):
 
     @property
     def forward_backward_mb(self) -> float:
-        """The size of all layers' outputs and, once more, of their gradients."""
+        """The size of the outputs of all layers and of their gradients."""
         outputs = sum(
             math.prod(layer.output_shape)
             for layer in self.layers
@@ -83,12 +83,12 @@ class Summary(NamedTuple):
 def summary(model: Model, input_shape: tuple[int, int, int]) -> Summary:
     """Return the layers of a model, run in evaluation mode on one image of `input_shape` (C, H, W).
 
-    A row for every call of a layer that has no layers inside, or has parameters of its own; what
-    a `forward` computes by functions is not seen. The network is built and run on the meta
-    device: no weight takes memory and the global random state is what it was before.
+    There is one row for each call of a layer that contains no other layers, or has its own
+    parameters. Functions that a `forward` calls have no rows. The network is built and run on the
+    meta device: weights take no memory, and the global random state is restored.
 
-    Sizes are counted as by torchsummary, but for a layer that holds others, such as a residual
-    block: its output, which is that of its last layer, is not counted again.
+    Sizes are counted as by torchsummary, except for a layer that contains others, such as a
+    residual block: its output, which is that of its last layer, is not counted again.
 
     Raises:
         ModelError: layers that do not fit together or the images; see `check`.

@@ -1,6 +1,6 @@
-"""What Python a `forward` changes: attributes, classes, globals and generators, before and after.
+"""Snapshots of the Python state that a `forward` might change: attributes, classes, globals.
 
-A snapshot is a dict of values that compare with `==`, by the name that an error gives them.
+A snapshot is a dict of values that compare with `==`; its keys are the names for error messages.
 """
 
 import collections
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from fnet import private
 from fnet.nn.structure import attributes, called, parts
 
-# Tables of timm's LeViT and EfficientViT, made anew for each network that is evaluated.
+# Caches of timm's LeViT and EfficientViT, filled in evaluation mode.
 CACHES = frozenset({"attention_bias_cache"})
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _CONTAINERS = (dict, list, tuple, set, frozenset, collections.deque, np.ndarray, Tensor)
-# Packages whose classes and functions keep nothing.
+# Packages whose classes and functions keep no state.
 _KNOWN = frozenset({"torch", "torchvision", "builtins", "fnet"})
-_LARGEST = 1000  # entries of a global container that are compared
+_MAX_ENTRIES = 1000  # of a global container; a larger one is not compared
 
 
 def snapshot(module: nn.Module) -> dict[str, Any]:
-    """Return the state of every layer's attributes, and of what its class's functions name."""
+    """Return the state of all layers' attributes, their classes, and the globals that these use."""
     found: dict[str, Any] = {}
     classes: set[type] = set()
     for name, layer in module.named_modules():
@@ -43,7 +43,7 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> str | None:
-    """Return the name of the first entry that differs, None if all are as they were."""
+    """Return the name of the first entry that differs, None if all are equal."""
     for name in {**after, **before}:
         if name not in before or name not in after or before[name] != after[name]:
             return name
@@ -51,19 +51,19 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> str | None:
 
 
 def empty_caches(module: nn.Module) -> None:
-    """Empty what a layer keeps of the weights of one call, which the next may not have."""
+    """Empty the caches of values computed from weights: the next call may have other weights."""
     for layer in module.modules():
         for name in CACHES & vars(layer).keys():
             setattr(layer, name, {})
 
 
 def has_caches(module: nn.Module) -> bool:
-    """Tell whether a layer has something that `empty_caches` empties."""
+    """Return whether a layer has a cache that `empty_caches` empties."""
     return any(CACHES & vars(layer).keys() for layer in module.modules())
 
 
 class _Same:
-    """An object that is compared by identity, and a tensor by its version as well."""
+    """A wrapper that compares an object by identity, and a tensor also by its version counter."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -78,7 +78,7 @@ class _Same:
 
 
 def _state(value: Any, seen: set[int]) -> Any:
-    """Return what a value holds, deep, in a form that compares."""
+    """Return the contents of a value, recursively, in a form that compares with `==`."""
     if isinstance(value, _PLAIN):
         return type(value), value if value == value else "nan"
     if isinstance(value, random.Random):
@@ -116,7 +116,7 @@ def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
 def _of_function(
     function: Callable[..., Any], user: str, seen: set[int]
 ) -> Iterator[tuple[str, Any]]:
-    """Iterate over the globals that a function names, and what it closes over or has as default."""
+    """Iterate over the globals, closed-over variables and default arguments of a function."""
     if id(function) in seen:
         return
     seen.add(id(function))
@@ -144,4 +144,4 @@ def _is_small(value: Any) -> bool:
         return True
     if isinstance(value, np.ndarray | Tensor):
         return True
-    return isinstance(value, _CONTAINERS) and len(value) <= _LARGEST
+    return isinstance(value, _CONTAINERS) and len(value) <= _MAX_ENTRIES

@@ -1,9 +1,9 @@
-"""Optimizers as pure functions: optax's shape, torch's numerics and defaults.
+"""Optimizers as pure functions, with the interface of optax and the numerics of `torch.optim`.
 
 A `GradientTransformation` is `init(params) -> state` and `update(grads, state, params) ->
-(updates, state)`; `chain` and `partition` make bigger ones of small ones. Hyper-parameters are
-numbers or `schedules`, and live in the state (`get_hyper`, `set_hyper`). Names are optax's where
-optax has one; where its numerics or defaults are others, the docstring says which.
+(updates, state)`; `chain` and `partition` combine several into one. Hyper-parameters are numbers or
+`schedules`, and are stored in the state (`get_hyper`, `set_hyper`). Names are those of optax if
+optax has the function; if its numerics or defaults differ, the docstring says how.
 """
 
 from fnet.optim import schedules

@@ -30,7 +30,7 @@ def scale_by_rss(
     `optax.scale_by_rss` starts at 0.1 and has an eps of 1e-7 inside the root.
 
     Args:
-        initial_accumulator_value: what the sums start at, 0 or more.
+        initial_accumulator_value: the initial value of the sums, 0 or more.
         eps: added to the root.
 
     Raises:
@@ -51,7 +51,7 @@ def scale_by_rss(
         eps = values["eps"]
 
         def scale(grad: Tensor, total: Tensor) -> Tensor:
-            # Where all gradients were 0, and eps is lost in the dtype, nothing moves.
+            # If all gradients were 0 and eps underflows to 0 in the dtype, the update is 0.
             root = total.sqrt() + eps.to(total)
             return torch.where(root > 0, grad / root, torch.zeros_like(grad))
 
@@ -69,14 +69,14 @@ def adagrad(
 ) -> GradientTransformation:
     """Return Adagrad. As `torch.optim.Adagrad`, to rounding (Duchi et al., 2011).
 
-    Its `lr_decay` is a schedule here. `optax.adagrad` has no default learning rate, an initial
-    value of 0.1, and an eps of 1e-7 inside the root.
+    Instead of its `lr_decay`, use a schedule. `optax.adagrad` has no default learning rate, an
+    initial value of 0.1, and an eps of 1e-7 inside the root.
 
     Args:
         learning_rate: step size; its hyper-parameter `lr_scale` multiplies it.
         eps: added to the root of the sum of the squared gradients.
         weight_decay: an L2 penalty: `weight_decay * params` is added to the gradients.
-        initial_accumulator_value: what the sums start at, 0 or more.
+        initial_accumulator_value: the initial value of the sums, 0 or more.
 
     Raises:
         ValueError: the initial value is negative.

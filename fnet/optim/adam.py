@@ -24,12 +24,12 @@ class AdamState(NamedTuple):
 def scale_by_adam(b1: Hyper = 0.9, b2: Hyper = 0.999, eps: Hyper = 1e-8) -> GradientTransformation:
     """Return the transformation that divides averaged gradients by their root mean square.
 
-    `mu = b1 * mu + (1 - b1) * grad` and `nu = b2 * nu + (1 - b2) * grad**2` start at 0 and are
-    corrected for it; the updates are `mu_hat / (sqrt(nu_hat) + eps)`. Hyper-parameters: `b1`,
-    `b2`, `eps`. Kingma and Ba, "Adam", 2015; as `optax.scale_by_adam`.
+    `mu = b1 * mu + (1 - b1) * grad` and `nu = b2 * nu + (1 - b2) * grad**2` start at 0; `mu_hat`
+    and `nu_hat` are bias-corrected; the updates are `mu_hat / (sqrt(nu_hat) + eps)`.
+    Hyper-parameters: `b1`, `b2`, `eps`. Kingma and Ba, "Adam", 2015; as `optax.scale_by_adam`.
 
     Raises:
-        ValueError: for a `b1` or `b2` of 1 or more.
+        ValueError: `b1` or `b2` is 1 or more.
     """
     hyper = Hypers(b1=b1, b2=b2, eps=eps)
     require_decays(b1=b1, b2=b2)
@@ -41,7 +41,7 @@ def scale_by_adam(b1: Hyper = 0.9, b2: Hyper = 0.999, eps: Hyper = 1e-8) -> Grad
         values, hyper_state = hyper.advance(state.hyper)
         b1, b2, eps = values["b1"], values["b2"], values["eps"]
         mu, nu = average(b1, state.mu, grads), average_squares(b2, state.nu, grads)
-        # One division an element: the corrections are inverted while they are scalars.
+        # One division per element: the bias corrections are inverted as scalars.
         correct_mu = 1 / (1 - b1**hyper_state.count)
         correct_root = 1 / (1 - b2**hyper_state.count).sqrt()
 
@@ -66,11 +66,11 @@ def adam(
         learning_rate: step size; its hyper-parameter `lr_scale` multiplies it.
         b1: decay of the average of the gradients.
         b2: decay of the average of their squares.
-        eps: added to the root of the latter.
+        eps: added to the root of the average of the squares.
         weight_decay: `weight_decay * params` is added to the gradients, before the averages.
 
     Raises:
-        ValueError: for a `b1` or `b2` of 1 or more.
+        ValueError: `b1` or `b2` is 1 or more.
     """
     return chain(
         add_decayed_weights(weight_decay),
@@ -88,9 +88,9 @@ def adamw(
 ) -> GradientTransformation:
     """Return Adam with decoupled weight decay. As `torch.optim.AdamW`, to rounding.
 
-    The arguments are those of `adam`, but that the params shrink by `learning_rate *
-    weight_decay` of themselves, whatever the averages (Loshchilov and Hutter, 2019).
-    `optax.adamw` has a weight decay of 1e-4 where none is given, and no default learning rate.
+    The arguments are those of `adam`, except for the weight decay: the params shrink by the factor
+    `1 - learning_rate * weight_decay`, independently of the averages (Loshchilov and Hutter, 2019).
+    `optax.adamw` has a default weight decay of 1e-4, and no default learning rate.
     """
     return chain(
         scale_by_adam(b1, b2, eps),

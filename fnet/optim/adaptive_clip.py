@@ -1,4 +1,4 @@
-"""Adaptive clipping: gradients by the norm of the weights that they belong to."""
+"""Adaptive gradient clipping: the limit depends on the norm of the weights."""
 
 import torch
 from torch import Tensor
@@ -10,15 +10,15 @@ from fnet.tree import Tree
 
 
 def adaptive_grad_clip(clipping: Hyper, eps: Hyper = 1e-3) -> GradientTransformation:
-    """Return the transformation that shrinks gradients that are large against their weights.
+    """Return the transformation that shrinks gradients that are large compared to their weights.
 
     The norm of the gradient of each unit is at most `clipping * max(norm of its weights, eps)`. A
     unit is one output of a layer: `leaf[i]` of a leaf with two dimensions or more; a vector (a
     bias) is one unit. Hyper-parameters: `clipping`, `eps`. Brock et al., "High-performance
-    large-scale image recognition without normalization", 2021. As `optax.adaptive_grad_clip`,
-    whose units lie along the last dimension, where flax has a layer's outputs; there a matrix with
-    one row or one column is a single unit as well, and of three dimensions only the first is
-    summed over. Looks at shapes: not for a ravelled tree.
+    large-scale image recognition without normalization", 2021. As `optax.adaptive_grad_clip`, where
+    units are along the last dimension, which is the output dimension in flax. There, a matrix with
+    one row or one column is also a single unit, and for three dimensions only the first is summed
+    over. It depends on shapes: do not use it on a raveled tree.
 
     >>> tx = adaptive_grad_clip(0.5)
     >>> params = {"w": torch.tensor([[3.0, 4.0], [3.0, 4.0]])}
@@ -35,7 +35,7 @@ def adaptive_grad_clip(clipping: Hyper, eps: Hyper = 1e-3) -> GradientTransforma
         def clip(grad: Tensor, param: Tensor) -> Tensor:
             norm, weights = _unit_norms(grad), _unit_norms(param)
             most = values["clipping"].to(weights) * weights.maximum(values["eps"].to(weights))
-            # As in optax: a norm of 0 is never divided by.
+            # As in optax: clamped, so that there is no division by 0.
             factor = torch.where(norm < most, 1.0, most / norm.clamp(min=1e-6))
             return grad * factor.to(grad)
 

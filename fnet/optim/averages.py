@@ -1,4 +1,4 @@
-"""Averages of the weights, kept in the optimizer's state beside the training."""
+"""Averages of the weights (EMA and SWA), kept in the optimizer's state."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from fnet.tree import Tree
 
 
 class AverageState(NamedTuple):
-    """The average of the params so far (`average`): a tree like them."""
+    """The average of the params so far (`average`), with the structure of the params."""
 
     hyper: HyperState
     average: Tree
@@ -22,22 +22,22 @@ class AverageState(NamedTuple):
 def ema_params(decay: Hyper = 0.999, start: int = 1) -> GradientTransformation:
     """Return the transformation that keeps an exponential moving average of the params.
 
-    `average = decay * average + (1 - decay) * params`, of the params after each update, beginning
-    with those after update number `start`; until then the average is the params. The updates go
-    through as they are. As `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn`.
+    `average = decay * average + (1 - decay) * params`, with the params after each update, beginning
+    with update number `start`; until then the average equals the params. The updates pass through
+    unchanged. As `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn`.
     Hyper-parameter: `decay`.
 
     Put it last in the outermost chain, where the updates are those that `apply_updates` adds; in
-    a `flatten` or a `partition` the average would not be a tree like the params. What batch norm
-    has learned of its inputs belongs to the params of the training, not to their average: take
-    its statistics anew where they matter.
+    a `flatten` or a `partition` the average would not have the structure of the params. The running
+    statistics of batch norm belong to the trained params, not to their average: recompute them for
+    the averaged params if this matters.
 
     Args:
         decay: the share of the old average in the new one, in [0, 1).
-        start: the number of the first update whose params count, from 1.
+        start: the number of the first update whose params are averaged, counted from 1.
 
     Raises:
-        ValueError: for a `decay` of 1 or more, a `start` below 1.
+        ValueError: `decay` is 1 or more, or `start` is below 1.
 
     >>> from fnet import optim
     >>> tx = optim.chain(optim.sgd(1.0), optim.ema_params(0.75))
@@ -56,17 +56,18 @@ def ema_params(decay: Hyper = 0.999, start: int = 1) -> GradientTransformation:
 def swa_params(start: int = 1, every: int = 1) -> GradientTransformation:
     """Return the transformation that keeps the mean of the params: stochastic weight averaging.
 
-    The params after update number `start` and after every `every` updates from then on all count
-    the same; until then the average is the params. The updates go through as they are. As
-    `torch.optim.swa_utils.AveragedModel` (Izmailov et al., 2018). To be put where `ema_params` is.
+    It is the mean, with equal weights, of the params after update number `start` and then after
+    every `every` updates; until then the average equals the params. The updates pass through
+    unchanged. As `torch.optim.swa_utils.AveragedModel` (Izmailov et al., 2018). Put it at the same
+    place as `ema_params`.
 
     Args:
-        start: the number of the first update whose params count, from 1.
-        every: how many updates lie between two params that count; the steps of an epoch, for the
-            mean over the ends of epochs.
+        start: the number of the first update whose params are averaged, counted from 1.
+        every: the number of updates between two averaged params; give the steps per epoch to
+            average the params at the ends of epochs.
 
     Raises:
-        ValueError: for a `start` or an `every` below 1.
+        ValueError: `start` or `every` is below 1.
 
     >>> from fnet import optim
     >>> last_three = optim.swa_params(start=4 * 390, every=390)  # of six epochs of 390 steps
@@ -93,7 +94,7 @@ def averaged_params(opt_state: State, like: Tree) -> Tree:
         like: the params.
 
     Raises:
-        ValueError: the state holds no average, or several, or not one of such a tree.
+        ValueError: the state holds no average, or several, or one that is not like the params.
     """
     found = list(_averages(opt_state))
     if len(found) != 1:
@@ -114,15 +115,15 @@ def averaged_params(opt_state: State, like: Tree) -> Tree:
 def _keep_average(
     hyper: Hypers, start: int, gain: Callable[[dict[str, Tensor], Tensor], Tensor]
 ) -> GradientTransformation:
-    """Return the transformation that moves the average by a share of its way to the params.
+    """Return the transformation that updates `average += share * (params - average)`.
 
-    `gain(values of the hyper-parameters, updates made so far) -> share`, float64 0-d.
+    `gain(values of the hyper-parameters, number of updates) -> share`, float64 0-d.
     """
     if start < 1:
         raise ValueError(f"start is the number of an update, counted from 1; got {start}")
 
     def init(params: Tree) -> AverageState:
-        # Copies: a donated state and donated params must not share memory.
+        # Copies, because a donated state must not alias the donated params.
         return AverageState(hyper.init(params), tree.map(torch.clone, params))
 
     def update(grads: Tree, state: AverageState, params: Tree) -> tuple[Tree, AverageState]:
@@ -140,7 +141,7 @@ def _keep_average(
 
 
 def _averages(state: Any) -> Iterator[Tree]:
-    """Yield the averages in a state, however nested."""
+    """Yield all averages in a nested state."""
     if isinstance(state, AverageState):
         yield state.average
     elif isinstance(state, tuple | dict):

@@ -1,4 +1,4 @@
-"""The gradient transformation, two pure functions, and how to compose it: optax's shape."""
+"""The gradient transformation, a pair of pure functions as in optax, and `chain` to compose it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
@@ -55,22 +55,22 @@ def stateless(fn: Callable[[Tree, Tree], Tree]) -> GradientTransformation:
 
 
 def identity() -> GradientTransformation:
-    """Return the transformation that hands the gradients on as they are."""
+    """Return the transformation that passes the gradients through unchanged."""
     return stateless(lambda grads, params: grads)
 
 
 def set_to_zero() -> GradientTransformation:
-    """Return the transformation whose updates are zero: the params stay what they are."""
+    """Return the transformation whose updates are zero: the params stay unchanged."""
     return stateless(lambda grads, params: tree.map(torch.zeros_like, grads))
 
 
 def chain(*transforms: GradientTransformation) -> GradientTransformation:
-    """Return the transformation that applies `transforms` in order, each to the last one's updates.
+    """Return the transformation that applies `transforms` in order, each to the updates before it.
 
     Its state is the tuple of their states. As `optax.chain`.
 
     Raises:
-        ValueError: by `update`, where the state was made by a chain of another length.
+        ValueError: by `update`, if the state was made by a chain of another length.
     """
 
     def init(params: Tree) -> State:

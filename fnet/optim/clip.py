@@ -12,7 +12,7 @@ from fnet.tree import Tree
 def global_norm(grads: Tree) -> Tensor:
     """Return the Euclidean norm of all elements of all leaves: float64, 0-d.
 
-    Each leaf is summed in its own dtype, at least float32; an empty tree's norm is 0.
+    Each leaf is summed in its own dtype, but at least in float32. The norm of an empty tree is 0.
 
     >>> global_norm({"a": torch.tensor([3.0]), "b": torch.tensor([[4.0]])})
     tensor(5., dtype=torch.float64)
@@ -28,8 +28,8 @@ def clip_by_global_norm(max_norm: Hyper) -> GradientTransformation:
 
     Hyper-parameter: `max_norm`. As `torch.nn.utils.clip_grad_norm_`: the factor is
     `min(1, max_norm / (norm + 1e-6))`, and a norm that is not finite is not an error
-    (`optax.clip_by_global_norm` adds no 1e-6). Within a `partition` the norm is that of the
-    label's own leaves.
+    (`optax.clip_by_global_norm` does not add 1e-6). Within a `partition` the norm is that of the
+    leaves with this label.
     """
     hyper = Hypers(max_norm=max_norm)
 

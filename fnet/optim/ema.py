@@ -17,15 +17,15 @@ class EmaState(NamedTuple):
 
 
 def ema(decay: Hyper, debias: bool = True) -> GradientTransformation:
-    """Return the transformation whose updates are an average of those that came in.
+    """Return the transformation whose updates are a moving average of its input updates.
 
     `ema = decay * ema + (1 - decay) * grad` starts at 0; with `debias` the updates are
-    `ema / (1 - decay**count)`, which corrects for it. Hyper-parameter: `decay`. As `optax.ema`.
-    `trace` adds the whole gradient instead of a part of it; the average of the weights is
-    `ema_params`.
+    bias-corrected: `ema / (1 - decay**count)`. Hyper-parameter: `decay`. As `optax.ema`. Compare
+    `trace`, which adds the whole gradient, not `1 - decay` of it, and `ema_params`, which averages
+    the weights.
 
     Raises:
-        ValueError: for a `decay` of 1 or more.
+        ValueError: `decay` is 1 or more.
     """
     hyper = Hypers(decay=decay)
     require_decays(decay=decay)

@@ -1,4 +1,4 @@
-"""Leave out the updates of gradients that are not finite."""
+"""A wrapper of an optimizer that skips updates with gradients that are not finite."""
 
 from typing import NamedTuple
 
@@ -11,9 +11,9 @@ from fnet.tree import Tree
 
 
 class ApplyIfFiniteState(NamedTuple):
-    """What `apply_if_finite` remembers.
+    """The state of `apply_if_finite`.
 
-    skipped: how many updates were left out so far, int64 0-d.
+    skipped: the number of updates skipped so far, int64 0-d.
     consecutive: how many of the last gradients in a row were not finite, int64 0-d.
     inner: the state of the inner transformation.
     """
@@ -26,16 +26,16 @@ class ApplyIfFiniteState(NamedTuple):
 def apply_if_finite(
     inner: GradientTransformation, max_consecutive_errors: int | None = None
 ) -> GradientTransformation:
-    """Return `inner`, left out at each step at which some gradient is infinite or NaN.
+    """Return `inner`, skipped at each step at which a gradient is infinite or NaN.
 
-    At such a step the updates are zeros, and the inner state, its step count included, stays what
-    it was. As `optax.apply_if_finite`; its state counts what was left out. Looks at the gradients
-    alone: batch-norm statistics that are not finite pass.
+    At such a step the updates are zeros, and the inner state, including its step count, stays
+    unchanged. The state counts the skipped updates. As `optax.apply_if_finite`. It only checks
+    gradients: it does not notice batch-norm statistics that are not finite.
 
     Args:
-        inner: a complete optimizer, or what of it is not to see such gradients.
-        max_consecutive_errors: with more of them in a row all is applied as it comes, so that a
-            run that has diverged shows it; None: however many are left out.
+        inner: a complete optimizer, or the part of it that must not get such gradients.
+        max_consecutive_errors: after more bad gradients in a row than this, updates are applied
+            even if they are not finite, so that a diverged run becomes visible; None: no limit.
 
     >>> from fnet import optim
     >>> tx = apply_if_finite(optim.sgd(0.1))

@@ -1,4 +1,4 @@
-"""A transformation on one vector per dtype: quick to compile and to run where leaves are many."""
+"""A wrapper that applies a transformation to one vector per dtype: faster for many leaves."""
 
 import functools
 from typing import Any
@@ -15,13 +15,13 @@ from fnet.tree import Tree
 def flatten(inner: GradientTransformation, *, min_leaves: int = 1) -> GradientTransformation:
     """Return `inner` applied to all leaves at once, as one vector per dtype.
 
-    As `optax.flatten`. The results are `inner`'s, to rounding, for one that acts on each element
-    alone (sgd, adam) or on norms of the whole tree (`clip_by_global_norm`). What looks at shapes
-    or paths (`muon`, `partition`) cannot be flattened; put `flatten` inside a `partition`. The
-    vectors have the leaves sorted by path, so the order of dicts plays no part.
+    As `optax.flatten`. The results are those of `inner`, up to rounding, if `inner` is elementwise
+    (sgd, adam) or uses norms of the whole tree (`clip_by_global_norm`). A transformation that
+    depends on shapes or paths (`muon`, `partition`) cannot be flattened; put `flatten` inside a
+    `partition`. The leaves in the vectors are sorted by path, so the order of dicts has no effect.
 
-    A tree of fewer than `min_leaves` leaves is left as it is: a compiler then joins each leaf's
-    update to what makes its gradient, and no copy is made.
+    A tree of fewer than `min_leaves` leaves is not flattened: a compiler then fuses the update of
+    each leaf with the computation of its gradient, and no copy is made.
 
     >>> from fnet import optim
     >>> params = {"b": torch.zeros(2), "a": torch.zeros(2, 3)}
@@ -43,7 +43,7 @@ def flatten(inner: GradientTransformation, *, min_leaves: int = 1) -> GradientTr
         vectors, unravel = _ravel(flat_params)
         flat_grads, _ = _ravel(_sorted(grads), like=flat_params)
         updates, state = inner.update(flat_grads, state, vectors)
-        # Held once more: a compiler would work out the updates again, leaf by leaf.
+        # The opaque copy materializes the updates: a compiler would recompute them for each leaf.
         by_path = unravel(tree.map(lambda vector: _concatenate([vector]), updates))
         return tree.map_with_path(lambda path, _: by_path[path], params), state
 
@@ -58,7 +58,7 @@ def _concatenate_many(info: Any, in_dims: Any, pieces: list[Tensor]) -> tuple[Te
     return torch.cat(rows, dim=1), 0
 
 
-# Opaque: a compiler would write a loop for each of the pieces.
+# Opaque: a compiler would generate a loop for each of the pieces.
 _concatenate = operation(
     "concatenate",
     "(Tensor[] pieces) -> Tensor",

@@ -1,8 +1,8 @@
 """Hyper-parameters as tensors in the optimizer state: read, replaced and logged between steps.
 
-A transformation gives each of its hyper-parameters as a number or a `Schedule`. Numbers become
-tensors that `set_hyper` replaces without recompiling; of schedules the state records the value last
-used.
+Each hyper-parameter of a transformation is given as a number or a `Schedule`. Numbers become
+tensors, which `set_hyper` replaces without recompilation. For a schedule, the state records the
+last value used.
 """
 
 import math
@@ -25,8 +25,9 @@ class HyperState(NamedTuple):
     """The hyper-parameters of one transformation.
 
     count: the number of updates made so far, int64 0-d.
-    values: those given as numbers, float64 0-d; the next update uses them.
-    scheduled: those given as schedules, float64 0-d; the last update used them.
+    values: hyper-parameters given as numbers, float64 0-d; the next update uses them.
+    scheduled: values of hyper-parameters given as schedules, float64 0-d, as the last update used
+        them.
     """
 
     count: Tensor  # type: ignore[assignment]  # it hides tuple.count, as in optax
@@ -73,9 +74,9 @@ class Hypers:
 
 
 def require_decays(**decays: Hyper) -> None:
-    """Raise a ValueError that names the first decay of 1 or more: its average would learn nothing.
+    """Raise a ValueError that names the first decay of 1 or more: the average would never change.
 
-    Schedules are let pass.
+    Schedules are not checked.
     """
     for name, decay in decays.items():
         if not callable(decay) and decay >= 1:
@@ -83,10 +84,11 @@ def require_decays(**decays: Hyper) -> None:
 
 
 def hypers(state: State) -> dict[str, Tensor]:
-    """Return all hyper-parameters in an optimizer state, by name, as a logger wants them.
+    """Return all hyper-parameters in an optimizer state by name, for logging.
 
-    A name is preceded by the labels of the `partition`s around it ("decay/learning_rate") and,
-    only where two would be the same, by the places in the `chain`s ("0/momentum").
+    A name is prefixed with the labels of the `partition`s around it ("decay/learning_rate"). Only
+    if two names would be equal, it is also prefixed with the indices in the `chain`s
+    ("0/momentum").
 
     >>> from fnet import optim
     >>> params = {"w": torch.zeros(2)}
@@ -98,15 +100,15 @@ def hypers(state: State) -> dict[str, Tensor]:
 
 
 def get_hyper(state: State, name: str) -> Tensor:
-    """Return a hyper-parameter: the value set, or the one the schedule last gave.
+    """Return a hyper-parameter: the value that was set, or the schedule's last value.
 
     Args:
-        state: the state of any transformation, however nested.
-        name: the hyper-parameter's name, after as many of the labels (or places) that lead to it
-            as it takes to select one: "learning_rate", "no_decay/learning_rate".
+        state: the state of any transformation, which may be nested.
+        name: the hyper-parameter's name, prefixed with as many labels (or indices in chains) of
+            its path as needed to be unique: "learning_rate", "no_decay/learning_rate".
 
     Raises:
-        ValueError: where the name fits none or several; the message lists what there is.
+        ValueError: the name matches none or several; the message lists all names.
     """
     return _find(state)[_select(state, name)][0]
 
@@ -115,14 +117,14 @@ def set_hyper(state: State, name: str, value: float | Tensor) -> State:
     """Return the state with one hyper-parameter replaced; the next update uses the new value.
 
     Args:
-        state: the state of any transformation, however nested.
+        state: the state of any transformation, which may be nested.
         name: as in `get_hyper`.
-        value: a number, or a tensor that broadcasts to the old value (one number for each model,
-            where the state is that of several models).
+        value: a number, or a tensor that broadcasts to the old value (one number per model, if
+            the state is a stacked one of several models).
 
     Raises:
-        ValueError: where the name fits none or several (the message lists what there is), and where
-            the value comes from a schedule.
+        ValueError: the name matches none or several (the message lists all names), or the value
+            comes from a schedule.
 
     >>> from fnet import optim
     >>> state = optim.sgd(0.1).init({"w": torch.zeros(2)})
@@ -146,7 +148,7 @@ def set_hyper(state: State, name: str, value: float | Tensor) -> State:
 
 
 def _find(state: State) -> dict[str, tuple[Tensor, bool]]:
-    """Return every hyper-parameter by its full path: the value, and whether it is scheduled."""
+    """Return every hyper-parameter by full path: its value, and whether it is scheduled."""
     found: dict[str, tuple[Tensor, bool]] = {}
 
     def record(path: str, node: HyperState) -> HyperState:
@@ -161,8 +163,8 @@ def _find(state: State) -> dict[str, tuple[Tensor, bool]]:
 def _map_nodes(fn: Callable[[str, HyperState], HyperState], state: Any, path: str = "") -> Any:
     """Return `state` with `fn(path, node)` in place of every HyperState.
 
-    The path is made of dict keys and tuple indices, each followed by "/"; fields have no part in
-    it, nor in what a user has to know.
+    The path consists of dict keys and tuple indices, each followed by "/". The field names of
+    NamedTuples are not part of it: users do not have to know them.
     """
     if isinstance(state, HyperState):
         return fn(path, state)
@@ -176,14 +178,14 @@ def _map_nodes(fn: Callable[[str, HyperState], HyperState], state: Any, path: st
 
 
 def _names(paths: Iterable[str]) -> dict[str, str]:
-    """Return the names that `hypers` lists, each with its full path."""
+    """Return the names that `hypers` lists, each mapped to its full path."""
     short = {path: "/".join(p for p in path.split("/") if not p.isdigit()) for path in paths}
     times = Counter(short.values())
     return {name if times[name] == 1 else path: path for path, name in short.items()}
 
 
 def _select(state: State, name: str) -> str:
-    """Return the one full path that `name` fits; a name that `hypers` lists fits one."""
+    """Return the one full path that `name` matches; a name that `hypers` lists matches only one."""
     names = _names(_find(state))
     if name in names:
         return names[name]
@@ -195,6 +197,6 @@ def _select(state: State, name: str) -> str:
 
 
 def _fits(name: list[str], path: list[str]) -> bool:
-    """Say whether the parts of `name` are in `path` in this order, the last being its last."""
+    """Return whether `name` is a subsequence of `path`, and both have the same last part."""
     remaining = iter(path)
     return name[-1] == path[-1] and all(part in remaining for part in name)

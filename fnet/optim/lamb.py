@@ -1,4 +1,4 @@
-"""LAMB: Adam whose step in each layer is as large as the layer's weights allow."""
+"""LAMB: Adam with a step size per layer that is proportional to the norm of the layer's weights."""
 
 import torch
 from torch import Tensor
@@ -16,12 +16,12 @@ from fnet.tree import Tree
 def scale_by_trust_ratio(
     min_norm: Hyper = 0.0, trust_coefficient: Hyper = 1.0, eps: Hyper = 0.0
 ) -> GradientTransformation:
-    """Return the transformation that gives each leaf's update the norm of the leaf.
+    """Return the transformation that scales the update of each leaf to the norm of the leaf.
 
-    The updates are `trust_coefficient * norm of the param / (norm of the update + eps)` times
-    those that came in, both norms being at least `min_norm`; where one is 0, they stay as they
-    are. Hyper-parameters: `min_norm`, `trust_coefficient`, `eps`. As
-    `optax.scale_by_trust_ratio`. Looks at leaves: not for a ravelled tree.
+    Each update is multiplied by `trust_coefficient * norm of the param / (norm of the update +
+    eps)`. Both norms are at least `min_norm`. If one of them is 0, the update stays unchanged.
+    Hyper-parameters: `min_norm`, `trust_coefficient`, `eps`. As `optax.scale_by_trust_ratio`. It
+    depends on leaves: do not use it on a raveled tree.
 
     >>> tx = scale_by_trust_ratio()
     >>> params = {"w": torch.tensor([3.0, 4.0])}
@@ -55,18 +55,18 @@ def lamb(
     """Return LAMB, for large batches. As `optax.lamb`, defaults included.
 
     You et al., "Large batch optimization for deep learning", 2020. `torch.optim` has no LAMB.
-    Looks at leaves: not for a ravelled tree.
+    It depends on leaves: do not use it on a raveled tree.
 
     Args:
         learning_rate: step size as a share of each leaf's norm; its hyper-parameter `lr_scale`
             multiplies it.
         b1: decay of the average of the gradients.
         b2: decay of the average of their squares.
-        eps: added to the root of the latter.
+        eps: added to the root of the average of the squares.
         weight_decay: `weight_decay * params` is added after the averages, before the norms.
 
     Raises:
-        ValueError: for a `b1` or `b2` of 1 or more.
+        ValueError: `b1` or `b2` is 1 or more.
     """
     return chain(
         scale_by_adam(b1, b2, eps),

@@ -1,4 +1,4 @@
-"""The last link of an optimizer's chain: minus the learning rate."""
+"""The last transformation of an optimizer's chain: multiplication by minus the learning rate."""
 
 from fnet import tree
 from fnet.optim.base import GradientTransformation
@@ -9,8 +9,8 @@ from fnet.tree import Tree
 def scale_by_learning_rate(learning_rate: Hyper) -> GradientTransformation:
     """Return the transformation `-learning_rate * lr_scale * grads`.
 
-    Hyper-parameters: `learning_rate`, and `lr_scale` (1.0), which multiplies it and is there to be
-    set between steps when the learning rate follows a schedule. As
+    Hyper-parameters: `learning_rate` and `lr_scale` (default 1.0), which multiplies it. Set
+    `lr_scale` between steps if the learning rate follows a schedule. As
     `optax.scale_by_learning_rate`.
     """
     hyper = Hypers(learning_rate=learning_rate, lr_scale=1.0)

@@ -1,4 +1,4 @@
-"""Lion: the signs of averaged gradients."""
+"""Lion: updates by the sign of averaged gradients."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ def scale_by_lion(b1: Hyper = 0.9, b2: Hyper = 0.99) -> GradientTransformation:
     starts at 0. Hyper-parameters: `b1`, `b2`. As `optax.scale_by_lion`.
 
     Raises:
-        ValueError: for a `b1` or `b2` of 1 or more.
+        ValueError: `b1` or `b2` is 1 or more.
     """
     hyper = Hypers(b1=b1, b2=b2)
     require_decays(b1=b1, b2=b2)
@@ -53,18 +53,18 @@ def lion(
 ) -> GradientTransformation:
     """Return Lion, with decoupled weight decay. As `optax.lion`, defaults included.
 
-    Every element moves by the learning rate, so that a good one is 3 to 10 times smaller than
-    AdamW's, and a weight decay as much larger (Chen et al., "Symbolic discovery of optimization
-    algorithms", 2023). `torch.optim` has no Lion.
+    Every element moves by the learning rate, so a good learning rate is 3 to 10 times smaller than
+    for AdamW, and a good weight decay is larger by the same factor (Chen et al., "Symbolic
+    discovery of optimization algorithms", 2023). `torch.optim` has no Lion.
 
     Args:
         learning_rate: step size; its hyper-parameter `lr_scale` multiplies it.
         b1: the share of the average in the direction.
         b2: decay of the average of the gradients.
-        weight_decay: the params shrink by `learning_rate * weight_decay` of themselves.
+        weight_decay: the params shrink by the factor `1 - learning_rate * weight_decay`.
 
     Raises:
-        ValueError: for a `b1` or `b2` of 1 or more.
+        ValueError: `b1` or `b2` is 1 or more.
 
     >>> import torch
     >>> from fnet import optim

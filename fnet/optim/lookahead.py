@@ -1,4 +1,4 @@
-"""Lookahead: several steps forward, then one step back."""
+"""Lookahead: after several fast steps, the params go back part of the way to the slow params."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from fnet.tree import Tree
 
 
 class LookaheadState(NamedTuple):
-    """What lookahead remembers.
+    """The state of `lookahead`.
 
     hyper: the hyper-parameter `slow_step_size`.
     slow: the slow params, a tree like the params.
@@ -27,21 +27,21 @@ class LookaheadState(NamedTuple):
 def lookahead(
     fast_optimizer: GradientTransformation, sync_period: int = 5, slow_step_size: Hyper = 0.5
 ) -> GradientTransformation:
-    """Return the optimizer that goes back a part of the way after every few steps of another.
+    """Return the Lookahead optimizer around a fast optimizer.
 
-    After every `sync_period` updates `slow = slow + slow_step_size * (params - slow)`, and the
-    params go on from there. Hyper-parameter: `slow_step_size`. Zhang et al., "Lookahead
-    Optimizer", 2019, whose 5 and 0.5 are the defaults. As `optax.lookahead`, but that the slow
-    params are in the state, where optax has pairs of params, so a step's signature stays; the
-    fast optimizer's state is never reset.
+    After every `sync_period` updates, `slow = slow + slow_step_size * (params - slow)`, and the
+    params are set to `slow`. Hyper-parameter: `slow_step_size`. Zhang et al., "Lookahead
+    Optimizer", 2019, with its defaults of 5 and 0.5. As `optax.lookahead`, with two differences:
+    the slow params are in the state (optax uses pairs of params), so the signature of a step stays
+    the same; and the state of the fast optimizer is never reset.
 
     Args:
-        fast_optimizer: a complete optimizer; lookahead comes last, around all of a chain.
-        sync_period: how many updates come before each way back, at least 1.
-        slow_step_size: the part of the way that is kept, from 0 to 1.
+        fast_optimizer: a complete optimizer. Lookahead must be outermost, around the whole chain.
+        sync_period: the number of updates between two synchronisations, at least 1.
+        slow_step_size: the step size of the slow params, from 0 to 1.
 
     Raises:
-        ValueError: for a `sync_period` below 1.
+        ValueError: `sync_period` is below 1.
 
     >>> from fnet import optim
     >>> tx = lookahead(optim.sgd(1.0), sync_period=2)

@@ -8,12 +8,12 @@ from fnet.tree import Tree
 
 
 def average(decay: Tensor, old: Tree, new: Tree) -> Tree:
-    """Return `decay * old + (1 - decay) * new`, written as torch's `lerp`.
+    """Return `decay * old + (1 - decay) * new`, computed as by `torch.lerp`.
 
     Args:
         decay: float64 0-d.
         old: the average so far.
-        new: what enters it, a tree like `old`.
+        new: the new values, a tree like `old`.
     """
     return tree.map(lambda m, value: m + (1 - decay).to(m) * (value - m), old, new)
 

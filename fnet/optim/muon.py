@@ -1,4 +1,4 @@
-"""Muon: momentum, made orthogonal, for weight matrices and convolutions."""
+"""Muon: orthogonalized momentum, for weight matrices and convolutions."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ from fnet.tree import Tree
 
 
 def newton_schulz(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Return about the nearest semi-orthogonal matrix: `U @ V.T` of the `U @ S @ V.T` given.
+    """Return approximately the nearest semi-orthogonal matrix: `U @ V.T` for `U @ S @ V.T`.
 
-    Five steps take singular values from [0.01, 1] of the Frobenius norm to about [0.7, 1.2], which
-    is as good for training as 1. The arithmetic is in the dtype of the matrix (`[..., rows,
-    columns]`); bfloat16 is enough. A matrix of zeros stays what it is. Quintic iteration and
+    Five steps map singular values in [0.01, 1] times the Frobenius norm to about [0.7, 1.2], which
+    is as good for training as exactly 1. The computation is in the dtype of the matrix (`[...,
+    rows, columns]`); bfloat16 is precise enough. A zero matrix stays zero. Quintic iteration and
     coefficients: Keller Jordan, "Muon", 2024 (kellerjordan.github.io/posts/muon).
     """
     a, b, c = 3.4445, -4.7750, 2.0315
@@ -35,9 +35,9 @@ def newton_schulz(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 def _orthogonal_kernel(leaf: Tensor, steps: int, batch: int) -> Tensor:
-    """Return each `[out, in, ...]` as a semi-orthogonal matrix, scaled, laid out as the leaf.
+    """Return each `[out, in, ...]` as a semi-orthogonal matrix, scaled, with the leaf's strides.
 
-    `batch` is the number of dimensions that come before.
+    `batch` is the number of leading batch dimensions.
     """
     matrix = leaf.flatten(batch + 1)
     rows, columns = matrix.shape[-2:]
@@ -51,8 +51,8 @@ def _orthogonal_many(
     return _orthogonal(leaf.movedim(in_dims[0] or 0, 0), steps, batch + 1), 0
 
 
-# Opaque: matrix products gain nothing from a compiler, and unrolled for every shape of a network
-# they take it longer than the rest of the step.
+# Opaque: a compiler does not make matrix products faster. Unrolled for every shape of a network,
+# they take longer to compile than the rest of the step.
 _orthogonal = operation(
     "orthogonal",
     "(Tensor leaf, int steps, int batch) -> Tensor",
@@ -65,8 +65,9 @@ _orthogonal = operation(
 def orthogonalize(ns_steps: int = 5) -> GradientTransformation:
     """Return the transformation that makes each leaf a semi-orthogonal matrix.
 
-    A leaf `[out, in, ...]` is taken as the matrix `[out, in * ...]`, goes through `newton_schulz`,
-    and is multiplied by `max(1, rows / columns) ** 0.5`. Looks at shapes: not for a ravelled tree.
+    A leaf `[out, in, ...]` is reshaped to the matrix `[out, in * ...]`, orthogonalized by
+    `newton_schulz`, and multiplied by `max(1, rows / columns) ** 0.5`. It depends on shapes: do not
+    use it on a raveled tree.
 
     Raises:
         ValueError: by `init` and `update`, for a leaf with fewer than two dimensions.
@@ -95,12 +96,13 @@ def muon(
     """Return Muon, for the leaves that are matrices or convolutions.
 
     Momentum (`trace`), then `orthogonalize`, decoupled weight decay, and the learning rate: each
-    update has singular values of about `learning_rate * max(1, rows / columns) ** 0.5`. As
-    `torch.optim.Muon` with its default scaling (Keller Jordan's), where momentum is constant;
-    convolutions are flattened, and the iteration runs in the dtype of the leaf, not in bfloat16.
+    update has singular values of about `learning_rate * max(1, rows / columns) ** 0.5`. If the
+    momentum is constant, this is `torch.optim.Muon` with its default scaling (Keller Jordan's),
+    except that convolution weights are flattened to matrices, and the iteration runs in the dtype
+    of the leaf, not in bfloat16.
 
-    Biases, the parameters of normalisation layers, and usually the first and last layer go to
-    another optimizer, by `partition`:
+    Give biases, the parameters of normalisation layers, and usually the first and last layer to
+    another optimizer with `partition`:
 
     >>> from fnet import optim
     >>> tx = optim.partition(
@@ -111,9 +113,9 @@ def muon(
     Args:
         learning_rate: step size; its hyper-parameter `lr_scale` multiplies it.
         momentum: decay of the momentum buffers.
-        nesterov: Nesterov's momentum.
-        weight_decay: the params shrink by `learning_rate * weight_decay` of themselves.
-        ns_steps: Newton-Schulz iterations; each costs three matrix products a leaf.
+        nesterov: use Nesterov momentum.
+        weight_decay: the params shrink by the factor `1 - learning_rate * weight_decay`.
+        ns_steps: Newton-Schulz iterations; each costs three matrix products per leaf.
 
     Raises:
         ValueError: by `init` and `update`, for a leaf with fewer than two dimensions.
@@ -131,5 +133,5 @@ def _check_matrix(path: str, leaf: Tensor) -> None:
     if leaf.ndim < 2:
         raise ValueError(
             f"muon is for leaves with two dimensions or more, but {path!r} has shape "
-            f"{tuple(leaf.shape)}: give it another optimizer by optim.partition"
+            f"{tuple(leaf.shape)}: give it another optimizer with optim.partition"
         )

@@ -1,4 +1,4 @@
-"""NAdam: Adam with Nesterov's momentum."""
+"""NAdam: Adam with Nesterov momentum."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from fnet.tree import Tree
 
 
 class NadamState(NamedTuple):
-    """What NAdam remembers.
+    """The state of NAdam.
 
     hyper: the hyper-parameters.
     momenta: the product of the momenta of all updates so far, float64 0-d.
@@ -32,16 +32,16 @@ class NadamState(NamedTuple):
 def scale_by_nadam(
     b1: Hyper = 0.9, b2: Hyper = 0.999, eps: Hyper = 1e-8, momentum_decay: Hyper = 4e-3
 ) -> GradientTransformation:
-    """Return the transformation that divides gradients, looked ahead, by their root mean square.
+    """Return the transformation that divides gradients with Nesterov momentum by their RMS.
 
-    The momentum of update t is `m(t) = b1 * (1 - 0.5 * 0.96**(t * momentum_decay))`, P(t) the
-    product of all up to it, and the updates are `(m(t + 1) / (1 - P(t + 1)) * mu +
+    The momentum of update t is `m(t) = b1 * (1 - 0.5 * 0.96**(t * momentum_decay))`, and P(t) is
+    the product m(1) ... m(t). The updates are `(m(t + 1) / (1 - P(t + 1)) * mu +
     (1 - m(t)) / (1 - P(t)) * grad) / (sqrt(nu_hat) + eps)` with mu and nu as in `scale_by_adam`.
     Hyper-parameters: `b1`, `b2`, `eps`, `momentum_decay`. Dozat, "Incorporating Nesterov momentum
     into Adam", 2016; as `torch.optim.NAdam`.
 
     Raises:
-        ValueError: for a `b1` or `b2` of 1 or more.
+        ValueError: `b1` or `b2` is 1 or more.
     """
     hyper = Hypers(b1=b1, b2=b2, eps=eps, momentum_decay=momentum_decay)
     require_decays(b1=b1, b2=b2)
@@ -81,21 +81,21 @@ def nadam(
     weight_decay: Hyper = 0.0,
     momentum_decay: Hyper = 4e-3,
 ) -> GradientTransformation:
-    """Return NAdam. As `torch.optim.NAdam`, to the float32 in which that keeps a product.
+    """Return NAdam. As `torch.optim.NAdam`, up to the float32 precision of its momentum product.
 
-    `optax.nadam` is another one: its momentum is `b1` at every update, where this one's rises
-    from `b1 / 2`.
+    `optax.nadam` differs: its momentum is `b1` at every update; the momentum here rises from
+    `b1 / 2` to `b1`.
 
     Args:
         learning_rate: step size; its hyper-parameter `lr_scale` multiplies it.
         b1: decay of the average of the gradients.
         b2: decay of the average of their squares.
-        eps: added to the root of the latter.
+        eps: added to the root of the average of the squares.
         weight_decay: an L2 penalty: `weight_decay * params` is added to the gradients.
-        momentum_decay: how quickly the momentum rises to `b1`.
+        momentum_decay: how fast the momentum rises to `b1`.
 
     Raises:
-        ValueError: for a `b1` or `b2` of 1 or more.
+        ValueError: `b1` or `b2` is 1 or more.
     """
     return chain(
         add_decayed_weights(weight_decay),

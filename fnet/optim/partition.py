@@ -1,4 +1,4 @@
-"""Different transformations for different parts of the tree."""
+"""The combination of different transformations for different parts of the tree."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
@@ -21,14 +21,15 @@ class PartitionState(NamedTuple):
 def partition(
     transforms: Mapping[str, GradientTransformation], label_fn: LabelFn
 ) -> GradientTransformation:
-    """Return the transformation that sends each leaf to the one of `transforms` with its label.
+    """Return the transformation that applies to each leaf the one of `transforms` with its label.
 
-    As `optax.partition`, with a function of one leaf for the tree of labels. Looks at paths and
-    shapes: not for a ravelled tree.
+    As `optax.partition`, but labels come from a function of one leaf, not from a tree of labels. It
+    depends on paths and shapes: do not use it on a raveled tree.
 
     Args:
-        transforms: label -> transformation of the leaves with this label. It is given them as a
-            dict by path (without holes for the others: `torch.func.vmap` returns no None).
+        transforms: label -> transformation of the leaves with this label. The transformation gets
+            its leaves as a dict by path, without a None for the leaves of other labels, because
+            `torch.func.vmap` cannot return None.
         label_fn: `(path, leaf of the params) -> label`, a function of path, shape and dtype alone.
 
     Raises:
@@ -78,9 +79,9 @@ def partition(
 
 
 def freeze(predicate: Callable[[str, Tensor], bool]) -> GradientTransformation:
-    """Return the transformation that sets to zero the updates of leaves that `predicate` accepts.
+    """Return the transformation that sets the updates of the leaves that `predicate` selects to 0.
 
-    Last in a chain it keeps those params what they are, weight decay included. As `optax.freeze`.
+    If it is last in a chain, these params stay unchanged, also by weight decay. As `optax.freeze`.
 
     >>> from fnet import optim
     >>> tx = optim.chain(optim.sgd(0.1), freeze(lambda path, leaf: path.startswith("conv1.")))

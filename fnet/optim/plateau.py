@@ -1,4 +1,4 @@
-"""Reduce on plateau: a scale of the learning rate that falls when a metric stops improving."""
+"""Reduce on plateau: a factor of the learning rate that falls when a metric stops improving."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -11,12 +11,12 @@ ThresholdMode = Literal["rel", "abs"]
 
 
 class PlateauState(NamedTuple):
-    """What reduce on plateau remembers: 0-d tensors.
+    """The state of reduce on plateau: 0-d tensors.
 
-    rate: the learning rate now, float64.
+    rate: the current learning rate, float64.
     best: the best metric so far, float64.
-    bad: how many calls in a row brought nothing better, int64.
-    cooldown: for how many more calls nothing is counted as bad, int64.
+    bad: the number of calls in a row without an improvement, int64.
+    cooldown: the number of remaining calls that do not count as bad, int64.
     """
 
     rate: Tensor
@@ -29,10 +29,10 @@ class Plateau(NamedTuple):
     """A pair of pure functions, called between steps, usually once an epoch.
 
     `init() -> state` makes the first state (`init(device)` on that device).
-    `update(metric, state) -> (scale, state)` takes the metric that came out, a 0-d tensor or a
-    number, and returns what the learning rate is to be multiplied by: a 0-d float64 tensor for
-    `set_hyper(opt_state, "lr_scale", scale)`. Nothing branches on values, so `update` compiles and
-    is mapped by `torch.func.vmap`, for one scale for each of several models.
+    `update(metric, state) -> (scale, state)` takes the latest metric, a 0-d tensor or a number, and
+    returns the factor of the learning rate, a 0-d float64 tensor: pass it to
+    `set_hyper(opt_state, "lr_scale", scale)`. `update` does not branch on values, so it can be
+    compiled, and mapped by `torch.func.vmap` to get one factor for each of several models.
     """
 
     init: Callable[..., PlateauState]
@@ -52,18 +52,19 @@ def plateau(
 ) -> Plateau:
     """Return reduce on plateau. As `torch.optim.lr_scheduler.ReduceLROnPlateau`, bit for bit.
 
-    A metric that is NaN is no better than any other.
+    A NaN metric is never an improvement.
 
     Args:
-        base_rate: the learning rate at scale 1; `min_lr` and `eps` are measured against it.
+        base_rate: the learning rate for an `lr_scale` of 1; the unit of `min_lr` and `eps`.
         mode: whether a better metric is a smaller ("min") or a larger one ("max").
-        factor: what the learning rate is multiplied by at each reduction, in [0, 1).
-        patience: this many calls in a row without a better metric are borne, the next one reduces.
-        threshold: by how much a metric must be better than the best to count.
-        threshold_mode: as a share of the best ("rel") or in the metric's unit ("abs").
-        cooldown: for this many calls after a reduction none counts as bad.
-        min_lr: the learning rate goes no lower.
-        eps: a reduction by no more than this is not made.
+        factor: multiplies the learning rate at each reduction, in [0, 1).
+        patience: the number of calls in a row without an improvement that cause no reduction yet;
+            the next such call does.
+        threshold: how much better than the best a metric must be to count as an improvement.
+        threshold_mode: whether `threshold` is relative to the best ("rel") or absolute ("abs").
+        cooldown: after a reduction, this many calls do not count as bad.
+        min_lr: the lower limit of the learning rate.
+        eps: a reduction of the learning rate by `eps` or less is not made.
 
     Raises:
         ValueError: for an unknown mode, a factor outside [0, 1), a base rate that is not positive.

@@ -15,7 +15,7 @@ from fnet.tree import Tree
 
 
 class RmsState(NamedTuple):
-    """Averages of the gradients' squares (`nu`) and, only if centered, of the gradients (`mu`).
+    """Averages of the squared gradients (`nu`) and, only if centered, of the gradients (`mu`).
 
     They are trees like the params; if not centered, `mu` is empty.
     """
@@ -31,14 +31,13 @@ def scale_by_rms(
     """Return the transformation that divides gradients by their root mean square.
 
     `nu = alpha * nu + (1 - alpha) * grad**2` starts at 0; the updates are
-    `grad / (sqrt(nu) + eps)`. With `centered`, nu less the square of
-    `mu = alpha * mu + (1 - alpha) * grad`, the gradients' variance, stands for nu (Graves,
-    "Generating sequences with recurrent neural networks", 2013). Hyper-parameters: `alpha`, `eps`.
-    Tieleman and Hinton, "RMSprop", 2012; as `torch.optim.RMSprop`, also in that eps is outside
-    the root.
+    `grad / (sqrt(nu) + eps)`. With `centered`, nu is replaced by the variance of the gradients,
+    `nu - mu**2` with `mu = alpha * mu + (1 - alpha) * grad` (Graves, "Generating sequences with
+    recurrent neural networks", 2013). Hyper-parameters: `alpha`, `eps`. Tieleman and Hinton,
+    "RMSprop", 2012; as `torch.optim.RMSprop`, also in that eps is outside the root.
 
     Raises:
-        ValueError: for an `alpha` of 1 or more.
+        ValueError: `alpha` is 1 or more.
     """
     hyper = Hypers(alpha=alpha, eps=eps)
     require_decays(alpha=alpha)
@@ -62,7 +61,7 @@ def scale_by_rms(
         if not centered:
             return tree.map(scale, grads, nu), RmsState(hyper_state, nu, state.mu)
         mu = tree.map(average, state.mu, grads)
-        # Where gradients are all but constant, rounding can make the difference negative.
+        # If gradients are almost constant, rounding can make the difference negative.
         variance = tree.map(lambda v, m: (v - m**2).clamp(min=0), nu, mu)
         return tree.map(scale, grads, variance), RmsState(hyper_state, nu, mu)
 
@@ -79,23 +78,23 @@ def rmsprop(
 ) -> GradientTransformation:
     """Return RMSprop. As `torch.optim.RMSprop`, to rounding.
 
-    The one difference: where rounding makes torch's centered variance negative, and its params
-    NaN, the variance here is 0.
+    There is one difference: rounding can make the centered variance of PyTorch negative, and its
+    params NaN; here the variance is then 0.
 
-    `optax.rmsprop` has a decay of 0.9 where none is given, no default learning rate, and eps
-    inside the root: `grad / sqrt(nu + eps)`.
+    `optax.rmsprop` has a default decay of 0.9, no default learning rate, and eps inside the root:
+    `grad / sqrt(nu + eps)`.
 
     Args:
         learning_rate: step size; its hyper-parameter `lr_scale` multiplies it.
         alpha: decay of the average of the squared gradients.
-        eps: added to its root.
-        momentum: decay of momentum buffers of the divided gradients; with the number 0 there are
-            none, nor the hyper-parameters `momentum` and `dampening`.
+        eps: added to the root of this average.
+        momentum: decay of momentum buffers of the divided gradients. If it is the number 0, there
+            are no buffers and no hyper-parameters `momentum` and `dampening`.
         weight_decay: an L2 penalty: `weight_decay * params` is added to the gradients.
-        centered: divide by the gradients' standard deviation instead.
+        centered: divide by the standard deviation of the gradients instead.
 
     Raises:
-        ValueError: for an `alpha` of 1 or more.
+        ValueError: `alpha` is 1 or more.
 
     >>> from fnet import optim
     >>> tx = optim.rmsprop(0.1, alpha=0.75)

@@ -1,4 +1,4 @@
-"""Updates times a number, or times a schedule."""
+"""Scaling of updates by a number, or by a schedule."""
 
 import math
 
@@ -10,11 +10,11 @@ from fnet.tree import Tree
 
 
 def scale(step_size: Hyper) -> GradientTransformation:
-    """Return the transformation `step_size * grads`, which turns nothing round.
+    """Return the transformation `step_size * grads`; unlike a learning rate, it keeps the sign.
 
     Hyper-parameter: `step_size`, of either sign. As `optax.scale`: gradient descent is
-    `scale(-0.1)`. The last link of an optimizer is better `scale_by_learning_rate`, whose
-    `lr_scale` is there to be set between steps.
+    `scale(-0.1)`. As the last transformation of an optimizer, prefer `scale_by_learning_rate`: its
+    `lr_scale` can be set between steps.
 
     >>> import torch
     >>> tx = scale(-0.5)
@@ -35,10 +35,10 @@ def scale(step_size: Hyper) -> GradientTransformation:
 def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformation:
     """Return the transformation `step_size_fn(count) * grads`: `scale` by a schedule.
 
-    As `optax.scale_by_schedule`. Hyper-parameter: `step_size`, which the schedule gives.
+    As `optax.scale_by_schedule`. Hyper-parameter: `step_size`, the value of the schedule.
 
     Raises:
-        TypeError: for a number, which is a case for `scale`.
+        TypeError: `step_size_fn` is a number: use `scale`.
     """
     if not callable(step_size_fn):
         raise TypeError(f"step_size_fn is a schedule; got {step_size_fn!r}: use scale for a number")

@@ -25,10 +25,9 @@ def trace(
 ) -> GradientTransformation:
     """Return the transformation that accumulates gradients in momentum buffers.
 
-    `buffer = momentum * buffer + (1 - dampening) * grad`, the first buffer being the gradient
-    itself; the updates are the buffers, or `grad + momentum * buffer` with `nesterov`.
-    Hyper-parameters: `momentum`, `dampening`. As `torch.optim.SGD`; with no dampening also as
-    `optax.trace`.
+    `buffer = momentum * buffer + (1 - dampening) * grad`; the first buffer is the gradient itself.
+    The updates are the buffers, or `grad + momentum * buffer` with `nesterov`. Hyper-parameters:
+    `momentum`, `dampening`. As `torch.optim.SGD`; without dampening also as `optax.trace`.
     """
     hyper = Hypers(momentum=momentum, dampening=dampening)
 
@@ -38,7 +37,8 @@ def trace(
     def update(grads: Tree, state: TraceState, params: Tree) -> tuple[Tree, TraceState]:
         values, hyper_state = hyper.advance(state.hyper)
         decay = values["momentum"]
-        # The first buffer is 0, so that a dampening of 0 makes it the gradient.
+        # The initial buffer is 0. At the first update there is no dampening, so that the buffer
+        # becomes the gradient.
         gain = 1 - values["dampening"] * (state.hyper.count > 0)
 
         def accumulate(grad: Tensor, buffer: Tensor) -> Tensor:
@@ -65,10 +65,11 @@ def sgd(
 
     Args:
         learning_rate: step size; its hyper-parameter `lr_scale` multiplies it.
-        momentum: decay of the momentum buffers; with the number 0 there are none, nor the
+        momentum: decay of the momentum buffers. If it is the number 0, there are no buffers and no
             hyper-parameters `momentum` and `dampening`.
-        dampening: the gradient enters the buffers times `1 - dampening`, but for the first one.
-        nesterov: Nesterov's momentum (Sutskever et al., 2013).
+        dampening: all gradients but the first are multiplied by `1 - dampening` before they are
+            added to the buffers.
+        nesterov: use Nesterov momentum (Sutskever et al., 2013).
         weight_decay: an L2 penalty: `weight_decay * params` is added to the gradients.
 
     Raises:

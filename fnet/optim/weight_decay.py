@@ -1,4 +1,4 @@
-"""Weight decay as a link of a chain."""
+"""Weight decay as one transformation of a chain."""
 
 from fnet import tree
 from fnet.optim.base import GradientTransformation
@@ -9,9 +9,9 @@ from fnet.tree import Tree
 def add_decayed_weights(weight_decay: Hyper = 0.0) -> GradientTransformation:
     """Return the transformation `grads + weight_decay * params`.
 
-    First in a chain it is an L2 penalty; after the scaling by statistics, before the learning
+    First in a chain, it is an L2 penalty. After the scaling by statistics and before the learning
     rate, it is decoupled weight decay (Loshchilov and Hutter, 2019). Hyper-parameter:
-    `weight_decay`. As `optax.add_decayed_weights`; `partition` keeps it from biases and
+    `weight_decay`. As `optax.add_decayed_weights`; use `partition` to exclude biases and
     normalisation layers.
     """
     hyper = Hypers(weight_decay=weight_decay)

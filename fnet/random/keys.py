@@ -1,9 +1,10 @@
 """Random numbers as pure functions of explicit keys, with the bits of `jax.random`.
 
-A key is an int64 tensor [2] of two 32-bit words. Keys [..., 2] draw [..., *shape]: each row what
-its key alone would draw. All but `normal` gives the same bits eager, compiled, under vmap, on
-every device and, the `fast` functions apart, in jax. The generator is Threefry-2x32
-(`fnet/random/threefry.py`), counting as jax's partitionable form.
+A key is an int64 tensor [2] of two 32-bit words. Keys [..., 2] draw [..., *shape]: each row has the
+numbers that its key alone would draw. All functions except `normal` give the same bits eagerly,
+compiled, under vmap and on every device; except for the `fast` functions, they are also the bits of
+JAX. The generator is Threefry-2x32 (`fnet/random/threefry.py`), with the counters of JAX's
+partitionable form.
 """
 
 import math
@@ -23,8 +24,8 @@ _FAST_BITS = 24
 def key(seed: int, device: torch.device | str | None = None) -> Tensor:
     """Return the key [2] of a seed, 0 <= seed < 2**64.
 
-    The words are the seed's high and low 32 bits, as in `jax.random.key` with 64-bit integers on;
-    with them off, jax drops the high word: below 2**32 both agree.
+    The words are the high and low 32 bits of the seed, as in `jax.random.key` with 64-bit integers
+    enabled. With them disabled, JAX drops the high word: both agree for seeds below 2**32.
 
     >>> key(42)
     tensor([ 0, 42])
@@ -46,8 +47,9 @@ def split(key: Tensor, num: int = 2) -> Tensor:
 def fold_in(key: Tensor, data: int | Tensor) -> Tensor:
     """Return the key [..., 2] that belongs to `data` under a key, as `jax.random.fold_in`.
 
-    Data is an integer, or a tensor of integers whose shape broadcasts with the keys': one key and
-    data [N] give [N, 2], and so do keys [N, 2] with one number or with [N]. The low 32 bits count.
+    Data is an integer, or a tensor of integers whose shape broadcasts with that of the keys: one
+    key and data [N] give [N, 2]; keys [N, 2] with one number or with data [N] do so too. Only the
+    low 32 bits of the data are used.
 
     >>> fold_in(key(0), torch.arange(3)).shape
     torch.Size([3, 2])
@@ -79,8 +81,8 @@ def uniform(
 ) -> Tensor:
     """Return uniform numbers [..., *shape] in [low, high), multiples of 2**-23 scaled to the range.
 
-    As `jax.random.uniform` in float32. Bounds are floats or tensors that broadcast. Other dtypes
-    are converted to from float32, where rounding to half precision may reach `high`.
+    As `jax.random.uniform` in float32. Bounds are floats or tensors that broadcast. For another
+    dtype, the float32 numbers are converted; rounding to half precision may give `high` itself.
 
     >>> uniform(key(0), (2,))
     tensor([0.9477, 0.9786])
@@ -89,7 +91,7 @@ def uniform(
     if not isinstance(low, Tensor) and not isinstance(high, Tensor) and (low, high) == (0, 1):
         return unit.to(dtype)
     low, span = _float32(low), _float32(_float32(high) - _float32(low))
-    # In float64 the product is exact, so a compiler that fuses the addition changes nothing.
+    # In float64 the product is exact, so a compiler that contracts to an FMA changes no bit.
     scaled = (unit.to(torch.float64) * span + low).to(torch.float32)
     return scaled.clamp(min=low).to(dtype)
 
@@ -97,7 +99,8 @@ def uniform(
 def bernoulli(key: Tensor, p: float | Tensor, shape: Sequence[int]) -> Tensor:
     """Return booleans [..., *shape], True with probability p, as `jax.random.bernoulli`.
 
-    Exactly: where `uniform(key, shape)` is below p rounded to float32; a tensor p broadcasts.
+    It is True exactly where `uniform(key, shape)` is below p rounded to float32. A tensor p
+    broadcasts.
 
     >>> bernoulli(key(0), 0.3, (6,)).tolist()
     [False, False, False, False, False, True]
@@ -106,14 +109,15 @@ def bernoulli(key: Tensor, p: float | Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def normal(key: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return standard normal numbers [..., *shape], float32, as `jax.random.normal` to 1e-6.
+    """Return standard normal numbers [..., *shape], float32, as `jax.random.normal` within 1e-6.
 
-    Beyond three standard deviations jax's inverse error function is coarser: 2e-5 off at worst.
+    Beyond three standard deviations they differ by up to 2e-5, because JAX's inverse error function
+    is less accurate there.
 
     >>> normal(key(0), (2,))
     tensor([1.6226, 2.0253])
     """
-    # The open interval's least float32: erfinv(-1) would be -infinity.
+    # The smallest float32 of the open interval: erfinv(-1) would be -infinity.
     return math.sqrt(2.0) * torch.erfinv(uniform(key, shape, -1.0 + 2.0**-24, 1.0))
 
 
@@ -135,7 +139,7 @@ def randint(key: Tensor, shape: Sequence[int], low: int, high: int) -> Tensor:
 def permutation(key: Tensor, n: int) -> Tensor:
     """Return a random order [..., n] of 0 ... n - 1, int64, as `jax.random.permutation`.
 
-    Stable sorts by random words, once, or twice for n above 1625: words may tie.
+    It is a stable sort by random words, done twice for n above 1625, because words may be equal.
 
     >>> permutation(key(0), 10).tolist()
     [0, 1, 8, 5, 6, 4, 3, 2, 7, 9]
@@ -151,18 +155,19 @@ def permutation(key: Tensor, n: int) -> Tensor:
 def fast_bits(key: Tensor, shape: Sequence[int]) -> Tensor:
     """Return uniform 24-bit integers [..., *shape], int64 in [0, 2**24), for dropout and the like.
 
-    A counter-based hash of 19 operations an element, which a compiler fuses into the operation
-    that uses the bits; Threefry takes 140. Element i of a row depends on that row's key and on i
-    alone, 0 <= i < 2**31. It is not Threefry and not jax: do not derive keys from it.
+    A counter-based hash of 19 operations per element, which a compiler fuses into the operation
+    that uses the bits; Threefry takes 140. Element i of a row depends only on the row's key and on
+    i, 0 <= i < 2**31. These are not the bits of Threefry or JAX: do not derive keys from them.
 
     >>> fast_bits(key(0), (2,)).shape
     torch.Size([2])
     """
     high, low = _checked(key).unsqueeze(-2).unbind(-1)
     x = torch.arange(math.prod(shape), device=key.device)
-    # Weyl sequence from the key's first word, one multiply-xorshift round, the second word, and
-    # the two rounds of https://github.com/skeeto/hash-prospector (bias 0.107). Multipliers above
-    # 2**31 are written minus 2**32: no product of a 32-bit word then overflows 64 bits.
+    # A Weyl sequence from the first word of the key, one multiply-xorshift round, an xor with the
+    # second word, and the two rounds of https://github.com/skeeto/hash-prospector (bias 0.107).
+    # 2**32 is subtracted from multipliers above 2**31, so that no product with a 32-bit word
+    # overflows 64 bits.
     x = (x * (0x9E3779B1 - 2**32) + high) & _MASK
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
     x = x ^ low
@@ -175,7 +180,8 @@ def fast_bits(key: Tensor, shape: Sequence[int]) -> Tensor:
 def fast_bernoulli(key: Tensor, p: float | Tensor, shape: Sequence[int]) -> Tensor:
     """Return booleans [..., *shape], True with probability p rounded to a multiple of 2**-24.
 
-    On `fast_bits`; p is a float or a 0-d float tensor, whose value may change without recompiling.
+    It uses `fast_bits`. p is a float or a 0-d float tensor, whose value may change without
+    recompilation.
 
     >>> fast_bernoulli(key(0), torch.tensor(1.0), (3,))
     tensor([True, True, True])
@@ -200,7 +206,7 @@ def _blocks(key: Tensor, n: int) -> Tensor:
 
 
 def _float32(value: float | Tensor) -> Any:
-    """Round to float32; a Python number stays one, for a compiler to see as a constant."""
+    """Round to float32; a Python number stays one, so that a compiler sees a constant."""
     if isinstance(value, Tensor):
         return value.to(torch.float32)
     mantissa, exponent = math.frexp(value)

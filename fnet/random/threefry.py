@@ -18,7 +18,9 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 def rounds(k0: Any, k1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
-    """Return the two words of a key's block, of int64 tensors or arrays of 32-bit words.
+    """Return the two words of the block of a key `(k0, k1)` and a counter `(x0, x1)`.
+
+    The arguments are int64 tensors or arrays of 32-bit words.
 
     >>> [hex(int(word)) for word in rounds(*torch.zeros(4, 1, dtype=torch.int64))]
     ['0x6b200159', '0x99ba4efe']
@@ -27,7 +29,7 @@ def rounds(k0: Any, k1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
     x0, x1 = x0 + k0, (x1 + k1) & _MASK
     for group in range(5):
         for rotation in _ROTATIONS[group % 2]:
-            x0 += x1  # masked once, at the end: it stays far below 2**63
+            x0 += x1  # masked once, at the end: it cannot overflow, it stays far below 2**63
             carried = x1 >> (32 - rotation)
             x1 <<= rotation
             x1 |= carried
@@ -42,11 +44,11 @@ def rounds(k0: Any, k1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
 def _kernel(key: Tensor, count: Tensor) -> Tensor:
     k0, k1, x1 = torch.broadcast_tensors(*key.unbind(-1), count)
     if key.device.type == "cpu":
-        # NumPy starts an operation in a third of torch's time, and keys are few.
+        # There are few keys, and NumPy's overhead per operation is a third of PyTorch's.
         k0, k1, x1 = (word.numpy() for word in (k0, k1, x1))
         return torch.from_numpy(np.stack(rounds(k0, k1, np.zeros_like(x1), x1), axis=-1))
     if key.device.type == "cuda" and _has_triton():
-        # One launch; each of the 150 operations of the rounds is one.
+        # One kernel launch instead of 150, one for each operation of the rounds.
         from fnet.random.threefry_triton import blocks
 
         with torch.cuda.device(key.device):
@@ -72,12 +74,12 @@ def _many(
 
 
 def _lead(tensor: Tensor, dim: int, ndim: int) -> Tensor:
-    """Return the tensor with this dimension first, then as many of size 1 as it lacks."""
+    """Move a dimension to the front, and insert dimensions of size 1 after it up to `ndim`."""
     tensor = tensor.movedim(dim, 0)
     return tensor.reshape(tensor.shape[0], *[1] * (ndim - tensor.ndim), *tensor.shape[1:])
 
 
-# Opaque: traced into a training step, 20 rounds take minutes to compile.
+# Opaque: if traced into a training step, the 20 rounds take minutes to compile.
 _threefry2x32 = operation(
     "threefry2x32",
     "(Tensor key, Tensor count) -> Tensor",

@@ -1,4 +1,4 @@
-"""Threefry's rounds as one kernel of a GPU. Triton must be installed to import this."""
+"""The rounds of Threefry as one GPU kernel. Importing this module requires Triton."""
 
 from typing import Any
 
@@ -42,9 +42,9 @@ def _blocks(k0, k1, count, words, n, key_step, count_step, size: tl.constexpr):
 
 
 def blocks(k0: Tensor, k1: Tensor, count: Tensor) -> Tensor:
-    """Return the words [..., 2] of blocks, for words of keys and counts of one shape.
+    """Return the words [..., 2] of the blocks; the keys' words and the counts have one shape.
 
-    On the device that is current, where the tensors are.
+    The tensors must be on the current CUDA device.
     """
     words = torch.empty(*count.shape, 2, dtype=torch.int64, device=count.device)
     flat: list[Any] = [word.reshape(-1) for word in (k0, k1, count)]

@@ -1,4 +1,4 @@
-"""The command line of a recipe: its config's fields as options, its errors as one message."""
+"""The command line of a recipe: the fields of its config are the options."""
 
 import argparse
 import shlex
@@ -26,8 +26,8 @@ from fnet.show.terminal import Display
 def main(recipe: Recipe, args: Sequence[str] | None = None) -> int:
     """Parse the command line, run the recipe, return the exit code.
 
-    0 when the run is complete; 130 after Ctrl-C and 143 after SIGTERM; 1 where the loss was not
-    finite; 2 where what was asked for cannot be: one message on standard error says why.
+    0 if the run is complete, 130 after Ctrl-C (SIGINT), 143 after SIGTERM, 1 if the loss was not
+    finite, 2 for an error of the user, with one message on standard error.
     """
     return exit_code(lambda: _main(recipe, args))
 
@@ -76,18 +76,18 @@ def _of_variant(recipe: Recipe, variant: str) -> Config:
 
 
 def _of_run(recipe: Recipe, path: Path, variant: str | None) -> tuple[str, Config]:
-    """Return the variant and the config of a run that is to be resumed."""
+    """Return the variant and the config of a run to resume."""
     record = read_run(path)
     origin = record.setup.origin
     if not is_recipe_of(recipe, origin):
         raise ConfigError(
-            f"the run {path} is one of {origin.name}, not of {recipe.origin.name}: "
-            f"{origin.command} --resume {shlex.quote(str(path))}"
+            f"the run {path} is a run of {origin.name}, not of {recipe.origin.name}: resume it "
+            f"with {origin.command} --resume {shlex.quote(str(path))}"
         )
     if variant is not None and recipe.variant(variant) != recipe.variant(record.variant):
         raise ConfigError(
-            f"the run {path} is of variant {record.variant!r}, and a resumed run keeps its "
-            "variant: leave --variant out"
+            f"the run {path} has the variant {record.variant!r}, and a resumed run keeps its "
+            "variant: do not give --variant"
         )
     config = config_from_json(type(recipe.variants["default"]), record.config)
     return record.variant, config
@@ -103,7 +103,7 @@ def _description(recipe: Recipe, variant: str) -> str:
     old = [f"{name} is an old name of {new}" for name, new in recipe.aliases.items()]
     names = ", ".join(recipe.variants) + "".join(f" ({text})" for text in old)
     return (
-        f"{recipe.doc.strip()}\n\n--variant NAME picks the defaults, here {variant}: "
-        f"{names}\n--resume RUN goes on with a run that was stopped, with its "
-        "own options\n--summary prints the layers of the network, and ends."
+        f"{recipe.doc.strip()}\n\n--variant NAME chooses the defaults of the options below: "
+        f"{names} (shown: {variant})\n--resume RUN continues a stopped run, "
+        "with its own options\n--summary only prints the layers of the network."
     )

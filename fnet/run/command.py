@@ -1,4 +1,4 @@
-"""What tools share: their command line, how they end, and the options of those that open a run."""
+"""The common part of all commands: command line, exit codes, the options that open a run."""
 
 import io
 import logging
@@ -25,22 +25,22 @@ from fnet.run.opened import Run, Weights, open_run
 from fnet.run.runtime import Runtime, resolve
 
 USER_ERRORS = (CheckpointError, ConfigError, DataError, ModelError)
-"""What was asked for cannot be: the message says why, and what to do."""
+"""Errors of the user: the message says what is wrong and what to do, without a traceback."""
 
 _Options = TypeVar("_Options")
 
 
 @dataclass(frozen=True)
 class Tool(Generic[_Options]):
-    """A command of `recipes` that trains no recipe of its own.
+    """A command of `recipes` that is not an experiment, such as `python -m recipes.plot`.
 
-    Called, it parses the command line and returns the exit code of `exit_code`.
+    Calling it parses the command line, runs the command and returns the exit code.
 
     Attributes:
-        name: as in `python -m recipes.name`.
+        name: the name of the module in `recipes`.
         doc: the module's docstring.
-        options: a dataclass, whose fields are the command line's options.
-        work: does what these ask for, and returns an exit code.
+        options: a dataclass; its fields are the options of the command line.
+        work: runs the command with these options, and returns an exit code.
     """
 
     name: str
@@ -57,19 +57,16 @@ class Tool(Generic[_Options]):
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """Run the work of a command and return its exit code.
+    """Run a command and return its exit code.
 
-    What `work` returns; 2 for one of `USER_ERRORS` and for a compiler that does not work, 130 after
-    Ctrl-C, each with a message on standard error. A `DataWarning` is a line there. What a stream
-    cannot encode is escaped.
-
-    Args:
-        work: what the command does.
+    The exit code is the result of `work`, 2 after one of `USER_ERRORS` or an error of the compiler,
+    or 130 after Ctrl-C; the last two print a message to standard error. A `DataWarning` is printed
+    there as one line. Characters that the output stream cannot encode are escaped.
 
     >>> exit_code(lambda: 0)
     0
     """
-    # torch looks for CUDA to compile with, and says at every start where it finds half of it.
+    # torch searches for a CUDA toolkit at every start, and logs a warning if it is incomplete.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -84,12 +81,12 @@ def exit_code(work: Callable[[], int]) -> int:
         reason = str(error)
     except private.compiler_errors() as error:
         cause = f"{error.inner_exception}".partition("\n")[0]  # type: ignore[attr-defined]
-        reason = f"the step cannot be compiled: {cause}: mend the compiler, or give --no-compile"
+        reason = f"the step cannot be compiled: {cause}: repair the compiler, or give --no-compile"
     except KeyboardInterrupt:
         errors.print("Stopped.")
         return 130
     except BrokenPipeError:
-        # Nobody reads on: what is still in the buffer must not fail once more at the exit.
+        # The reader of the pipe has closed it: redirect, so that flushing at exit does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     errors.print(Text.assemble(("error: ", "red"), reason), soft_wrap=True)
@@ -98,7 +95,7 @@ def exit_code(work: Callable[[], int]) -> int:
 
 @contextmanager
 def _warnings_as_lines() -> Iterator[None]:
-    """Show each warning for the user as a line, once, and not as one for authors of code."""
+    """Print each `DataWarning` once, as one line without the location in the code."""
     usual = warnings.showwarning
     said = set()
 
@@ -114,7 +111,7 @@ def _warnings_as_lines() -> Iterator[None]:
             usual(message, category, filename, lineno, file, line)
         elif str(message) not in said:
             said.add(str(message))
-            # Not with a console of its own: a live display makes way for what is printed.
+            # With print, not with a new Console: rich's live display redirects print.
             print(f"warning: {message}", file=sys.stderr)
 
     warnings.showwarning = show
@@ -126,17 +123,17 @@ def _warnings_as_lines() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenOptions:
-    """How a command opens a run."""
+    """The options for opening a run."""
 
     weights: Weights = "best"
-    """Those of the best epoch, or those last reached."""
+    """The weights of the best epoch, or the final ones."""
     recipe: str | None = None
-    """The module or the file of the run's recipe, if not one of recipes.*: it is imported."""
+    """The module or file of the run's recipe, if it is not in recipes.*; it will be imported."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
 
     def open_at(self, path: Path, compile: bool = False) -> tuple[Run, Runtime]:
-        """Return the run in a directory, and what to compute on: this device, in its precision.
+        """Return the run in a run directory, and the runtime: the device and the run's precision.
 
         Raises:
             ConfigError: there is no such device, or the run cannot be opened.
@@ -151,21 +148,21 @@ class RunOptions(OpenOptions):
     """The options of a command that opens one run."""
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]
-    """The directory of a run."""
+    """The run directory."""
 
     def open(self, compile: bool = False) -> tuple[Run, Runtime]:
-        """Return the run, and what to compute on; see `open_at`."""
+        """Return the run and the runtime; see `open_at`."""
         return self.open_at(self.run, compile)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """The options of a command that shows a run images."""
+    """The options for the images that a run is applied to."""
 
     data: str | None = None
-    """A data set of the same classes and shape, by name or as a folder (else the run's own)."""
+    """A data set with the same classes and image shape: a name or a folder (else the run's own)."""
     root: str | None = None
-    """The directory that holds published data sets (else the run's --root)."""
+    """The directory of the published data sets (else the run's --root)."""
 
     def open_data(self, run: Run, split: Split = "test") -> Dataset:
         """Return the images; see `Run.open_data`."""

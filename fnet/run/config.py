@@ -1,4 +1,4 @@
-"""The options common to all recipes, as one frozen value."""
+"""The options common to all recipes: a frozen dataclass."""
 
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ LoggerName = Literal["csv", "tensorboard", "visdom"]
 
 
 class ConfigError(Exception):
-    """An option that cannot be: what was given, what was expected."""
+    """An option that is not possible; the message says what was given and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -18,101 +18,103 @@ class Config:
     """Options common to all recipes."""
 
     data: str = "auto"
-    """A name, a folder with train/<class>/* and test/<class>/*, or auto: the recipe's or shapes."""
+    """A data set name, a folder with train/<class>/* and test/<class>/*, or auto.
+    auto: the recipe's data set, or the generated "shapes" if that is not available."""
     root: str | None = None
-    """The directory that holds published data sets (else $FNET_DATA, else the cache directory)."""
+    """The directory of the published data sets (else $FNET_DATA, else the cache directory)."""
     skip_broken: bool = False
-    """Leave out the broken images of a folder, and say which; else they are an error."""
+    """Skip the broken images of a folder and list them, instead of stopping with an error."""
     out: str = "runs"
-    """The directory in which the run gets a directory of its own."""
+    """The directory in which the run directory is created."""
     epochs: int = 10
-    """How many times to go through the training images."""
+    """The number of epochs."""
     batch_size: int = 128
-    """Images in a training batch."""
+    """The number of images in a training batch."""
     seed: int = 0
-    """The seed of everything random."""
+    """The seed of all random numbers."""
     limit: int | None = None
-    """How many training images to use (all by default), each class in proportion."""
+    """Train on this many images (default: all), with all classes in proportion."""
     target: float | None = None
-    """Stop once an epoch ends with this accuracy, 0..1, on the images the best is chosen on."""
+    """Stop after the first epoch with at least this accuracy (0 to 1).
+    Measured on the images that choose the best epoch."""
     validation: float = 0.0
-    """The share of training images held out to choose the best epoch on; 0: on the test images."""
+    """The fraction of training images held out to choose the best epoch (0: the test images)."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     precision: Precision = "auto"
-    """Of the forward and backward pass; auto is bf16 where the device gains from it."""
+    """The precision of forward and backward pass. auto: bf16 if the device is faster with it."""
     compile: bool = True
-    """Compile the steps, where there is a C++ compiler."""
+    """Compile the steps, if there is a C++ compiler."""
     kernels: Literal["auto", "library"] = "auto"
-    """Operations of compiled steps on a CPU: auto takes fnet's kernels where they are quicker."""
+    """Kernels of compiled steps on a CPU. auto: fnet's if faster; library: PyTorch's only."""
     deterministic: bool = False
-    """On a GPU: the same bits every time, at the cost of speed. A CPU needs no telling."""
+    """On a GPU, use only deterministic algorithms (slower). A CPU is always deterministic."""
     cpp_wrapper: bool = False
-    """On a CPU: have C++ call a step's kernels, not Python: small steps are quicker to run."""
+    """On a CPU, call the compiled kernels from C++ instead of Python: faster for small steps."""
     cuda_graph: bool = False
-    """On a GPU: launch each compiled training step as one CUDA graph."""
+    """On a GPU, launch each compiled training step as one CUDA graph."""
     checkpoint_minutes: float = 5.0
-    """Minutes from one checkpoint to the next inside an epoch; each epoch ends with one."""
+    """Minutes between two checkpoints within an epoch; there is also one after each epoch."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
-    """At a step whose loss or weights are not finite: stop the run, or leave the step out."""
+    """If the loss or a weight is NaN or infinite: stop the run, or skip this step."""
     log: tuple[LoggerName, ...] = ()
-    """Where to show live curves: csv and tensorboard write to the run's directory."""
+    """Loggers for live curves. csv and tensorboard write to the run directory."""
     log_steps: int = 0
-    """Show every so many steps as well; 0: epochs only, but every step with visdom."""
+    """Steps between two logged steps. 0: log only epochs, but every step with visdom."""
     log_graph: bool = False
-    """Show the network's graph in TensorBoard."""
+    """Write the network's graph to TensorBoard."""
     visdom: str = "http://localhost:8097"
-    """The address of the Visdom server."""
+    """The URL of the Visdom server."""
 
     def validate(self) -> None:
-        """Check what can be checked without data.
+        """Check the options, as far as this is possible without the data.
 
         Raises:
             ConfigError: an option is out of its range.
         """
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{option(name)} is at least 1; got {getattr(self, name)}")
+                raise ConfigError(f"{option(name)} must be at least 1; got {getattr(self, name)}")
         if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"--limit is at least 1; got {self.limit}")
+            raise ConfigError(f"--limit must be at least 1; got {self.limit}")
         if self.target is not None and not 0 < self.target <= 1:
-            raise ConfigError(f"--target is an accuracy above 0 and at most 1; got {self.target}")
+            raise ConfigError(f"--target must be above 0 and at most 1; got {self.target}")
         if not 0 <= self.validation < 1:
-            raise ConfigError(f"--validation is at least 0 and below 1; got {self.validation}")
+            raise ConfigError(f"--validation must be at least 0 and below 1; got {self.validation}")
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not value >= 0:
-                raise ConfigError(f"{option(field.name)} is at least 0; got {value}")
+                raise ConfigError(f"{option(field.name)} must be at least 0; got {value}")
         if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"--seed is between 0 and {2**32 - 1}; got {self.seed}")
+            raise ConfigError(f"--seed must be between 0 and {2**32 - 1}; got {self.seed}")
         self._validate_log()
 
     def _validate_log(self) -> None:
         names = get_args(LoggerName)
         for name in self.log:
             if name not in names:
-                raise ConfigError(f"--log is of {', '.join(names)}; got {name!r}")
+                raise ConfigError(f"--log must be one or more of {', '.join(names)}; got {name!r}")
         if self.log_steps < 0:
-            raise ConfigError(f"--log-steps is at least 0; got {self.log_steps}")
+            raise ConfigError(f"--log-steps must be at least 0; got {self.log_steps}")
         if self.log_steps and not self.log:
-            raise ConfigError("--log-steps says how often, but not where: give --log csv, too")
+            raise ConfigError("--log-steps needs a logger: give also --log csv")
         if self.log_graph and "tensorboard" not in self.log:
-            raise ConfigError("--log-graph is for TensorBoard: give --log tensorboard, too")
+            raise ConfigError("--log-graph needs TensorBoard: give also --log tensorboard")
         if "tensorboard" in self.log and find_spec("tensorboard") is None:
             raise ConfigError(
                 '--log tensorboard needs TensorBoard: pip install "fnet[tensorboard]"'
             )
-        if "visdom" in self.log and not _is_address(self.visdom):
+        if "visdom" in self.log and not _is_url(self.visdom):
             raise ConfigError(
-                f"--visdom is an address such as http://localhost:8097; got {self.visdom!r}"
+                f"--visdom must be a URL such as http://localhost:8097; got {self.visdom!r}"
             )
 
 
-def _is_address(text: str) -> bool:
+def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         return False
 
 

@@ -1,19 +1,19 @@
-"""A run's directory: all that a run leaves behind. Never overwritten by another run.
+"""The run directory: all files of a run, never overwritten by another run.
 
 | file | content |
 | --- | --- |
-| `config.json` | the recipe, the variant, the complete config, the data set |
-| `environment.json` | versions, device, threads, precision, compile mode, as resolved |
-| `metrics.jsonl` | one JSON object for each epoch, written as soon as it ends |
-| `final.safetensors`, `best.safetensors` | the weights last reached, and those of the best epoch |
-| `checkpoints` | the two last states that the run goes on from, where it is resumed |
-| `result.json` | how the run ended, the final and the best figures |
+| `config.json` | the setup: the recipe, the variant, the complete config, the data set |
+| `environment.json` | versions, and the device, threads, precision and compile mode used |
+| `metrics.jsonl` | one JSON object for each epoch, written as soon as the epoch ends |
+| `final.safetensors`, `best.safetensors` | the final weights, and those of the best epoch |
+| `checkpoints` | the last two checkpoints, for `--resume` |
+| `result.json` | the status at the end, the final and the best figures |
 | `report.html` | all of this on one page, see `fnet.run.report` |
-| `metrics.csv`, `steps.csv` | with `--log csv`: the metrics of each epoch, and of steps |
-| `events.out.tfevents.*` | with `--log tensorboard`: the same, and more |
-| `.lock`, `.lock.pid` | held while a process writes to the run, and which one it is |
+| `metrics.csv`, `steps.csv` | with `--log csv`: the metrics of epochs and of steps |
+| `events.out.tfevents.*` | with `--log tensorboard`: the same, images and the graph |
+| `.lock`, `.lock.pid` | the lock of the process that writes to the run, and its process id |
 
-Each JSON object has a checksum of itself as its last entry, `crc32` (see `fnet.files`).
+The last entry of each JSON object is its checksum, `crc32` (see `fnet.files`).
 """
 
 import os
@@ -41,10 +41,10 @@ CONFIG, ENVIRONMENT, METRICS, RESULT = (
 
 
 def new_directory(out: Path, name: str) -> Path:
-    """Make `out/name`, or `out/name-2`, `out/name-3`, ... where that is taken, and return it.
+    """Create `out/name`, or `out/name-2`, `out/name-3`, ... if it exists, and return its path.
 
     Raises:
-        ConfigError: the directory cannot be made.
+        ConfigError: the directory cannot be created.
     """
     out, number = expanded(out), 1
     while True:
@@ -58,17 +58,12 @@ def new_directory(out: Path, name: str) -> Path:
             number += 1
         except OSError as error:
             raise ConfigError(
-                f"cannot make a run directory in --out {out}: {error.strerror}"
+                f"cannot create a run directory in --out {out}: {error.strerror}"
             ) from None
 
 
 class RunDirectory:
-    """A directory for one run, made by `new_directory`.
-
-    Attributes:
-        path: where it is.
-        checkpoints: those of the run.
-    """
+    """The run directory of one run, created by `new_directory`: writes its files."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,18 +79,18 @@ class RunDirectory:
         self._write_json(RESULT, to_json(result))
 
     def remove_result(self) -> None:
-        """Remove `result.json`, if it is there: the run goes on."""
+        """Remove `result.json`, if it exists, because the run is resumed."""
         with self._written(RESULT) as file:
             file.unlink(missing_ok=True)
 
     def write_metrics(self, lines: Sequence[Line]) -> None:
-        """Write `metrics.jsonl` anew, with these lines."""
+        """Replace `metrics.jsonl` by these lines."""
         text = "".join(files.dumps(to_json(line)) + "\n" for line in lines)
         with self._written(METRICS) as file:
             write_atomically(file, text.encode())
 
     def append_metrics(self, line: Line) -> None:
-        """Add a line to `metrics.jsonl`."""
+        """Append a line to `metrics.jsonl`, with fsync."""
         with self._written(METRICS) as path, path.open("a", encoding="utf-8") as file:
             file.write(files.dumps(to_json(line)) + "\n")
             file.flush()
@@ -113,44 +108,45 @@ class RunDirectory:
 
     @contextmanager
     def _written(self, name: str) -> Iterator[Path]:
-        """Give the path of a file to write, and turn what goes wrong into a message."""
+        """Give the path of a file to write, and turn an `OSError` into a `CheckpointError`."""
         path = self.path / name
         try:
             yield path
         except OSError as error:
             raise CheckpointError(
-                f"cannot write {path}: {error.strerror}: make room, or allow writing there; then "
-                f"go on from the last checkpoint with --resume {shlex.quote(str(self.path))}"
+                f"cannot write {path}: {error.strerror}: free disk space or change the "
+                "permissions; then continue from the last checkpoint with "
+                f"--resume {shlex.quote(str(self.path))}"
             ) from error
 
 
 def read_setup(path: Path) -> Setup:
-    """Return the `config.json` of a run's directory.
+    """Return the setup in the `config.json` of a run directory.
 
     Raises:
-        ConfigError: there is no run, the file cannot be read or is damaged, or is no setup.
+        ConfigError: it is not a run directory, or the file cannot be read or is damaged.
     """
     file = path / CONFIG
     try:
         content = files.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
-            f"{path} is not a run, it has no config.json: give the directory of one run, such as "
-            "runs/dainet7-default-s0"
+            f"{path} is not a run directory, it has no config.json: give the directory of one run, "
+            "such as runs/dainet7-default-s0"
             if os.path.isdir(path)
-            else f"there is no run {path}: give the directory that a recipe has printed"
+            else f"there is no run {path}: give the run directory that a recipe has printed"
         ) from None
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except ValueError as error:
         raise ConfigError(
-            f"{file} is damaged ({error}): it is not what the run wrote, and the run cannot be "
-            "opened: bring the file back from a copy, or train again"
+            f"{file} is damaged ({error}), so the run cannot be opened: restore the file from a "
+            "backup, or train again"
         ) from error
     try:
         return from_json(Setup, content)
     except ValueError as error:
         raise ConfigError(
-            f"{file} {error}: it is of another version of fnet, or no run of fnet's: open it with "
-            "the version that wrote it, or train again"
+            f"{file} {error}: it was written by another version of fnet or by another program: "
+            "open it with the version that wrote it, or train again"
         ) from error

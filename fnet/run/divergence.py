@@ -1,4 +1,4 @@
-"""Where a run's numbers stop being finite: looked at now and then, and then found to the step."""
+"""Detection of divergence: periodic checks for finite values, then a search for the step."""
 
 import math
 from collections.abc import Iterable
@@ -10,24 +10,25 @@ from fnet.loop import Record
 
 
 class Watch:
-    """Looks at records now and then, and remembers the last that were finite.
+    """Checks records from time to time, and keeps the last finite ones.
 
     Args:
-        begin: the first, whose parameters are finite.
+        begin: the first record, with finite parameters.
     """
 
     def __init__(self, begin: Record) -> None:
-        # A loss is of the parameters before its step: the newest may have others already.
+        # The loss of a record is computed before its update: with a finite loss, the parameters
+        # of the newest record may already be non-finite. So older records are kept, too.
         self._newest = self._before = self._checked = begin
 
     def is_finite(self, record: Record, *, params: bool) -> bool:
-        """Say whether the mean loss so far is finite, and if so, remember the record.
+        """Return whether the mean loss so far is finite; if it is, keep the record.
 
-        Waits for the device.
+        Synchronizes with the device.
 
         Args:
-            record: a newer one than all before it.
-            params: whether to look at the parameters and statistics as well.
+            record: newer than all records before.
+            params: whether to check the parameters and batch statistics as well.
         """
         if not math.isfinite(record.metrics["loss"].item()):
             return False
@@ -39,18 +40,18 @@ class Watch:
         return True
 
     def last_finite(self) -> Record:
-        """Return the newest of the remembered records with finite parameters."""
+        """Return the newest record that was kept and has finite parameters."""
         remembered = (self._newest, self._before, self._checked)
         return next(record for record in remembered if _has_finite_params(record))
 
 
 class Divergence(NamedTuple):
-    """The first step whose numbers are not finite.
+    """The first step with a non-finite value.
 
     Attributes:
-        before: the record before it.
-        where: "Step 12", or where it was not found "By step 12".
-        reason: what was not finite in it.
+        before: the record before this step.
+        where: "Step 12", or "By step 12" if the step was not found.
+        reason: which value was not finite.
     """
 
     before: Record
@@ -59,14 +60,14 @@ class Divergence(NamedTuple):
 
 
 def find_divergence(begin: Record, again: Iterable[Record], failed: int) -> Divergence:
-    """Return what went wrong first after `begin`.
+    """Return the first step after `begin` with a non-finite value.
 
-    Steps are pure functions, so that doing them again leads to the same numbers.
+    Steps are pure functions, so repeating them gives the same numbers.
 
     Args:
         begin: a record with finite parameters.
-        again: those of the steps after it, each checked (`check_finite`).
-        failed: the step by which numbers were seen that are not finite.
+        again: the records of the steps after it, repeated with `check_finite`.
+        failed: the step at which non-finite values were detected.
     """
     last = begin
     try:

@@ -1,4 +1,4 @@
-"""A run's side of its loggers: what it tells them, and when it waits for the device to do so."""
+"""The connection of a run to its loggers: which figures they get, and when these are read."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -17,15 +17,15 @@ _READ_SECONDS = 1.0
 
 
 class RunLog:
-    """Tells a logger of the epochs of a run, and of its steps where that is asked for.
+    """Logs the epochs of a run, and its steps if `every` is not 0.
 
-    The figures of a step are means since the last step told of, or since the epoch's start, or in
-    an epoch that goes on since then. They are read from the device in batches, one a second at
-    most: with `every=0` never.
+    The figures of a step are means since the last logged step, or since the start of the epoch, or
+    since the run was resumed within an epoch. Reading them synchronizes with the device, so they
+    are read in batches, at most one a second.
 
     Args:
-        logger: is told.
-        every: steps from one that it is told of to the next; 0: it is told of epochs only.
+        logger: receives the figures.
+        every: the number of steps between two logged steps; 0: only epochs are logged.
     """
 
     def __init__(self, logger: Logger, every: int = 0) -> None:
@@ -35,12 +35,12 @@ class RunLog:
         self._last_read = time.monotonic()
 
     def start(self, start: Start, sums: Metrics | None = None) -> None:
-        """Tell of the start; in the middle of an epoch with the sums over its steps so far."""
+        """Start the logger; `sums` are those over the epoch's steps so far, if it has some."""
         self._before = sums or None
         self._logger.start(start)
 
     def step(self, record: Record) -> None:
-        """Take note of a step."""
+        """Log a step, now or in a later batch."""
         if self._every and record.step % self._every == 0:
             self._unread.append((record.step, self._before, record.metrics))
             self._before = record.metrics
@@ -48,13 +48,13 @@ class RunLog:
                 self._read()
 
     def epoch(self, line: Mapping[str, Any]) -> None:
-        """Tell of an epoch, after its steps."""
+        """Log an epoch, after its steps."""
         self._read()
         self._before = None
         self._logger.epoch(line)
 
     def close(self) -> None:
-        """Tell of what is left, and of the end."""
+        """Log the remaining steps, and close the logger."""
         self._read()
         self._logger.close()
 
@@ -67,19 +67,19 @@ class RunLog:
 
 
 def open_log(config: Config, name: str, directory: Path, warn: Callable[[str], None]) -> RunLog:
-    """Return the log that a config asks for.
+    """Return the log for the options of a config.
 
     Args:
-        config: has passed `validate`.
-        name: of the run, "mnist_default": Visdom's window is "mnist_default_loss".
-        directory: gets the CSV and event files.
-        warn: is told what does not work, and does not end the run.
+        config: a config that has passed `validate`.
+        name: the name of the run, "mnist_default": Visdom's window is "mnist_default_loss".
+        directory: the run directory, for the CSV and event files.
+        warn: called with a message if a logger fails.
     """
     loggers: list[Logger] = []
     if "csv" in config.log:
         loggers.append(CsvLog(directory))
     if "tensorboard" in config.log:
-        # Here, because it comes with an extra that other runs do without.
+        # Imported here, because it is an optional dependency.
         from fnet.show.loggers.tensorboard import TensorBoardLog
 
         loggers.append(TensorBoardLog(directory, warn, graph=config.log_graph))

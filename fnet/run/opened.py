@@ -1,7 +1,7 @@
-"""A run opened from its directory, with its weights and without its data.
+"""A run opened from its run directory, with its weights but without its data.
 
-Nothing in the directory is executed: it is read as JSON and safetensors, and the recipe that it
-names is imported from `recipes`, or is a module that the user names.
+Nothing in the directory is executed: its files are JSON and safetensors. The recipe is imported
+from `recipes`, or from a module that the user gives.
 """
 
 import os
@@ -22,24 +22,24 @@ from fnet.run.schema import Setup, config_from_json, preprocess_from_json
 from fnet.run.splits import Splits
 
 Weights = Literal["best", "final"]
-"""The weights of the best epoch, or those last reached."""
+"""The weights of the best epoch, or the final ones."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has weights.
+    """A run with its weights.
 
     Attributes:
-        path: its directory.
-        setup: its `config.json`.
-        recipe: the recipe it is a run of.
-        config: the recipe's config, complete.
-        experiment: what the recipe builds of the config; `preprocess` is the recorded one.
-        weights: which of its weights `params` are.
-        params: the parameters, in evaluation as in prediction.
-        classes: their names, in the order of the logits.
+        path: the run directory.
+        setup: the content of `config.json`.
+        recipe: the recipe of the run.
+        config: the complete config.
+        experiment: what the recipe builds from the config; `preprocess` is the recorded one.
+        weights: which weights `params` are.
+        params: the parameters for evaluation and prediction.
+        classes: the names of the classes, in the order of the logits.
         input_shape: (C, H, W) of the images.
-        data: the name of the data set it was trained on.
+        data: the name of the data set that the run was trained on.
     """
 
     path: Path
@@ -60,25 +60,25 @@ class Run:
 
     @property
     def preprocess(self) -> Preprocess:
-        """From uint8 images to what the network sees, as in training."""
+        """The preprocessing of uint8 images, the same as in training."""
         return self.experiment.preprocess
 
     @property
     def own_data(self) -> str:
-        """The name or the folder of the data set it was trained on."""
+        """The name or the folder of the data set that the run was trained on."""
         return self.data if self.config.data == "auto" else self.config.data
 
     def open_data(self, name: str | None, root: str | None, split: Split) -> Dataset:
-        """Return images for the run's network, once they are seen to be of its kind.
+        """Return images for the run's network; check their classes and shape.
 
         Args:
-            name: the data set, by name or as a folder; None: the run's own.
-            root: the directory that holds published data sets; None: the run's.
-            split: which of its images.
+            name: the name or the folder of a data set; None: the run's own.
+            root: the directory of the published data sets; None: the run's.
+            split: "train" or "test".
 
         Raises:
-            ConfigError: their classes or their shape are not the run's.
-            DataError: the data cannot be had.
+            ConfigError: the classes or the shape of the images are not those of the run.
+            DataError: the data are not available, or not as expected.
         """
         dataset = load(
             name or self.own_data,
@@ -93,8 +93,8 @@ class Run:
         ):
             if given != expected:
                 raise ConfigError(
-                    f"the run {self.path} is evaluated on {what} {_list(expected)}, and "
-                    f"{dataset.name} has {_list(given)}: give --data of the same kind"
+                    f"the run {self.path} needs {what} {_list(expected)}, but {dataset.name} has "
+                    f"{_list(given)}: give another data set with --data"
                 )
         return dataset
 
@@ -106,17 +106,17 @@ def open_run(
     recipe: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Run:
-    """Return the run in a directory that `fnet.run.train` wrote, with weights on the device.
+    """Return the run in a run directory, with its weights on the device.
 
     Args:
-        path: the run's directory.
+        path: the run directory.
         weights: "best" or "final".
-        recipe: the module of its recipe, where that is not the one that the run names.
-        device: where the parameters are put.
+        recipe: the module or file of the recipe; None: the one in the run's record.
+        device: the device of the parameters.
 
     Raises:
-        ConfigError: there is no run, it has no such weights, or they do not fit it; its record is
-            damaged; its recipe cannot be had or has other options by now.
+        ConfigError: there is no run, it has no such weights, or they do not fit the network; its
+            record is damaged; its recipe cannot be imported or has other options now.
     """
     path = Path(path)
     setup = read_setup(path)
@@ -126,13 +126,15 @@ def open_run(
     try:
         experiment = found.build(config, splits)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"recipe {found.name} cannot build the run {path}: {error}") from error
+        raise ConfigError(
+            f"the recipe {found.name} cannot build the network of the run {path}: {error}"
+        ) from error
     try:
         preprocess = preprocess_from_json(setup.preprocess, experiment.preprocess)
     except ValueError as error:
         raise ConfigError(
-            f"{path / CONFIG} has a preprocess that fnet does not know (it {error}), and not that "
-            "of its recipe: open the run with the recipe that made it, or train again"
+            f"{path / CONFIG} has a preprocess that is neither one of fnet (it {error}) nor that "
+            "of the recipe: open the run with the recipe that trained it, or train again"
         ) from error
     experiment = replace(experiment, preprocess=preprocess)
     return Run(
@@ -150,10 +152,10 @@ def open_run(
 
 
 def _splits(setup: Setup) -> Splits:
-    """Return stand-ins for the run's images: as many, of its shape, in next to no memory."""
+    """Return placeholders for the run's images: same number and shape, expanded with stride 0."""
 
     def blank(n: int) -> Dataset:
-        # Not all of one value: a recipe may divide by the deviation of its images.
+        # Not constant: a recipe may divide by the standard deviation of its images.
         row = torch.arange(setup.input_shape[2]).to(torch.uint8)
         labels = torch.zeros(1, dtype=torch.int64)
         images = row.expand(n, *setup.input_shape)
@@ -167,16 +169,18 @@ def _read_weights(path: Path, weights: Weights, like: Params) -> Params:
     if not os.path.lexists(file):
         others = [w for w in ("best", "final") if os.path.lexists(path / f"{w}.safetensors")]
         raise ConfigError(
-            f"the run {path} has no {weights} weights, but has {others[0]} weights: give "
+            f"the run {path} has no {weights} weights, but {others[0]} weights: give "
             f"--weights {others[0]}"
             if others
             else f"the run {path} has no weights: it was stopped before the first were saved, or "
-            "its first epoch goes on; train again, or wait"
+            "is still in its first epoch; train again, or wait"
         )
     try:
         return load_weights(file, like)
     except ModelError as error:
-        raise ConfigError(f"the {weights} weights of the run {path} are no use: {error}") from error
+        raise ConfigError(
+            f"the {weights} weights of the run {path} cannot be used: {error}"
+        ) from error
 
 
 def _list(values: tuple[object, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Where a recipe lives: its module or its file, and the command that runs it."""
+"""The origin of a recipe: its module or its file, and the command that runs it."""
 
 import hashlib
 import os
@@ -15,11 +15,11 @@ _PACKAGED = re.compile(r"recipes(\.[A-Za-z_]\w*)+", re.ASCII)
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a recipe lives.
+    """The module or the file of a recipe.
 
     Attributes:
-        name: its module, or the absolute path of its file where that is run as `python mine.py`.
-        checksum: SHA-256 of that file when it was read, in hexadecimal; empty for a module.
+        name: the module, or the absolute path of a file that is run as `python mine.py`.
+        checksum: the SHA-256 of that file when it was read, hexadecimal; empty for a module.
     """
 
     name: str
@@ -27,12 +27,12 @@ class Origin:
 
     @property
     def packaged(self) -> bool:
-        """Whether it is a module of `recipes`: only these are imported because a record says so."""
+        """Whether it is a module of `recipes`: a record may only cause an import of these."""
         return _PACKAGED.fullmatch(self.name) is not None
 
     @property
     def words(self) -> list[str]:
-        """The words of the command that runs it from the current directory.
+        """The arguments of the command that runs the recipe from the current directory.
 
         >>> Origin("my.recipes.tiny").words
         ['python', '-m', 'my.recipes.tiny']
@@ -44,22 +44,22 @@ class Origin:
 
     @property
     def command(self) -> str:
-        """The command that runs it, for a POSIX shell."""
+        """The command that runs the recipe, quoted for a POSIX shell."""
         return shlex.join(self.words)
 
     @property
     def recipe_option(self) -> str:
-        """What a tool needs beside a run of this recipe: " --recipe ...", or nothing."""
+        """The option that a tool needs to open a run of this recipe: " --recipe ..." or ""."""
         return "" if self.packaged else f" --recipe {shlex.quote(self.name)}"
 
     def same_place(self, other: "Origin") -> bool:
-        """Return whether both are one module or one file, which may have moved or changed."""
+        """Return whether both are the same module or file; a file may have been moved or edited."""
         moved = bool(self.checksum) and self.checksum == other.checksum
         return moved or self.name == other.name
 
 
 def of_file(file: Path | str) -> Origin:
-    """Return the origin of a recipe whose file is run.
+    """Return the origin of a recipe in a file.
 
     Raises:
         OSError: the file cannot be read.
@@ -69,11 +69,11 @@ def of_file(file: Path | str) -> Origin:
 
 
 def of_namespace(names: Mapping[str, Any]) -> Origin:
-    """Return the origin of what a module's code makes.
+    """Return the origin of a recipe that the code of a module creates.
 
     Args:
-        names: the globals of that code. As `__main__`, `python -m` left the module's name in
-            `__spec__`; `python mine.py` left only `__file__`.
+        names: the globals of that module. If it is `__main__`, `python -m` has set `__spec__` to
+            the true module; `python mine.py` has only set `__file__`.
 
     >>> of_namespace({"__name__": "my.recipes.tiny"}).name
     'my.recipes.tiny'
@@ -85,11 +85,11 @@ def of_namespace(names: Mapping[str, Any]) -> Origin:
         return Origin(spec.name)
     try:
         return of_file(names["__file__"])
-    except (KeyError, OSError):  # at a prompt, or in a notebook
+    except (KeyError, OSError):  # at the interactive prompt, or in a notebook
         return Origin(name)
 
 
 def of_caller() -> Origin:
-    """Return the origin of the code that makes a dataclass of which this is a default factory."""
-    # This function, then the dataclass's __init__, then the code that calls it.
+    """Return the origin of the calling code; to be used as a dataclass field's default factory."""
+    # Frame 0 is this function, 1 the dataclass's __init__, 2 the code that calls it.
     return of_namespace(sys._getframe(2).f_globals)

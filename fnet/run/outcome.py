@@ -1,4 +1,4 @@
-"""How a run ended, and how a user is told."""
+"""The outcome of a run, and the messages at its end."""
 
 import shlex
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ TRAIN_FINAL = "train accuracy, final"
 
 
 def measured(final: Line | None, best: Line | None) -> dict[str, float]:
-    """Return what a run is judged by, shares 0..1, by the names of a recipe's `reported`.
+    """Return the accuracies of a run, 0..1, with the same names as a recipe's `reported`.
 
     Args:
-        final: the line of the last whole epoch, None if there is none.
-        best: that of the best epoch.
+        final: the line of the last complete epoch, or None.
+        best: the line of the best epoch, or None.
     """
     if final is None or best is None:
         return {}
@@ -37,13 +37,13 @@ class Outcome:
 
     Attributes:
         status: "complete", "stopped at target", "interrupted" by a signal, or "diverged" to
-            numbers not finite.
-        signal: the one that interrupted it, else None.
-        directory: the run's directory.
+            non-finite numbers.
+        signal: the signal that interrupted the run, else None.
+        directory: the run directory.
         data: the name of the data set.
-        stand_in: whether that stands in for the recipe's own.
-        final: the line of the last whole epoch, None if there is none.
-        best: that of the best epoch.
+        stand_in: whether this data set is a stand-in for the recipe's own.
+        final: the line of the last complete epoch, or None.
+        best: the line of the best epoch, or None.
     """
 
     status: Status
@@ -56,7 +56,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0, 1 for a run that diverged, and for one interrupted what a shell expects."""
+        """0 if complete, 1 if diverged, 128 + the signal number if interrupted."""
         if self.signal is not None:
             return 128 + self.signal
         return 0 if self.ended_well else 1
@@ -67,9 +67,9 @@ class Outcome:
         return self.status in ("complete", "stopped at target")
 
 
-def go_on(recipe: Recipe, directory: Path) -> str:
-    """Return how to go on with a run that was stopped."""
-    return f"To go on: {recipe.origin.command} --resume {shlex.quote(str(directory))}"
+def resume_hint(recipe: Recipe, directory: Path) -> str:
+    """Return the sentence that tells the user how to resume a run."""
+    return f"To resume: {recipe.origin.command} --resume {shlex.quote(str(directory))}"
 
 
 def report_command(recipe: Recipe, directory: Path) -> str:
@@ -80,29 +80,30 @@ def report_command(recipe: Recipe, directory: Path) -> str:
 def say_result(
     recipe: Recipe, outcome: Outcome, step: int, reported: Mapping[str, str], display: Display
 ) -> None:
-    """Print the figures, and in the last line how far the run came.
+    """Print the figures, and in the last line how the run ended.
 
     Args:
-        recipe: the run's.
-        outcome: how it ended.
-        step: after which step.
+        recipe: the recipe of the run.
+        outcome: how the run ended.
+        step: the last step.
         reported: the original author's figures by name.
-        display: prints them.
+        display: prints the lines.
     """
     where = f"on {outcome.data}"
     if outcome.stand_in:
-        where += f", a stand-in for {recipe.data} and no result of {recipe.name}"
+        where += f", a stand-in for {recipe.data}: not a result of {recipe.name}"
     figures = measured(outcome.final, outcome.best)
     if figures:
         rows = [[name, reported.get(name, MISSING), percent(figures[name])] for name in figures]
         columns = ["figure", "reported by the author", "measured"]
         display.table(f"{recipe.name} {where}", columns, rows)
     if not outcome.ended_well:
-        reached = f"after step {step}: its weights are kept"
+        reached = f"after step {step}: the weights are saved"
         if not step:
-            reached = "before the first step: there are no weights to keep"
-        # Steps that diverged do so again: what to change was said with the reason.
-        more = f" {go_on(recipe, outcome.directory)}" if outcome.status == "interrupted" else ""
+            reached = "before the first step: there are no weights to save"
+        # A diverged run would diverge again: the reason, printed before, says what to change.
+        interrupted = outcome.status == "interrupted"
+        more = f" {resume_hint(recipe, outcome.directory)}" if interrupted else ""
         display.say(f"Stopped {reached}.{more}")
     elif outcome.final is not None and outcome.best is not None:
         reached = percent(outcome.final.test_accuracy)

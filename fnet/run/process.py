@@ -1,16 +1,17 @@
-"""Settings of the whole process: its start, how malloc treats large blocks, and no Triton.
+"""Settings of the whole process: its start, malloc's handling of large blocks, no Triton on a CPU.
 
-Imports nothing of fnet and, by itself, not torch: a program calls it before both.
+Imports nothing of fnet, and torch only where needed: a program calls it before it imports both.
 
-A training step frees and allocates the same hundreds of megabytes over and over. By default glibc
-gives every large block back to the system, which maps it anew, page by page, at the next step. To
-keep them is quicker, but where small blocks that stay come to lie between them, later ones do not
-fit any more, and the process grows; compiling a function and its first call leave many. So a
-program (the recipes do it) calls `map_large_blocks` when it begins, and makes the first call of a
-step within `apart`, after which freed memory is kept.
+A training step frees and allocates the same hundreds of megabytes again and again. By default glibc
+returns every large block to the system with munmap, and the next step pays page faults for a new
+one. Keeping freed blocks in the heap is faster, but small long-lived blocks between them fragment
+the heap: large blocks no longer fit, and the process grows. Compiling a function and its first call
+leave many such small blocks. So a program (the recipes do it) calls `map_large_blocks` when it
+starts, and makes the first call of a step within `without_fragmentation`; after that, freed memory
+is kept.
 
-Both hold for the whole process and change no result; where the C library is not glibc, or has no
-`mallinfo2` (2.33), nothing is done. Source: mallopt(3), mallinfo(3).
+Both apply to the whole process and change no result. If the C library is not glibc, or has no
+`mallinfo2` (2.33), they do nothing. Source: mallopt(3), mallinfo(3).
 """
 
 import ctypes
@@ -31,7 +32,7 @@ _LARGEST = 2**28
 
 
 class _Info(ctypes.Structure):
-    """What `mallinfo2` returns: `hblks` is the number of blocks that are mapped by themselves."""
+    """The struct `mallinfo2`: `hblks` is the number of blocks allocated with mmap."""
 
     _fields_ = (
         *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd")),
@@ -41,21 +42,24 @@ class _Info(ctypes.Structure):
 
 
 def map_large_blocks() -> None:
-    """Have malloc map each block of a megabyte or more by itself, and give it back when freed."""
+    """Make malloc allocate blocks of 1 MB and more with mmap, and return them when freed."""
     if libc := _glibc():
         libc.mallopt(_MMAP_MAX, 2**16)
         libc.mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 @contextmanager
-def apart() -> Iterator[None]:
-    """Have what is allocated within lie apart from large blocks; keep what is freed after it."""
+def without_fragmentation() -> Iterator[None]:
+    """Keep allocations within the context out of the heap's large free blocks.
+
+    After the context, malloc no longer uses mmap and keeps freed memory.
+    """
     libc = _glibc()
     if libc is None:
         yield
         return
     map_large_blocks()
-    held = _hold_kept(libc)
+    held = _fill_free_blocks(libc)
     try:
         yield
     finally:
@@ -65,8 +69,8 @@ def apart() -> Iterator[None]:
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def first_call_apart(fn: F) -> F:
-    """Return the function; its first call, for which it is compiled, is made `apart`."""
+def first_call_without_fragmentation(fn: F) -> F:
+    """Return the function; its first call, which compiles it, is `without_fragmentation`."""
     called = False
 
     def call(*args: Any) -> Any:
@@ -74,14 +78,14 @@ def first_call_apart(fn: F) -> F:
         if called:
             return fn(*args)
         called = True
-        with apart():
+        with without_fragmentation():
             return fn(*args)
 
     return call  # type: ignore[return-value]
 
 
-def _hold_kept(libc: ctypes.CDLL) -> list[int]:
-    """Return blocks that fill what malloc has kept, down to pieces of less than `_LARGE`."""
+def _fill_free_blocks(libc: ctypes.CDLL) -> list[int]:
+    """Allocate all free blocks of the heap of at least `_LARGE` bytes, and return them."""
     held: list[int] = []
     size = _LARGEST
     while size >= _LARGE:
@@ -106,26 +110,26 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def leave_out_triton() -> None:
-    """Have PyTorch go without Triton where no GPU is, as its builds for CPUs do.
+    """Disable Triton if there is no GPU, as in PyTorch's builds for CPUs.
 
-    Triton compiles for GPUs. Where it is installed, a program that only uses the CPU spends time
-    and memory on it at each start: to load it, and to hash its library for the keys of the compile
-    cache. For programs (the recipes do it), before `torch._dynamo` is imported, as torchvision and
-    the compiler do: in this process `import triton` fails from then on.
+    Triton compiles for GPUs. If it is installed, a program that only uses the CPU spends time and
+    memory on it at each start: to load it, and to hash its library for the keys of the compile
+    cache. Programs (the recipes do it) must call this before anything imports `torch._dynamo`,
+    which torchvision and the compiler do. After it, `import triton` fails in this process.
     """
     import torch
 
     if "triton" not in sys.modules and not torch.cuda.is_available():
         sys.modules["triton"] = None  # type: ignore[assignment]
-        # It would say at each start that it cannot count what kernels of Triton compute.
+        # It would warn at each start that it cannot count the FLOPs of Triton kernels.
         logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
 
 
 def start_command() -> None:
-    """Begin a command, before it imports what takes seconds: to be called as `__main__` only.
+    """Start a command, before its slow imports; only for a module that runs as `__main__`.
 
-    On a terminal the user is told what is waited for, Ctrl-C ends without a traceback from now on,
-    and where no GPU is, PyTorch goes without Triton.
+    On a terminal, this prints that PyTorch is being loaded. From now on Ctrl-C ends the process
+    without a traceback, and if there is no GPU, Triton is disabled.
     """
     sys.excepthook = _say_stopped
     if sys.stderr.isatty():

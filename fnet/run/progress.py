@@ -1,6 +1,6 @@
-"""What a run has reached, in memory and on disk: where it is, its lines, weights and checkpoints.
+"""The progress of a run, in memory and on disk: its last record, metrics, weights and checkpoints.
 
-Knows nothing of how a step is made, and shows nothing.
+Does not depend on how a step works, and displays nothing.
 """
 
 import time
@@ -23,40 +23,40 @@ from fnet.run.typed_json import from_json, to_json
 from fnet.tree import Tree
 
 
-def best_problem(file: Path, best: int | None, done: int, *, at_hand: bool) -> str | None:
-    """Return a sentence on why a file is not the weights of the best epoch, None where it is.
+def best_problem(file: Path, best: int | None, done: int, *, in_memory: bool) -> str | None:
+    """Return a message if a file does not contain the weights of the best epoch, else None.
 
-    It is not after a fallback to an older checkpoint, which may be of before the best epoch's end,
-    or where it was lost.
+    That happens if the run is resumed from an older checkpoint, before the end of the best epoch,
+    or if the file was lost.
 
     Args:
         file: the run's `best.safetensors`.
-        best: the best of the epochs done, None before the first ends: there is no file yet.
-        done: how many epochs are done.
-        at_hand: whether the run has the weights of the best epoch, and so writes the file again.
+        best: the best epoch, or None if no epoch is done: then there is no file.
+        done: the number of epochs done.
+        in_memory: whether the run has the weights of the best epoch, so that it can write them.
     """
     try:
         epoch = weights_epoch(file)
-        what = f"is of epoch {epoch}" if epoch else "does not say which epoch it is of"
+        what = f"is from epoch {epoch}" if epoch else "does not record its epoch"
     except ModelError:
         epoch, what = None, "is damaged" if file.exists() else "is missing"
     if epoch == best:
         return None
-    if at_hand:
+    if in_memory:
         return f"{file.name} {what}: it is written again, with the weights of epoch {best}."
     if epoch is not None and epoch > done:
         return (
-            f"{file.name} {what}: the run goes on from before that epoch's end, and writes it "
-            "again when it gets there."
+            f"{file.name} {what}: the run continues from before the end of that epoch, and will "
+            "write the file again there."
         )
     return (
-        f"{file.name} {what}, and the weights of epoch {best}, the best so far, cannot be had "
-        "again: it is written when a better epoch comes."
+        f"{file.name} {what}, and the weights of epoch {best}, the best so far, are lost: the file "
+        "is written again after the next better epoch."
     )
 
 
 class State(NamedTuple):
-    """The tensors that a run goes on from."""
+    """The tensors of a checkpoint."""
 
     params: Params
     opt_state: Tree
@@ -64,12 +64,12 @@ class State(NamedTuple):
     plateau: PlateauState | None
 
     def after(self, record: Record) -> "State":
-        """Return the state once the steps up to this record are done."""
+        """Return the state after the step of this record."""
         return self._replace(params=record.params, opt_state=record.opt_state)
 
 
 def initial_state(experiment: Experiment, seed: int, device: str) -> State:
-    """Return the state before the first step: that of every run of the seed."""
+    """Return the state before the first step, a function of the seed."""
     init_key, data_key = random.split(random.key(seed, device))
     params = experiment.model.init(init_key)
     plateau = experiment.plateau.init() if experiment.plateau else None
@@ -77,17 +77,17 @@ def initial_state(experiment: Experiment, seed: int, device: str) -> State:
 
 
 class Progress:
-    """What a run has reached, kept in its directory so that it can go on from there.
+    """The progress of a run, also saved in its run directory so that the run can be resumed.
 
     Args:
-        directory: the run's.
-        model: what is trained.
-        eval_params: from a record to the params that are kept as best and saved.
-        steps_per_epoch: how many steps an epoch has.
+        directory: the run directory.
+        model: the network.
+        eval_params: `(record) -> Params`, the parameters to save as best and final.
+        steps_per_epoch: the number of steps in an epoch.
 
     Attributes:
-        record: where the run is, None before the first step.
-        lines: the figures of each whole epoch.
+        record: the record of the last step, None before the first step.
+        lines: the figures of each complete epoch.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class Progress:
 
     @property
     def best(self) -> Line | None:
-        """The line of the best epoch, None before the first ends."""
+        """The line of the best epoch, None if no epoch is done."""
         return best_line(self.lines)
 
     def restore(self, restored: Restored) -> tuple[Record, float]:
-        """Take up what a checkpoint holds.
+        """Continue from a checkpoint.
 
-        Returns where the run is, and for how many seconds its epoch has gone on.
+        Returns the record of its step, and the seconds that its epoch has already taken.
         """
         state, note = restored.state, from_json(Note, restored.note)
         sums = {
@@ -119,31 +119,31 @@ class Progress:
             for name, value in note.sums.items()
         }
         self.lines = list(note.lines)
-        # With sums the epoch is not written down yet, even where its last step is done.
+        # If there are sums, the epoch has no line yet, even if its last step is done.
         epoch = len(self.lines)
         self.record = Record(restored.step, epoch, False, state.params, state.opt_state, sums)
         return self.record, note.seconds
 
-    def mend_best(self, record: Record) -> str | None:
-        """Write the best weights again where those on disk are others, if they can be had.
+    def repair_best(self, record: Record) -> str | None:
+        """Write the best weights again if the file is wrong and this record has them.
 
-        Returns a sentence on what is wrong with those on disk, or None.
+        Returns a message on what is wrong with the file, or None.
         """
         best = self.best.epoch if self.best else None
-        # With sums, steps of the next epoch have changed the weights since.
-        at_hand = best == record.epoch and not record.metrics
+        # If there are sums, steps of the next epoch have already changed the weights.
+        in_memory = best == record.epoch and not record.metrics
         file = self._directory.path / "best.safetensors"
-        problem = best_problem(file, best, record.epoch, at_hand=at_hand)
-        if problem and at_hand:
+        problem = best_problem(file, best, record.epoch, in_memory=in_memory)
+        if problem and in_memory:
             self.write_weights("best", record)
         return problem
 
     def add(self, line: Line, record: Record) -> None:
-        """Write down an epoch, and its weights where it is the best so far.
+        """Write the line of an epoch, and its weights if it is the best so far.
 
         Args:
-            line: its figures.
-            record: its last.
+            line: the figures of the epoch.
+            record: the record of its last step.
         """
         self._directory.append_metrics(line)
         self.lines.append(line)
@@ -154,9 +154,9 @@ class Progress:
         """Write a checkpoint.
 
         Args:
-            state: what the run goes on from.
-            record: where it is.
-            seconds: for how long its epoch has gone on.
+            state: the state after the last step.
+            record: the record of that step.
+            seconds: the seconds that its epoch has already taken.
         """
         sums = {name: value.item() for name, value in record.metrics.items()}
         best = self.best.epoch if self.best else None
@@ -165,10 +165,10 @@ class Progress:
         self._saved_at = time.monotonic()
 
     def minutes_since_save(self) -> float:
-        """Return the age of the last checkpoint."""
+        """Return the age of the last checkpoint in minutes."""
         return (time.monotonic() - self._saved_at) / 60
 
     def write_weights(self, name: str, record: Record) -> None:
         """Write `name.safetensors`, the weights of a record."""
-        epoch = -(-record.step // self._steps_per_epoch)  # the one that goes on counts
+        epoch = -(-record.step // self._steps_per_epoch)  # an incomplete epoch counts
         self._directory.write_weights(name, self._model, self._eval_params(record), epoch)

@@ -1,4 +1,4 @@
-"""What a recipe describes: the parts of its training, and how they are made of its options."""
+"""A recipe: its options, and the experiment that it builds from them."""
 
 import importlib
 import importlib.util
@@ -34,24 +34,23 @@ from fnet.tree import Tree
 
 @dataclass(frozen=True)
 class Experiment:
-    """The parts that a recipe puts together, and that `fnet.run.train` runs.
+    """The parts of a training, built by a recipe and run by `fnet.run.train`.
 
     Attributes:
         model: the network.
         tx: the optimizer.
-        loss: of training and evaluation.
-        preprocess: of training, evaluation and prediction.
-        augment: of training, or None.
-        eval_params: `(params, opt_state) -> Params` that are evaluated, kept as best and saved;
-            averages of weights override it.
-        learning_rate: the name under which `get_hyper` finds the rate to log, and the plateau the
-            scale to set beside it. None: the first learning rate of `tx` is logged, and the plateau
-            scales all of them.
-        plateau: reduces the learning rate after an epoch, by the epoch's train loss, or None.
-        fresh_statistics: over how many training batches the statistics of batch norm are taken
-            anew for the params that are evaluated, kept as best and saved; 0: those of training.
-        sizes: the shorter side of the training images in each of the first epochs; later ones
-            train on the images as they are.
+        loss: the loss of training and evaluation.
+        preprocess: the preprocessing of training, evaluation and prediction.
+        augment: the augmentation of the training images, or None.
+        eval_params: `(params, opt_state) -> Params`, the parameters to evaluate and to save as best
+            and final; averages of weights override it.
+        learning_rate: the name of the learning rate in `get_hyper`, to log and to scale on a
+            plateau. None: the first learning rate of `tx` is logged, all are scaled.
+        plateau: reduces the learning rate after an epoch, depending on its train loss, or None.
+        fresh_statistics: the number of training batches on which the statistics of batch norm are
+            recomputed for the parameters to evaluate and to save; 0: those of the training.
+        sizes: the shorter side of the training images in each of the first epochs; later epochs
+            use the images as they are.
     """
 
     model: Model
@@ -66,9 +65,9 @@ class Experiment:
     sizes: tuple[int, ...] = ()
 
     def train_step(self, dataset: Dataset, dtype: torch.dtype) -> tuple[Step, Dataset]:
-        """Return the step of the training and the images for it, on the device of these.
+        """Return the training step and the images for it, on the same device.
 
-        Where images are not augmented, what `prepare` can do ahead is done to them here.
+        If there is no augmentation, the images are already prepared as far as `prepare` can.
         """
         preprocess, dataset = self._for_training(dataset)
         grad_fn = make_grad(
@@ -91,24 +90,24 @@ class Experiment:
         return preprocess, dataset
 
     def eval_step(self, *datasets: Dataset, dtype: torch.dtype) -> tuple[EvalStep, list[Dataset]]:
-        """Return the step of the evaluation and the images for it, prepared, on their devices."""
+        """Return the evaluation step and the prepared images for it, on the same devices."""
         preprocess, prepared = prepare(self.preprocess, *datasets)
         return make_eval(self.model, self.loss, preprocess=preprocess, dtype=dtype), prepared
 
     def effective_rate(self, opt_state: Tree) -> float:
-        """Return the learning rate of the last update, with the scale beside it.
+        """Return the learning rate of the last update, multiplied by its scale.
 
         Raises:
-            ValueError: the optimizer has no such learning rate, or no scale beside it.
+            ValueError: the optimizer has no such learning rate, or no scale for it.
         """
         name = self._rates(opt_state)[0]
         return float(get_hyper(opt_state, name) * get_hyper(opt_state, _scale_of(name)))
 
     def with_lr_scale(self, opt_state: Tree, scale: Tensor) -> Tree:
-        """Return the state whose learning rate has this scale from now on.
+        """Return the optimizer state with this scale of the learning rate.
 
         Raises:
-            ValueError: as `effective_rate`.
+            ValueError: as for `effective_rate`.
         """
         for name in self._rates(opt_state):
             opt_state = set_hyper(opt_state, _scale_of(name), scale)
@@ -123,28 +122,29 @@ class Experiment:
         if not rates:
             raise ValueError(
                 "the optimizer has no 'learning_rate' to log, only "
-                f"{', '.join(names) or 'no hyper-parameters'}: make its last step "
-                "scale_by_learning_rate, or name one of these as the experiment's learning_rate"
+                f"{', '.join(names) or 'no hyper-parameters'}: end its chain with "
+                "scale_by_learning_rate, or give one of these names as the experiment's "
+                "learning_rate"
             )
         return rates
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """An experiment that can be run: its name, what it says of itself, its variants.
+    """A family of experiments that can be run from the command line.
 
     Attributes:
-        name: what its runs are called.
-        doc: the module's docstring.
-        data: the data set that `--data auto` stands for.
-        variants: configs by name: "default", the network trained as well as fnet can, "author",
-            as its author trained it, and others. A second network has its own pair: "pro" and
-            "pro-author".
+        name: the name of the recipe, which begins the names of its run directories.
+        doc: the module's docstring, for `--help`.
+        data: the data set for `--data auto`.
+        variants: configs by name. "default", the network trained as well as fnet can, is used
+            without `--variant`; "author" trains it as its author did. A second network has its own
+            pair: "pro" and "pro-author".
         build: `(config, splits) -> Experiment`, pure.
-        reported: the original author's figures by variant and name, to print beside the measured
+        reported: the original author's figures by variant and name, to print next to the measured
             ones: "test accuracy, final", "test accuracy, best epoch", "train accuracy, final".
-        aliases: variants by names that they had before, which are understood and not listed.
-        origin: the module or the file whose code makes the recipe, found by itself.
+        aliases: today's names of variants by their names in older versions.
+        origin: the module or the file that creates the recipe; found automatically.
     """
 
     name: str
@@ -162,16 +162,17 @@ class Recipe:
 
 
 def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:
-    """Return the experiment of a config, once its parts are seen to fit each other and the data.
+    """Return the experiment of a config; check that its parts fit each other and the data.
 
     Raises:
         ConfigError: an option is out of its range, or the parts do not fit each other: the
-            optimizer cannot begin, it has no such learning rate, or none that a plateau can scale.
+            optimizer does not accept the parameters, it has no such learning rate, or none that a
+            plateau can scale.
         ModelError: the network does not fit the images.
     """
     try:
         experiment = recipe.build(config, splits)
-        # The options of a tool may have no batch size.
+        # A config without a batch size is possible.
         size = getattr(config, "batch_size", 2)
         classes = check(experiment.model, splits.input_shape, batch_size=size)
         for side in sorted(set(experiment.sizes)):
@@ -187,7 +188,7 @@ def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:
 
 
 def _check_optimizer(experiment: Experiment) -> None:
-    """Check what is first needed at the end of an epoch: better before the run has a directory."""
+    """Check, before a run directory is created, what is first used at the end of an epoch."""
     params = experiment.model.init(random.key(0))
     opt_state = experiment.tx.init(params.trainable)
     experiment.effective_rate(opt_state)
@@ -201,7 +202,7 @@ def _check_optimizer(experiment: Experiment) -> None:
 
 
 def _scale_of(learning_rate: str) -> str:
-    """Return the name of the scale beside a learning rate.
+    """Return the name of the scale that belongs to a learning rate.
 
     >>> _scale_of("muon/learning_rate")
     'muon/lr_scale'
@@ -211,39 +212,39 @@ def _scale_of(learning_rate: str) -> str:
 
 
 def load_recipe(module: str) -> Recipe:
-    """Return the `RECIPE` of a module that the user names, which is imported.
+    """Import the module that the user names, and return its `RECIPE`.
 
     Args:
-        module: its name, or the path of its file, ending in `.py`.
+        module: the name of the module, or the path of its file, which ends in `.py`.
 
     Raises:
-        ConfigError: there is no such module, or it is no recipe's.
+        ConfigError: there is no such module, or it has no `RECIPE`.
     """
     file = module.endswith(".py")
     try:
         found = _import_file(module) if file else importlib.import_module(module)
     except (ImportError, ValueError, TypeError, OSError) as error:
         raise ConfigError(
-            f"the recipe {module!r} cannot be imported ({error}): give --recipe a module that "
-            "Python finds, or a file that ends in .py"
+            f"the recipe {module!r} cannot be imported ({error}): give --recipe a module on "
+            "Python's path, or a file that ends in .py"
         ) from error
     recipe = getattr(found, "RECIPE", None)
     if not isinstance(recipe, Recipe):
-        raise ConfigError(f"the module {module!r} has no RECIPE: name the module of a recipe")
+        raise ConfigError(f"the module {module!r} has no RECIPE: give the module of a recipe")
     if file and recipe.origin.name == found.__name__:
         return replace(recipe, origin=of_file(module))
     return recipe
 
 
 def _import_file(file: str) -> Any:
-    """Return the module of a file, under a name that no other module has."""
+    """Import a file as a module with a unique name, and return the module."""
     path = Path(file).resolve()
     name = f"fnet_recipe:{path}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError("it is no Python file")
+        raise ImportError("it is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look there for the module of their class
+    sys.modules[name] = module  # `dataclasses` looks up the module of a class here
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -253,28 +254,28 @@ def _import_file(file: str) -> Any:
 
 
 def own_recipe(origin: Origin, path: Path) -> Recipe:
-    """Return the recipe that a run names: a record may choose among recipes, not import others.
+    """Return the recipe recorded by a run; a record can only cause imports from `recipes`.
 
     Args:
-        origin: as recorded.
-        path: the run's directory, for the message.
+        origin: the recorded origin.
+        path: the run directory, for the message.
 
     Raises:
-        ConfigError: the module is none of `recipes`, or there is no such recipe.
+        ConfigError: the module is not in `recipes`, or there is no such recipe.
     """
     if not origin.packaged:
         raise ConfigError(
-            f"the run {path} names {origin.name!r} as its recipe, and a run's own choice is "
-            f"imported from recipes.* only: where you trust that code, give{origin.recipe_option}"
+            f"the recipe of the run {path} is {origin.name!r}, and without --recipe only modules "
+            f"of recipes.* are imported: if you trust that code, give{origin.recipe_option}"
         )
     return load_recipe(origin.name)
 
 
 def is_recipe_of(recipe: Recipe, origin: Origin) -> bool:
-    """Return whether a run with this recorded origin is one of the recipe.
+    """Return whether a run with this recorded origin is a run of the recipe.
 
-    Older versions recorded every recipe as `recipes.NAME`: such a run belongs to a recipe of that
-    name elsewhere, unless `recipes` has one.
+    Older versions recorded every recipe as `recipes.NAME`. If there is no module of that name in
+    `recipes`, the run belongs to the recipe of that name in another place.
     """
     if recipe.origin.same_place(origin):
         return True

@@ -1,6 +1,6 @@
-"""What a run's directory says of the run: read without its weights and its data.
+"""The record of a run: the JSON files of its run directory, read without weights and data.
 
-Whatever state the run is in has a record: going on, interrupted, killed while it wrote a line.
+A run has a record in every state: running, interrupted, or killed while it wrote a line.
 """
 
 import json
@@ -22,16 +22,16 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The files of a run's directory but its weights, read.
+    """The content of the JSON files in a run directory.
 
     Attributes:
-        path: the directory.
+        path: the run directory.
         setup: `config.json`.
-        environment: `environment.json`, empty where that is not there or damaged.
-        lines: the whole lines of `metrics.jsonl`, by epoch.
-        damaged: how many of its lines are not whole, or lost: of an epoch before the last known.
-        result: `result.json`, None where that is damaged, or the run goes on or was killed.
-        unreadable: of these files those that are there and cannot be read, each with the reason.
+        environment: `environment.json`, empty if it is missing or damaged.
+        lines: the undamaged lines of `metrics.jsonl`, one for each epoch.
+        damaged: the number of damaged or missing lines of epochs up to the last known one.
+        result: `result.json`; None if it is damaged, or the run is still running or was killed.
+        unreadable: the files that exist but cannot be read, each with the reason.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class RunRecord:
 
     @property
     def name(self) -> str:
-        """The name of the directory."""
+        """The name of the run directory."""
         return self.path.resolve().name
 
     @property
@@ -54,28 +54,28 @@ class RunRecord:
 
     @property
     def variant(self) -> str:
-        """The variant, or what a study calls the run."""
+        """The variant, or the label of the run in a study."""
         return self.setup.variant
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The complete config, as JSON has it."""
+        """The complete config, as JSON values."""
         return self.setup.config
 
     @property
     def stand_in(self) -> bool:
-        """Whether the data stand in for the recipe's own."""
+        """Whether the data set is a stand-in for the recipe's own."""
         return self.setup.stand_in
 
     @property
     def inexact(self) -> tuple[str, ...]:
-        """What makes it, resumed, another run than one that was never stopped."""
+        """Why the resumed run is not bit for bit one that was never stopped."""
         return self.setup.inexact
 
     @property
     def status(self) -> str:
-        """How the run ended: "complete", "stopped at target", "interrupted", "diverged" or
-        "unfinished" (it goes on, or died); "damaged" where its result cannot be read.
+        """The status: "complete", "stopped at target", "interrupted", "diverged", "unfinished"
+        (still running, or killed), or "damaged" if the result cannot be read.
         """
         if RESULT in self.unreadable:
             return "damaged"
@@ -83,37 +83,37 @@ class RunRecord:
 
     @property
     def final(self) -> Line | None:
-        """The line of the last whole epoch."""
+        """The line of the last complete epoch."""
         return self.lines[-1] if self.lines else None
 
     @property
     def best(self) -> Line | None:
-        """The line of the best epoch, chosen as in training."""
+        """The line of the best epoch, by the same rule as in training."""
         return best_line(self.lines)
 
     @property
     def curves(self) -> list[dict[str, float]]:
-        """The figures of each line, to plot."""
+        """The figures of each line, for plots."""
         return [line.figures() for line in self.lines]
 
     @property
     def reported(self) -> Mapping[str, str]:
-        """The original author's figures; none where the run's data are drawn."""
+        """The original author's figures; empty if the data set is a stand-in."""
         return self.result.reported if self.result and not self.stand_in else {}
 
 
 def read_run(path: Path | str) -> RunRecord:
-    """Return the record of a run's directory.
+    """Return the record in a run directory.
 
     Raises:
-        ConfigError: there is no run, or its `config.json` is damaged.
+        ConfigError: it is not a run directory, or its `config.json` is damaged.
     """
     path = Path(path)
     setup = read_setup(path)
     unreadable: dict[str, str] = {}
 
     def read(name: str, parse: Callable[[str], _T], nothing: _T) -> _T:
-        """Return what a file says; where it is damaged, note why."""
+        """Return the parsed content of a file; if it is damaged, note why in `unreadable`."""
         try:
             return parse((path / name).read_text(encoding="utf-8", errors="replace"))
         except FileNotFoundError:
@@ -131,15 +131,16 @@ def read_run(path: Path | str) -> RunRecord:
 
 
 def base_variant(record: RunRecord, recipe: Recipe) -> str:
-    """Return the variant that a run is told from: its own, or the default for an arm of a study."""
+    """Return the variant to compare a run with: its own, or the default for an arm of a study."""
     name = recipe.variant(record.variant)
     return name if name in recipe.variants else "default"
 
 
 def complete_config(record: RunRecord, recipe: Recipe) -> dict[str, Any]:
-    """Return the run's options, those that are newer than the run at what it ran with.
+    """Return the options of a run, with those that are newer than the run.
 
-    That is the default of their class, and not of the variant, which may have changed since.
+    These have the default of the config class, which is what the run did, and not that of the
+    variant, which may have changed since.
     """
     return _as_json(type(recipe.variants[base_variant(record, recipe)])()) | dict(record.config)
 
@@ -158,10 +159,10 @@ def _as_json(config: Any) -> dict[str, Any]:
 
 
 def command(record: RunRecord, recipe: Recipe) -> str:
-    """Return the command that makes the same run again, for a POSIX shell.
+    """Return the command that repeats the run, for a POSIX shell.
 
-    A run on a stand-in names that as its data: it is repeated also where the recipe's own data
-    can be had by then.
+    For a run on a stand-in, the command has this data set as `--data`, so that it repeats the same
+    run even if the recipe's own data have become available.
     """
     words = [*record.setup.origin.words, "--variant", base_variant(record, recipe)]
     changed = changed_options(record, recipe) - ({"data"} if record.stand_in else set())
@@ -186,7 +187,7 @@ def _result(text: str) -> Result | None:
 
 
 def _lines(text: str) -> tuple[tuple[Line, ...], int]:
-    """Return the lines that are whole, and how many are not."""
+    """Return the undamaged lines, and the number of damaged ones."""
     texts = text.splitlines()
     lines = tuple(line for line in map(_line, texts) if line is not None)
     return lines, len(texts) - len(lines)

@@ -1,4 +1,4 @@
-"""Taking up a run where it stopped: what has to be as it was, and how exact the result is."""
+"""The rules of resuming a run: what must be the same, what may differ, how exact the result is."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -17,17 +17,17 @@ from fnet.run.typed_json import from_json
 from fnet.show.terminal import Display
 
 MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom", "target")
-"""Options that change nothing in what is computed."""
+"""Options that may differ, because they do not affect the computation."""
 INEXACT = ("epochs", "device", "on_nonfinite")
-"""Options that may change, but the run is then not the one that was never stopped."""
+"""Options that may differ, but then the result is not that of a run that was never stopped."""
 _SAME_BITS = ("cpu", "gpu", "torch", "torchvision", "numpy")
 
 
 def check_options(record: RunRecord, given: Config) -> list[str]:
-    """Return what makes the resumed run another than the one that was never stopped.
+    """Return the options that make the resumed run differ from one that was never stopped.
 
     Raises:
-        ConfigError: an option differs that may not, or the run is complete.
+        ConfigError: an option differs that must not, or the run is complete.
     """
     own = config_from_json(type(given), record.config)
     inexact = []
@@ -38,29 +38,29 @@ def check_options(record: RunRecord, given: Config) -> list[str]:
         if name not in INEXACT:
             allowed = ", ".join(map(option, (*MAY_CHANGE, *INEXACT)))
             raise ConfigError(
-                f"{option(name)} is {was!r} in this run, and a resumed run keeps its options: "
-                f"leave {option(name)} out, or begin a new run (what may change: {allowed})"
+                f"{option(name)} is {was!r} in this run, and a resumed run keeps its options: do "
+                f"not give {option(name)}, or start a new run (options that may change: {allowed})"
             )
         inexact.append(f"{option(name)} {now} (was {was})")
     if record.status == "complete" and given.epochs <= len(record.lines):
         raise ConfigError(
-            f"the run {record.path} is complete: there is nothing to go on with, but more --epochs"
+            f"the run {record.path} is complete: to train it longer, give more --epochs"
         )
     if record.status == "stopped at target" and is_reached(given.target, record.lines):
         raise ConfigError(
-            f"the run {record.path} has reached its target: to go on, give a higher --target, or "
+            f"the run {record.path} has reached its target: give a higher --target to continue, or "
             "--target None"
         )
     return inexact
 
 
 def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]:
-    """Return what the run computed on, and what is not the same on this machine.
+    """Return the recorded runtime of the run, and what differs on this machine.
 
-    Only the device may be another one, with `--device`.
+    Only the device may be changed, with `--device`.
 
     Raises:
-        ConfigError: the run's environment is not known, or its device is not there.
+        ConfigError: the run's environment is not known, or there is no such device.
     """
     was = record.environment
     device = was.get("device") if config.device == record.config.get("device") else config.device
@@ -70,8 +70,9 @@ def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]
             pass
         case _:
             raise ConfigError(
-                f"{record.path / 'environment.json'} is missing or damaged: it says how the run "
-                "computes, so the run cannot be resumed: bring the file back from a copy"
+                f"{record.path / 'environment.json'} is missing or damaged. It records the device "
+                "and the precision of the run, so the run cannot be resumed: restore the file from "
+                "a backup, or start a new run"
             )
     runtime = resolve(device, precision, compiled, deterministic=config.deterministic)
     runtime = replace(runtime, threads=threads)
@@ -89,17 +90,17 @@ def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]
 
 
 def changed_file(record: RunRecord, recipe: Recipe) -> list[str]:
-    """Return what to say where the recipe is a file with other content than the run's."""
+    """Return a message if the recipe is a file that has changed since the run started."""
     was, now = record.setup.origin, recipe.origin
     changed = bool(was.checksum and now.checksum) and was.checksum != now.checksum
     return [f"{Path(now.name).name} has changed"] if changed else []
 
 
 def same_data(record: RunRecord, config: Config, recipe_data: str, display: Display) -> Splits:
-    """Return the data that the run was trained on, and no stand-in for it.
+    """Return the data that the run was trained on, never a new stand-in.
 
     Raises:
-        ConfigError, DataError: it cannot be had, or has changed since.
+        ConfigError, DataError: the data are not available, or have changed.
     """
     if config.data == "auto":
         config = replace(config, data=STAND_IN if record.stand_in else recipe_data)
@@ -107,54 +108,55 @@ def same_data(record: RunRecord, config: Config, recipe_data: str, display: Disp
     if splits.checksum != record.setup.data_checksum:
         raise ConfigError(
             f"the images of {splits.train.name} are not those that the run {record.path} was "
-            "trained on: they have changed since, --root names others, or an older version made "
-            "the run"
+            "trained on: they have changed, --root points to others, or the run is from an older "
+            "version of fnet: restore the images, or start a new run"
         )
     return splits
 
 
 def require_checkpoint(restored: Restored | None, record: RunRecord, steps: int) -> Note | None:
-    """Return the note of what was restored, once a run is seen to be able to go on from there.
+    """Check that the run can be resumed from this checkpoint, and return the checkpoint's note.
 
-    Before anything of it is written anew. None where the run begins again.
+    To be called before any file of the run is changed. The result is None if the run restarts from
+    the beginning.
 
     Args:
-        restored: its last good checkpoint, or None where there is none.
-        record: the run's.
-        steps: how many it is to have in the end.
+        restored: the last undamaged checkpoint, or None if there is none.
+        record: the record of the run.
+        steps: the number of steps of the complete run.
 
     Raises:
-        CheckpointError: there is no checkpoint, but there was one; or it is not of a training run.
-        ConfigError: the run has come further than it is to go.
+        CheckpointError: the checkpoints are gone, or the last one is not of a training run.
+        ConfigError: the run has already done more steps than this.
     """
     if restored is None:
         if record.status != "unfinished" or len(record.lines) > 1:
             raise CheckpointError(
-                f"the run {record.path} has results, but no checkpoint to go on from: bring its "
-                "checkpoints back, or begin a new run"
+                f"the run {record.path} has results, but no checkpoint to resume from: restore its "
+                "checkpoints from a backup, or start a new run"
             )
         return None
     try:
         note = from_json(Note, restored.note)
     except ValueError as error:
         raise CheckpointError(
-            f"the last checkpoint of {record.path} is not that of a training run (its note "
-            f"{error}): begin a new run"
+            f"the last checkpoint of {record.path} is not one of a training run (its note "
+            f"{error}): start a new run"
         ) from error
     if restored.step > steps:
         raise ConfigError(
-            f"the run {record.path} has done {restored.step} steps, and --epochs leaves {steps}: "
-            "give more epochs"
+            f"the run {record.path} has already done {restored.step} steps, more than the {steps} "
+            "of --epochs: give more epochs"
         )
     return note
 
 
 def say_resumed(restored: Restored | None, inexact: Sequence[str], display: Display) -> None:
-    """Print where the run goes on from, and how exact the result is."""
+    """Print from which step the run is resumed, and how exact the result is."""
     for damaged in restored.damaged if restored else ():
-        display.say(f"Passed over: {damaged}", "yellow")
-    where = f"after step {restored.step}" if restored else "from the beginning: nothing was kept"
-    how = "bit for bit the run that was never stopped"
+        display.say(f"Checkpoint skipped: {damaged}", "yellow")
+    where = f"after step {restored.step}" if restored else "from the beginning (no checkpoint)"
+    how = "the result is bit for bit that of a run that was never stopped"
     if inexact:
-        how = f"not exactly the run that was never stopped: {', '.join(inexact)}"
+        how = f"the result is not exactly that of a run never stopped: {', '.join(inexact)}"
     display.say(f"Resumed {where}; {how}.")

@@ -1,4 +1,4 @@
-"""Where a run happens, resolved once and recorded; steps as they are taken there."""
+"""The runtime of a run, resolved once and recorded, and the steps prepared for it."""
 
 import os
 import platform
@@ -15,20 +15,20 @@ import torch
 from fnet.compiler import compile
 from fnet.compiler.cuda_graph import cuda_graph
 from fnet.run.config import Config, ConfigError, Precision
-from fnet.run.process import first_call_apart
+from fnet.run.process import first_call_without_fragmentation
 from fnet.step import EvalStep, Step, skip_nonfinite
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a run computes on, as resolved: with the same versions these give the same bits.
+    """The device and numerical settings of a run, which together with the versions fix its bits.
 
     Attributes:
         device: "cpu", "cuda:0", ...
-        precision: of the forward and backward pass; weights are float32 always.
+        precision: the precision of the forward and backward pass; weights are always float32.
         compiled: whether steps are compiled.
         threads: threads of one operation on the CPU.
-        deterministic: whether a GPU is held to operations that give the same bits every time.
+        deterministic: whether a GPU uses only deterministic algorithms.
     """
 
     device: str
@@ -50,13 +50,13 @@ def resolve(
     *,
     deterministic: bool = False,
 ) -> Runtime:
-    """Return the runtime these options come to on this machine.
+    """Return the runtime for these options on this machine.
 
-    "auto" is the GPU where there is one, and bf16 where the device multiplies matrices faster in
-    it. `compile` is possible where a C++ compiler is (`missing_compiler`).
+    The device "auto" is the GPU if there is one; the precision "auto" is bf16 if the device has
+    bf16 matrix instructions. Steps are compiled if there is a C++ compiler (`missing_compiler`).
 
     Raises:
-        ConfigError: a device that is not there.
+        ConfigError: there is no such device.
     """
     place = _device(device)
     if precision == "auto":
@@ -66,17 +66,17 @@ def resolve(
 
 
 def apply_runtime(runtime: Runtime) -> None:
-    """Set what of a runtime holds for the whole process: the threads, and determinism on a GPU."""
+    """Apply the process-wide part of a runtime: the threads, and determinism on a GPU."""
     if runtime.threads != torch.get_num_threads():
         torch.set_num_threads(runtime.threads)
     if runtime.deterministic and runtime.device != "cpu":
-        # cuBLAS reads it when it is first used.
+        # cuBLAS reads this variable when it is initialised.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
 
 
 def missing_compiler() -> str | None:
-    """Return what the compiler of steps lacks on this machine, or None where it lacks nothing."""
+    """Return what is missing on this machine to compile steps, or None."""
     compiler = os.environ.get("CXX", "clang++" if platform.system() == "Darwin" else "g++")
     if shutil.which(compiler) is None:
         return f"no C++ compiler ({compiler})"
@@ -86,7 +86,7 @@ def missing_compiler() -> str | None:
 
 
 def describe(runtime: Runtime) -> dict[str, Any]:
-    """Return the record of an environment: the runtime, the machine, the versions. JSON values."""
+    """Return the content of `environment.json`: the runtime, the machine, the versions."""
     place = torch.device(runtime.device)
     gpu = torch.cuda.get_device_name(place) if place.type == "cuda" else None
     return {
@@ -112,10 +112,12 @@ def _device(name: str) -> torch.device:
     if place.type == "cuda":
         count = torch.cuda.device_count()
         if (place.index or 0) >= count:
-            raise ConfigError(f"device {name!r} is not there: PyTorch sees {count} GPUs")
+            raise ConfigError(
+                f"there is no device {name!r}: PyTorch finds {count} GPUs; give auto, cpu or cuda"
+            )
         return torch.device("cuda", place.index or 0)
     if place.type != "cpu":
-        raise ConfigError(f"fnet runs on cpu and cuda devices, not on {name!r}")
+        raise ConfigError(f"fnet runs on cpu and cuda devices, not on {name!r}: give one of these")
     return torch.device("cpu")
 
 
@@ -127,7 +129,7 @@ def _gains_from_bf16(device: torch.device) -> bool:
 
 
 def _cpu_info(field: str) -> str:
-    """Return the first value of a field of /proc/cpuinfo, or "" where there is none."""
+    """Return the first value of a field of /proc/cpuinfo, or "" if there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -136,7 +138,7 @@ def _cpu_info(field: str) -> str:
 
 
 def ready(step: Step, config: Config, runtime: Runtime) -> Step:
-    """Return the step as a run of this config takes it on this runtime."""
+    """Return the training step for this config and runtime: compiled, skipping non-finite steps."""
     if config.on_nonfinite == "skip":
         step = skip_nonfinite(step)
     if runtime.compiled:
@@ -145,11 +147,11 @@ def ready(step: Step, config: Config, runtime: Runtime) -> Step:
         step = compile(step, cpp_wrapper=cpp_wrapper, kernels=config.kernels)
         if config.cuda_graph and not on_cpu:
             step = cuda_graph(step)
-    return first_call_apart(step)
+    return first_call_without_fragmentation(step)
 
 
 def ready_eval(step: EvalStep, config: Config, runtime: Runtime) -> EvalStep:
-    """Return the evaluation step as a run of this config takes it on this runtime."""
+    """Return the evaluation step for this config and runtime, compiled if possible."""
     if runtime.compiled:
         step = compile(step, kernels=config.kernels)
-    return first_call_apart(step)
+    return first_call_without_fragmentation(step)

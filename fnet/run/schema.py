@@ -1,4 +1,4 @@
-"""The schemas of a run's files: its setup, the figures of an epoch, its result, a note."""
+"""The schemas of the files in a run directory: setup, metrics lines, result, checkpoint notes."""
 
 import math
 import reprlib
@@ -14,27 +14,27 @@ from fnet.run.typed_json import from_json
 Status = Literal["complete", "stopped at target", "interrupted", "diverged"]
 
 MAX_EPOCHS, MAX_IMAGES, MAX_SIDE, MAX_VALUES = 10**9, 10**12, 2**16, 2**28
-"""Bounds on what a run's files may say: beyond any run, and within what a computer can count."""
+"""Upper bounds for values in the files: larger than in any real run, small enough to handle."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a run is: `config.json`.
+    """The setup of a run, known before it starts: `config.json`.
 
     Attributes:
-        recipe: the module of its recipe, or the path of its file; see `Origin`.
-        variant: the recipe's variant, or what a study calls the run.
+        recipe: the module of the recipe, or the path of its file; see `Origin`.
+        variant: the variant of the recipe, or the label of the run in a study.
         config: the complete config; see `config_from_json`.
         data: the name of the data set.
-        data_checksum: of all images and labels, see `Splits.checksum`.
-        stand_in: whether the data stand in for the recipe's own.
-        train_images: how many images it is trained on.
-        test_images: how many it is tested on.
-        classes: their names, in the order of the logits.
+        data_checksum: the checksum of all images and labels, see `Splits.checksum`.
+        stand_in: whether the data set is a stand-in for the recipe's own.
+        train_images: the number of training images.
+        test_images: the number of test images.
+        classes: the names of the classes, in the order of the logits.
         input_shape: (C, H, W) of the images.
         preprocess: see `preprocess_to_json`.
-        inexact: what makes it, resumed, another run than one that was never stopped.
-        recipe_checksum: of the recipe's file; empty for a module, and in older records.
+        inexact: why the resumed run is not bit for bit one that was never stopped.
+        recipe_checksum: the checksum of the recipe's file; empty for a module, and in old records.
     """
 
     recipe: str
@@ -53,7 +53,7 @@ class Setup:
 
     @property
     def origin(self) -> Origin:
-        """Where the recipe lives, as recorded."""
+        """The recorded origin of the recipe."""
         return Origin(self.recipe, self.recipe_checksum)
 
     def __post_init__(self) -> None:
@@ -70,15 +70,15 @@ class Line:
     """The figures of one epoch: a line of `metrics.jsonl`.
 
     Attributes:
-        epoch: which one, counted from 1.
-        step: the last of it.
-        train_loss, train_accuracy: means over its steps.
-        test_loss, test_accuracy: on the test images, after it.
-        validation_loss, validation_accuracy: on the images held out, where there are some.
-        learning_rate: of its last step.
-        seconds: how long it took.
-        images_per_second: in training, without the first step.
-        skipped_steps: how many were left out, with `--on-nonfinite skip`.
+        epoch: the number of the epoch, counted from 1.
+        step: the last step of the epoch.
+        train_loss, train_accuracy: means over the training steps.
+        test_loss, test_accuracy: on the test images, after the epoch.
+        validation_loss, validation_accuracy: on the validation images, if there are some.
+        learning_rate: the learning rate of the last step.
+        seconds: the duration of the epoch, with evaluation.
+        images_per_second: the throughput of training, without the first step.
+        skipped_steps: the number of skipped steps, with `--on-nonfinite skip`.
     """
 
     epoch: int
@@ -104,15 +104,15 @@ class Line:
         return self.test_accuracy if held_out is None else held_out
 
     def figures(self) -> dict[str, float]:
-        """Return the figures that there are, by name."""
+        """Return the figures that are not None, by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def best_line(lines: Sequence[Line]) -> Line | None:
-    """Return the line of the best epoch: the one rule, in training and of what is on disk.
+    """Return the line of the best epoch, in training and from a record.
 
-    Its accuracy on the validation images is the highest, or without such on the test images; of
-    equal ones it is the first.
+    It is the first line with the highest accuracy on the validation images, or on the test images
+    if there are no validation images.
     """
 
     def accuracy(line: Line) -> float:
@@ -124,20 +124,20 @@ def best_line(lines: Sequence[Line]) -> Line | None:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended: `result.json`.
+    """The result of a run that has ended: `result.json`.
 
     Attributes:
-        status: "complete", "stopped at target", "interrupted" by a signal, or "diverged" to numbers
-            not finite.
-        step: after which step.
+        status: "complete", "stopped at target", "interrupted" by a signal, or "diverged" to
+            non-finite numbers.
+        step: the last step.
         data: the name of the data set.
-        stand_in: whether that stands in for the recipe's own.
-        final: the line of the last whole epoch, None if there is none.
-        best: that of the best epoch.
+        stand_in: whether this data set is a stand-in for the recipe's own.
+        final: the line of the last complete epoch, or None.
+        best: the line of the best epoch, or None.
         reported: the original author's figures, by name.
-        reason: of one that diverged.
-        seconds_to_accuracy: after how many seconds of the run each accuracy, in per cent, was first
-            reached; see `fnet.run.time_to_accuracy`. Empty in older records.
+        reason: the reason of a divergence, else empty.
+        seconds_to_accuracy: the seconds of the run after which each accuracy, in per cent, was
+            first reached; see `fnet.run.time_to_accuracy`. Empty in older records.
     """
 
     status: Status
@@ -153,13 +153,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Note:
-    """What a checkpoint holds beside the tensors.
+    """The note of a checkpoint: its content in addition to the tensors.
 
     Attributes:
-        sums: of the metrics in an epoch that has no line yet.
-        lines: of the whole epochs.
-        best: the best of these, counted from 1; None before the first ends.
-        seconds: for how long the epoch has gone on.
+        sums: the sums of the metrics in an epoch that has no line yet.
+        lines: the lines of the complete epochs.
+        best: the best epoch, counted from 1, or None if no epoch is complete.
+        seconds: the seconds that the incomplete epoch has already taken.
     """
 
     sums: dict[str, float]
@@ -175,15 +175,15 @@ class Note:
 
 
 def config_from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    """Return the config that `dataclasses.asdict` and JSON have made these values of.
+    """Return a config from JSON values: the inverse of `dataclasses.asdict`.
 
     Args:
         kind: the recipe's `Config`.
-        values: its fields; lists become tuples again. One that is missing, because it is newer than
-            the run, has its default.
+        values: the fields; lists become tuples again. A missing field, which is newer than the
+            run, has its default.
 
     Raises:
-        ConfigError: a field is unknown, or its value is not of its type.
+        ConfigError: a field is unknown, or its value has the wrong type.
 
     >>> config_from_json(Config, asdict(Config(epochs=3))).epochs
     3
@@ -192,24 +192,24 @@ def config_from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
         return from_json(kind, values)
     except ValueError as error:
         raise ConfigError(
-            f"the run's config {error}: it was made with another version; open it with that "
-            "version, or train again"
+            f"the run's config {error}: the run is from another version of the recipe or of fnet; "
+            "open it with that version, or train again"
         ) from error
 
 
 def preprocess_to_json(preprocess: Preprocess) -> Any:
-    """Return what `preprocess_from_json` makes the preprocess of again, or at least its name."""
+    """Return JSON values for `preprocess_from_json`, or the `repr` if it is not a dataclass."""
     if is_dataclass(preprocess) and not isinstance(preprocess, type):
         return asdict(preprocess)
     return repr(preprocess)
 
 
 def preprocess_from_json(values: Any, built: Preprocess) -> Preprocess:
-    """Return the recorded preprocess: what the recipe builds, or one of fnet's.
+    """Return the recorded preprocess: the one that the recipe builds, or one of fnet's classes.
 
     Args:
-        values: as `preprocess_to_json` gave them; of one that is only named, `built` is taken.
-        built: what the recipe builds by now; it may be of a class of the user's own.
+        values: from `preprocess_to_json`; if this is only a `repr`, the result is `built`.
+        built: the preprocess that the recipe builds now; it may be of the user's own class.
 
     Raises:
         ValueError: it is neither.
@@ -225,7 +225,7 @@ def preprocess_from_json(values: Any, built: Preprocess) -> Preprocess:
 
 
 def _tuples(value: Any) -> Any:
-    """Return a JSON value with tuples for lists, as a frozen dataclass has them."""
+    """Return a JSON value with lists replaced by tuples, as in a frozen dataclass."""
     if isinstance(value, list | tuple):
         return tuple(map(_tuples, value))
     if isinstance(value, dict):
@@ -235,4 +235,4 @@ def _tuples(value: Any) -> Any:
 
 def _require(name: str, value: object, possible: bool) -> None:
     if not possible:
-        raise ValueError(f"has {reprlib.repr(value)} for {name!r}, which cannot be")
+        raise ValueError(f"has {reprlib.repr(value)} for {name!r}, which is not possible")

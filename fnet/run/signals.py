@@ -1,4 +1,4 @@
-"""Signals to end as a request that a loop looks at: it ends after its step, and saves."""
+"""Signal handlers that turn SIGINT, SIGTERM and SIGHUP into a request to stop after the step."""
 
 import os
 import signal
@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-# SIGHUP, of a terminal that is closed, is not on every system.
+# SIGHUP, sent when the terminal is closed, does not exist on every system.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 class StopRequest:
-    """Whether the process was asked to end.
+    """A request to stop; true after a signal.
 
     Attributes:
-        signal: the signal that asked, None as long as there was none.
+        signal: the number of the first signal, or None.
     """
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class StopRequest:
 
 @contextmanager
 def stop_request(heard: Callable[[], None]) -> Iterator[StopRequest]:
-    """While the context lasts, take the first of these signals as a request.
+    """Turn the first signal within the context into a request.
 
-    The second has its usual effect, at once. Outside the main thread, where Python handles no
-    signals, nothing is ever requested.
+    The second signal has its usual effect immediately. Outside the main thread, where Python cannot
+    install signal handlers, there is never a request.
 
     Args:
-        heard: called when the request comes.
+        heard: called in the signal handler, once.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -44,7 +44,7 @@ def stop_request(heard: Callable[[], None]) -> Iterator[StopRequest]:
 
     def restore() -> None:
         for number, handler in before.items():
-            # None: it was installed by other than Python, and cannot be named here.
+            # None: the handler was not installed from Python, so it cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def take(number: int, frame: FrameType | None) -> None:
@@ -53,12 +53,12 @@ def stop_request(heard: Callable[[], None]) -> Iterator[StopRequest]:
             os.kill(os.getpid(), number)
             return
         request.signal = number
-        # Where nothing can be said, because the terminal is gone, the request stands all the same.
+        # If the message cannot be printed because the terminal is closed, the request still counts.
         with suppress(OSError, RuntimeError, SystemExit):
             heard()
 
     for number, handler in before.items():
-        # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP: so it stays.
+        # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP: keep that.
         if handler is not signal.SIG_IGN:
             signal.signal(number, take)
     try:

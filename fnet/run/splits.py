@@ -1,4 +1,4 @@
-"""The data of a run: opened by name, cut to size, or replaced where it cannot be had."""
+"""The splits of a run's data: train, test and validation images, or a stand-in data set."""
 
 import zlib
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ STAND_IN_EPOCHS = 2
 
 
 class Sizes(TypedDict):
-    """How many classes, channels, and pixels a side."""
+    """The number of classes, of channels, and of pixels on a side."""
 
     classes: int
     channels: int
@@ -24,7 +24,10 @@ class Sizes(TypedDict):
 
 @dataclass(frozen=True)
 class Splits:
-    """The images to train on, to test on, and to choose the best epoch on (None: the test's)."""
+    """The training, test and validation images.
+
+    The best epoch is chosen on the validation images, or on the test images if there are none.
+    """
 
     train: Dataset
     test: Dataset
@@ -32,7 +35,7 @@ class Splits:
 
     @property
     def checksum(self) -> str:
-        """What tells these images and labels from others: 8 hexadecimal digits."""
+        """The CRC-32 of all images and labels: 8 hexadecimal digits."""
         value = 0
         for part in (self.train, self.test, self.validation):
             if part is not None:
@@ -42,7 +45,7 @@ class Splits:
 
     @property
     def sizes(self) -> Sizes:
-        """What a network has to know of the data: the arguments of `fnet.models` that say it."""
+        """The arguments of the functions of `fnet.models` that depend on the data."""
         channels, size, _ = self.input_shape
         return {"classes": len(self.train.classes), "channels": channels, "size": size}
 
@@ -54,14 +57,15 @@ class Splits:
 
 
 def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Splits, bool]:
-    """Return the config, the data, and whether it is a stand-in for the data set `name`.
+    """Return the config, the splits, and whether the data are a stand-in for the data set `name`.
 
-    `--data auto` is `name`, or where that cannot be had the drawn "shapes"; the config that comes
-    back is then that of a short run. Any other `--data` is that or nothing.
+    With `--data auto`, the data set is `name`, or the generated "shapes" if `name` is not
+    available; in that case the returned config has fewer epochs. For any other `--data` there is
+    no stand-in.
 
     Raises:
-        ConfigError: the limit, the validation share or the batch size does not fit the data.
-        DataError: the data cannot be had, or is not as expected.
+        ConfigError: the limit, the validation fraction or the batch size does not fit the data.
+        DataError: the data are not available, or not as expected.
     """
     stand_in = False
     try:
@@ -72,10 +76,10 @@ def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Sp
         stand_in = True
         config = replace(config, epochs=min(config.epochs, STAND_IN_EPOCHS))
         display.panel(
-            f"{error}\n\nThis run goes on with {STAND_IN!r}, a drawn data set of ten classes, for "
-            f"{STAND_IN_EPOCHS} epochs at most: it shows that everything works, and no more. To "
-            f"insist on the data: --data {name}. To use a folder of images: --data DIR.",
-            title=f"{name} cannot be had",
+            f"{error}\n\nThis run uses {STAND_IN!r} instead, a generated data set of ten classes, "
+            f"for at most {STAND_IN_EPOCHS} epochs. It only shows that everything works. To get an "
+            f"error instead: --data {name}. To use a folder of images: --data DIR.",
+            title=f"{name} is not available",
         )
         splits = _load(STAND_IN, config, display)
     if config.limit is not None:
@@ -86,7 +90,7 @@ def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Sp
         if not 1 <= held_out < len(splits.train):
             raise ConfigError(
                 f"--validation {config.validation} of {len(splits.train)} training images is "
-                f"{held_out}: hold out at least one image, and leave at least one"
+                f"{held_out}: choose a fraction that holds out at least one image and leaves one"
             )
         train, validation = splits.train.hold_out(held_out)
         splits = replace(splits, train=train, validation=validation)
@@ -99,12 +103,12 @@ def _require_at_most(option: str, size: int, train: Dataset, which: str) -> None
     if size > len(train):
         raise ConfigError(
             f"{option} {size} is more than the {len(train)} training images of {train.name}"
-            f"{which}: give at most that many"
+            f"{which}: give at most {len(train)}"
         )
 
 
 def _load(name: str, config: Config, display: Display) -> Splits:
-    """Return both splits of a data set, with a bar while each is loaded."""
+    """Load both splits of a data set, each with a progress bar."""
 
     def load(split: data.Split) -> Dataset:
         bar = f"loading {split}"
@@ -118,7 +122,7 @@ def _load(name: str, config: Config, display: Display) -> Splits:
         )
         display.finish(bar)
         if loaded.skipped:
-            count = f"{len(loaded.skipped)} of the {split} files are broken and left out"
+            count = f"{len(loaded.skipped)} of the {split} files are broken and were skipped"
             display.say(f"{count}: {quoted(loaded.skipped)}", "yellow")
         return loaded
 

@@ -1,4 +1,4 @@
-"""A study: several trainings that differ in one thing, compared in a table and in one plot."""
+"""A study: several trainings that differ in one option, compared in a table and in one plot."""
 
 import json
 import signal
@@ -26,7 +26,7 @@ from fnet.show.terminal import Display
 COLUMNS = ["", "reported", "test, final", "test, best epoch", "train, final", "runs"]
 
 _OF_IMAGES = ("data", "root", "skip_broken", "limit", "validation")
-"""The options that say which images a run is trained on."""
+"""The options that determine the images of a run."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Arm:
     """One of the trainings that a study compares.
 
     Attributes:
-        recipe: what is trained.
-        label: what it differs in, in a word or two.
-        config: with which options.
+        recipe: the recipe.
+        label: the difference to the other arms, in a word or two.
+        config: the options.
         reported: the original author's figure, if there is one.
     """
 
@@ -48,37 +48,37 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """Trainings to compare: what the question is, and the arms."""
+    """A question, and the arms that answer it."""
 
     question: str
     arms: Sequence[Arm]
 
 
 @dataclass(frozen=True)
-class Result:
+class ArmResult:
     """The runs of one arm, one for each seed."""
 
     arm: Arm
     outcomes: list[Outcome] = field(default_factory=list)
 
     def figures(self, name: str) -> list[float]:
-        """Return a figure of every run that has it, by the name that `measured` gives it."""
+        """Return one figure of every run that has it; the names are those of `measured`."""
         shares = [measured(outcome.final, outcome.best) for outcome in self.outcomes]
         return [share[name] for share in shares if name in share]
 
 
 def check_arms(study: Study, overrides: dict[str, Any], display: Display) -> None:
-    """Check, before the first arm trains for hours, what can be known of the last one.
+    """Check all arms before the first one trains, which may take hours.
 
     Args:
-        study: what is to be trained.
+        study: the study to check.
         overrides: as in `run_study`.
-        display: shows how the data are opened.
+        display: shows how the data are loaded.
 
     Raises:
         ConfigError: an arm's options are out of their range, or do not fit each other or the data;
             there is no such device.
-        DataError: the data cannot be had, or are not as expected.
+        DataError: the data are not available, or not as expected.
     """
     opened: dict[tuple[object, ...], Splits] = {}
     with display.live():
@@ -98,7 +98,7 @@ def check_arms(study: Study, overrides: dict[str, Any], display: Display) -> Non
 
 
 def run_study(
-    results: Sequence[Result],
+    results: Sequence[ArmResult],
     seeds: Sequence[int],
     overrides: dict[str, Any],
     out: Path,
@@ -106,18 +106,18 @@ def run_study(
 ) -> int:
     """Train every arm with every seed, and return the exit code.
 
-    That is 0, or what a shell expects after a signal, within a run or between two.
+    The exit code is 0, or 128 + the signal number after a signal.
 
     Args:
-        results: one of each arm. A run is added to its arm's as soon as it ends: what was reached
-            is there also where a later run raises an error.
-        seeds: of the runs of each arm.
+        results: one for each arm. The outcome of a run is added as soon as the run ends, so it is
+            not lost if a later run raises an error.
+        seeds: the seeds of the runs of each arm.
         overrides: options that replace those of every arm ("epochs", "limit", ...).
         out: the directory for the runs, the plot and the table.
         display: shows the runs.
 
     Raises:
-        CheckpointError, ConfigError, DataError, ModelError: as `train`.
+        CheckpointError, ConfigError, DataError, ModelError: as for `train`.
     """
     try:
         for seed in seeds:
@@ -128,13 +128,13 @@ def run_study(
                     result.outcomes.append(outcome)
                 if outcome.signal is not None:
                     return outcome.exit_code
-    except KeyboardInterrupt:  # while no run trains, which would take it as a request to stop
+    except KeyboardInterrupt:  # between two runs; within a run, it is a request to stop
         return 128 + signal.SIGINT
     return 0
 
 
-def rows(results: Sequence[Result]) -> list[list[str]]:
-    """Return a row of each arm, in `COLUMNS`."""
+def rows(results: Sequence[ArmResult]) -> list[list[str]]:
+    """Return one row for each arm, with the columns `COLUMNS`."""
     return [
         [
             result.arm.label,
@@ -149,7 +149,7 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
 
 
 def spread(figures: Sequence[float]) -> str:
-    """Return the mean in per cent, and of several figures the least and the greatest.
+    """Return the mean in per cent and, for several figures, the minimum and the maximum.
 
     >>> spread([0.5]), spread([0.5, 0.6])
     ('50.0 %', '55.0 % (50.0 to 60.0)')
@@ -162,8 +162,8 @@ def spread(figures: Sequence[float]) -> str:
     return f"{text} ({min(figures) * 100:.1f} to {max(figures) * 100:.1f})"
 
 
-def save(study: Study, results: Sequence[Result], out: Path) -> list[Path]:
-    """Write `study.json` and the curves of every arm's mean over its seeds; return the files.
+def save(study: Study, results: Sequence[ArmResult], out: Path) -> list[Path]:
+    """Write `study.json` and a plot of each arm's mean curves over its seeds; return the files.
 
     Raises:
         ConfigError: a file cannot be written.
@@ -196,9 +196,9 @@ def _figures(line: Line | None) -> dict[str, float] | None:
     return line.figures() if line else None
 
 
-def _mean_curve(result: Result) -> list[dict[str, float]]:
+def _mean_curve(result: ArmResult) -> list[dict[str, float]]:
     runs = [read_run(outcome.directory).curves for outcome in result.outcomes]
-    # An interrupted run is shorter: the mean ends where the shortest does.
+    # An interrupted run is shorter: the mean ends with the shortest run.
     return [
         {name: mean([line[name] for line in lines]) for name in lines[0]}
         for lines in zip(*runs, strict=False)

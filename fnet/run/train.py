@@ -1,4 +1,4 @@
-"""Run an experiment from its config to its run directory, showing how it goes."""
+"""A run from its config to the finished run directory: `train` and `resume`."""
 
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,7 @@ from fnet.run.checkpoint import CheckpointError, Restored, run_lock
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
 from fnet.run.log import open_log
-from fnet.run.outcome import Outcome, go_on, report_command, say_result
+from fnet.run.outcome import Outcome, report_command, resume_hint, say_result
 from fnet.run.process import map_large_blocks
 from fnet.run.progress import initial_state
 from fnet.run.recipe import Experiment, Recipe, build_experiment
@@ -36,7 +36,7 @@ from fnet.show.terminal import Display
 
 @dataclass(frozen=True)
 class _Job:
-    """A run that is ready to begin, or to go on."""
+    """A run that is ready to start or to resume."""
 
     recipe: Recipe
     variant: str
@@ -47,15 +47,15 @@ class _Job:
     runtime: Runtime
     directory: RunDirectory
     inexact: list[str] = field(default_factory=list)
-    """What makes it another run than one that was never stopped."""
+    """Why the resumed run is not bit for bit one that was never stopped."""
 
 
 def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Outcome:
-    """Run the recipe with this config, in a new directory.
+    """Train the recipe with this config, in a new run directory.
 
     Raises:
-        ConfigError, DataError, ModelError: what the user asked for cannot be; before any training.
-        CheckpointError: what was reached cannot be written.
+        ConfigError, DataError, ModelError: an error of the user; raised before the training starts.
+        CheckpointError: a file of the run cannot be written.
     """
     config.validate()
     runtime = resolve(
@@ -70,25 +70,25 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Out
         job = _Job(recipe, variant, config, splits, stand_in, experiment, runtime, directory)
         with run_lock(path):
             _begin(job)
-            _say_beginning(job, display)
-            return _run(job, display)
+            _say_start(job, display)
+            return _train_and_conclude(job, display)
 
 
 def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outcome:
-    """Go on with the run in a directory from its last good checkpoint.
+    """Resume the run in a run directory from its last undamaged checkpoint.
 
-    With the run's own config, on the same machine, the result is bit for bit that of the run that
-    was never stopped; what makes it another is said.
+    With the run's own config, on the same machine, the result is bit for bit that of a run that was
+    never stopped; otherwise a message says what differs.
 
     Args:
-        recipe: the run's.
-        path: the run's directory.
-        config: its config; see `fnet.run.resume` for what may differ.
-        display: shows how it goes.
+        recipe: the recipe of the run.
+        path: the run directory.
+        config: the config of the run; see `fnet.run.resume` for what may differ.
+        display: shows the training.
 
     Raises:
-        ConfigError, DataError, ModelError: the run cannot be gone on with, or not in this way.
-        CheckpointError: another process writes to the run, or it has no good checkpoint.
+        ConfigError, DataError, ModelError: the run cannot be resumed, or not with this config.
+        CheckpointError: another process writes to the run, or it has no undamaged checkpoint.
     """
     config.validate()
     record = read_run(path)
@@ -110,18 +110,18 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
             RunDirectory(path),
             [*record.inexact, *inexact, *different],
         )
-        _say_beginning(job, display)
-        return _run(job, display, _restore(job, record, display))
+        _say_start(job, display)
+        return _train_and_conclude(job, display, _restore(job, record, display))
 
 
 def _prepare(runtime: Runtime) -> None:
-    """Set what holds for the whole process."""
+    """Apply the process-wide settings."""
     map_large_blocks()
     apply_runtime(runtime)
 
 
 def _begin(job: _Job) -> None:
-    """Write down what the run is; where that cannot be done, leave no directory of it."""
+    """Write the setup of a new run; if that fails, remove the run directory."""
     try:
         _write_setup(job)
     except CheckpointError as error:
@@ -129,12 +129,12 @@ def _begin(job: _Job) -> None:
         shutil.rmtree(path, ignore_errors=True)
         reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
         raise ConfigError(
-            f"cannot write the run {path}: {reason}: make room, or give another --out"
+            f"cannot write the run {path}: {reason}: free disk space, or give another --out"
         ) from error
 
 
 def _write_setup(job: _Job) -> None:
-    """Write down what the run is, before it begins or goes on."""
+    """Write `config.json` and `environment.json`, before the run starts or resumes."""
     splits = job.splits
     setup = Setup(
         recipe=job.recipe.origin.name,
@@ -155,7 +155,7 @@ def _write_setup(job: _Job) -> None:
 
 
 def _restore(job: _Job, record: RunRecord, display: Display) -> Restored | None:
-    """Return the last good checkpoint, with the run's directory brought back to that step."""
+    """Return the last undamaged checkpoint, after rolling the run directory back to its step."""
     directory, config = job.directory, job.config
     like = initial_state(job.experiment, config.seed, job.runtime.device)
     restored = directory.checkpoints.restore(like)
@@ -169,8 +169,8 @@ def _restore(job: _Job, record: RunRecord, display: Display) -> Restored | None:
     return restored
 
 
-def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outcome:
-    """Train, from the beginning or from a checkpoint, and conclude."""
+def _train_and_conclude(job: _Job, display: Display, restored: Restored | None = None) -> Outcome:
+    """Train from the beginning or from a checkpoint; then write the result and the report."""
     directory, config = job.directory, job.config
     log = open_log(config, f"{job.recipe.name}_{job.variant}", directory.path, display.say)
     trainer = Trainer(job.experiment, job.splits, config, job.runtime, directory, display, log)
@@ -178,15 +178,15 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
     status: Status = "diverged"
     reason = ""
     with stop_request(
-        lambda: display.say("Stopping after this step. Once more stops at once.")
+        lambda: display.say("Stopping after this step. Press Ctrl-C again to stop immediately.")
     ) as stop:
         try:
             status = trainer.run(stop, restored)
         except NonFiniteError as error:
             reason = str(error)
         except KeyboardInterrupt:
-            more = go_on(job.recipe, directory.path)
-            display.say(f"What the last checkpoint holds is kept. {more}")
+            hint = resume_hint(job.recipe, directory.path)
+            display.say(f"Stopped. The last checkpoint is saved. {hint}")
             raise
     if progress.record is not None:
         progress.write_weights("final", progress.record)
@@ -223,11 +223,12 @@ def _run(job: _Job, display: Display, restored: Restored | None = None) -> Outco
 
 
 def _reported(job: _Job) -> dict[str, str]:
-    """Return the author's figures, none beside drawn images; a folder may hold their data."""
-    name, figures = (
-        job.splits.train.name,
-        job.recipe.reported.get(job.recipe.variant(job.variant), {}),
-    )
+    """Return the author's figures, marked if the data set has another name; none for shapes.
+
+    A folder can contain the author's data set under another name.
+    """
+    variant = job.recipe.variant(job.variant)
+    name, figures = job.splits.train.name, job.recipe.reported.get(variant, {})
     if name == STAND_IN:
         return {}
     if name == job.recipe.data:
@@ -235,7 +236,7 @@ def _reported(job: _Job) -> dict[str, str]:
     return {figure: f"{value}, on {job.recipe.data}" for figure, value in figures.items()}
 
 
-def _say_beginning(job: _Job, display: Display) -> None:
+def _say_start(job: _Job, display: Display) -> None:
     config, runtime, splits = job.config, job.runtime, job.splits
     size = tree.size(job.experiment.model.init(random.key(0)).trainable)
     display.say(
@@ -244,21 +245,21 @@ def _say_beginning(job: _Job, display: Display) -> None:
         f"batches of {config.batch_size}, on {runtime.device} in {runtime.precision}"
     )
     if config.compile and not runtime.compiled:
-        display.say(f"Steps run eagerly, and slower: this machine has {missing_compiler()}.")
+        display.say(f"Steps run eagerly, which is slower: this machine has {missing_compiler()}.")
 
 
 def _write_report(job: _Job, params: Params | None, display: Display) -> None:
-    """Write the run's report; whatever goes wrong with it, the run is over and stays as it is."""
+    """Write the report of the finished run; an error here is only a message."""
     path, experiment = job.directory.path, job.experiment
     try:
-        # Here, for it imports matplotlib, which takes longer than all of fnet.
+        # Imported here, because it imports matplotlib, which takes longer than all of fnet.
         from fnet.run.report import write_report
 
         file = write_report(path, job.recipe, experiment, params, job.splits, job.runtime)
     except (Exception, KeyboardInterrupt) as error:
         reason = f"{type(error).__name__} {error}".strip().partition("\n")[0]
         display.say(
-            f"No report: {reason}. Later: {report_command(job.recipe, path)}",
+            f"No report: {reason}. To write it later: {report_command(job.recipe, path)}",
             "yellow",
         )
     else:

@@ -1,4 +1,4 @@
-"""One run of an experiment: epochs of steps, each evaluated, to the last or a request to stop."""
+"""The epoch loop of a run: train, evaluate, save, until the last epoch or a request to stop."""
 
 import shlex
 import time
@@ -32,16 +32,16 @@ from fnet.show.terminal import Display
 from fnet.step import Step
 
 _SAMPLES = 32
-# Steps from one look at the loss to the next: on a GPU a look waits for all steps before it.
-_LOOK_GPU = 50
+# Steps between two checks of the loss: on a GPU, a check synchronizes with all queued steps.
+_CHECK_EVERY_GPU = 50
 
 
 class Trainer:
-    """One run: trains epoch by epoch, evaluates after each, and tells of it.
+    """The training of one run: trains, evaluates after each epoch, saves, displays and logs.
 
     Attributes:
-        progress: what was reached.
-        eval_params: from a record to the params that are evaluated.
+        progress: the progress of the run.
+        eval_params: `(record) -> Params`, the parameters to evaluate.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Trainer:
         self._resized = (0, self._train)
         self.eval_params = EvalParams(experiment, train, config, runtime)
         self._held_out = HeldOut(experiment, splits, config, runtime)
-        self._look = 1 if runtime.device == "cpu" else _LOOK_GPU
+        self._check_every = 1 if runtime.device == "cpu" else _CHECK_EVERY_GPU
         self._steps_per_epoch = data.steps_per_epoch(len(self._train), config.batch_size)
         self.progress = Progress(
             directory, experiment.model, self.eval_params, self._steps_per_epoch
@@ -70,11 +70,11 @@ class Trainer:
         self._step = ready(step, config, runtime)
 
     def run(self, stop: StopRequest, restored: Restored | None = None) -> Status:
-        """Train to the last epoch, the target or a request to stop; return which of them ended it.
+        """Train to the last epoch, to the target or to a request to stop; return which it was.
 
         Args:
-            stop: ends the run after the step that is under way.
-            restored: the checkpoint to go on from, None: begin.
+            stop: a request ends the training after the current step.
+            restored: the checkpoint to resume from; None: start from the beginning.
 
         Raises:
             NonFiniteError: the loss or a parameter is not finite; the state before is saved.
@@ -85,11 +85,11 @@ class Trainer:
         else:
             state = restored.state
             record, seconds = self.progress.restore(restored)
-        problem = self.progress.mend_best(record)
+        problem = self.progress.repair_best(record)
         if problem:
             self._display.say(problem, "yellow")
         if self._runtime.compiled:
-            self._display.say("Compiling: a minute or two the first time, seconds from then on.")
+            self._display.say("Compiling: one or two minutes the first time, later seconds.")
             self._display.wait("compiling")
         try:
             self._log.start(self._start(record), record.metrics)
@@ -112,11 +112,11 @@ class Trainer:
         return "complete"
 
     def _at(self, state: State, step: int) -> Record:
-        """Return where a run is between two epochs."""
+        """Return the record between two epochs, without metrics."""
         return Record(step, step // self._steps_per_epoch, False, state.params, state.opt_state, {})
 
     def _start(self, record: Record) -> Start:
-        """Return what the loggers can show of the run before it goes on."""
+        """Return what the loggers can show before the run starts or resumes."""
         return Start(
             config=asdict(self._config),
             images=self._samples,
@@ -129,9 +129,9 @@ class Trainer:
     def _train_epoch(
         self, state: State, record: Record, started: float, stop: StopRequest
     ) -> tuple[Record, float, bool]:
-        """Train for the rest of an epoch, or until asked to stop.
+        """Train for the rest of an epoch, or until a request to stop.
 
-        Returns where that ended, the images a second, and whether it was asked to stop.
+        Returns the last record, the throughput in images/s, and whether there was a request.
         """
         throughput, watch, stopping = Throughput(), Watch(record), False
         first = record.step + 1
@@ -141,15 +141,15 @@ class Trainer:
             self.progress.record = record
             self._log.step(record)
             if record.step == first:
-                throughput.restart()  # what came before was compiling
+                throughput.restart()  # the first step includes the compilation
                 self._display.finish("compiling")
             else:
                 throughput.add(self._config.batch_size)
             self._show(record, f"{throughput.per_second:,.0f} images/s")
             stopping = bool(stop)
             due = stopping or record.epoch_done or self._is_checkpoint_due()
-            looked_at = due or record.step % self._look == 0
-            if looked_at and not watch.is_finite(record, params=due):
+            checked = due or record.step % self._check_every == 0
+            if checked and not watch.is_finite(record, params=due):
                 raise self._diverged(state, watch.last_finite(), record.step, started)
             if stopping:
                 break
@@ -158,7 +158,7 @@ class Trainer:
         return record, throughput.per_second, stopping
 
     def _fit(self, step: Step, key: Tensor, record: Record) -> Iterator[Record]:
-        """Return the records of the rest of the epoch that `record` is in."""
+        """Return the records of the steps after `record` to the end of its epoch."""
         return fit(
             step,
             record.params,
@@ -181,7 +181,7 @@ class Trainer:
         return self._resized[1]
 
     def _show(self, record: Record, note: str) -> None:
-        """Move the bars to a record."""
+        """Update the progress bars to a record."""
         of_epoch, epochs = self._steps_per_epoch, self._config.epochs
         self._display.progress("epoch", record.step - record.epoch * of_epoch, of_epoch, note)
         self._display.progress("run", record.step, of_epoch * epochs)
@@ -192,7 +192,7 @@ class Trainer:
     def _diverged(
         self, state: State, finite: Record, failed: int, started: float
     ) -> NonFiniteError:
-        """Save the state before the first step that is not finite; return what to say of it."""
+        """Save the state before the first non-finite step, and return the error for the user."""
         again = self._fit(check_finite(self._step), state.key, finite)
         last, where, reason = find_divergence(finite, again, failed)
         rate = self._experiment.effective_rate(last.opt_state)
@@ -200,12 +200,12 @@ class Trainer:
         self.progress.save(state.after(last), last, time.monotonic() - started)
         return NonFiniteError(
             f"{where}, at a learning rate of {rate:g}: {reason}. "
-            "The state before it is kept. Lower --lr in a new run, or leave such steps out: "
+            "The state before it is saved. Lower --lr in a new run, or skip such steps: "
             f"--resume {shlex.quote(str(self._directory.path))} --on-nonfinite skip"
         )
 
     def _end_epoch(self, state: State, record: Record, started: float, speed: float) -> State:
-        """Evaluate, write the epoch's line, and return the state that the next one begins with."""
+        """Evaluate, write the epoch's line, and return the state for the next epoch."""
         self._show(record, "evaluating")
         params = self.eval_params(record)
         train = metrics.means(record.metrics)
@@ -225,7 +225,7 @@ class Trainer:
         self.progress.add(line, record)
         self._display.epoch(line.figures(), self._config.epochs)
         if line.skipped_steps:
-            self._display.say(f"{line.skipped_steps} steps were not finite, and left out")
+            self._display.say(f"{line.skipped_steps} steps were not finite and were skipped")
         self._log.epoch(line.figures())
         plateau = self._experiment.plateau
         if plateau is None or state.plateau is None:
@@ -236,7 +236,7 @@ class Trainer:
 
 
 class HeldOut:
-    """The test images of a run, and its validation images where it has some, on its device."""
+    """The evaluation of a run on its test images and, if it has some, its validation images."""
 
     def __init__(
         self, experiment: Experiment, splits: Splits, config: Config, runtime: Runtime
@@ -249,7 +249,7 @@ class HeldOut:
         self._step = ready_eval(step, config, runtime)
 
     def evaluate(self, params: Params) -> dict[str, float]:
-        """Return the means over each set of images: "test_loss", "test_accuracy", ..."""
+        """Return the means over each data set: "test_loss", "test_accuracy", ..."""
         return {
             f"{split}_{name}": value
             for split, dataset in self._datasets.items()
@@ -262,13 +262,13 @@ class HeldOut:
 
 
 class Throughput:
-    """Images per second since the last restart."""
+    """The throughput in images per second, since the last restart."""
 
     def __init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
-        """Count anew from now."""
+        """Start counting from now."""
         self._images, self._since = 0, time.monotonic()
 
     def add(self, images: int) -> None:
@@ -277,5 +277,5 @@ class Throughput:
 
     @property
     def per_second(self) -> float:
-        """Images counted since the restart, by the seconds since then."""
+        """The images counted since the restart, divided by the seconds since then."""
         return self._images / max(time.monotonic() - self._since, 1e-9)

@@ -1,7 +1,7 @@
-"""Dataclasses to JSON and back, checked strictly against their types.
+"""Conversion of dataclasses to JSON and back, with strict type checks.
 
-A text is no number, a key that is not known is an error, and so is one that is missing. Bounds of
-its own a dataclass checks in `__post_init__`.
+A string is not accepted as a number; unknown and missing keys are errors. A dataclass checks bounds
+in its `__post_init__`.
 """
 
 import reprlib
@@ -24,16 +24,16 @@ _T = TypeVar("_T")
 
 
 def to_json(value: Any) -> dict[str, Any]:
-    """Return what has a schema as JSON values; what has its default is left out."""
+    """Return a dataclass as JSON values, without the fields that have their default value."""
     values: dict[str, Any] = _CONVERTER.unstructure(value)
     return values
 
 
 def from_json(kind: type[_T], values: Any) -> _T:
-    """Return the value of a schema that `to_json` has made these values of.
+    """Return the dataclass from JSON values: the inverse of `to_json`.
 
     Raises:
-        ValueError: they do not fit the schema: "has '3' for 'epochs', not an integer".
+        ValueError: the values do not fit the types: "has '3' for 'epochs', not an integer".
 
     >>> from dataclasses import make_dataclass
     >>> from_json(make_dataclass("Config", [("epochs", int)]), {"epochs": "3"})
@@ -47,7 +47,7 @@ def from_json(kind: type[_T], values: Any) -> _T:
 
 
 def _sentence(error: BaseException, key: str) -> str:
-    """Return the first thing that does not fit: "has no 'recipe'", "has 1 for 'lr', not ..."."""
+    """Return the first mismatch as the end of a sentence: "has no 'recipe'"."""
     if isinstance(error, ClassValidationError | IterableValidationError):
         noted, others = error.group_exceptions()
         if noted:
@@ -67,7 +67,7 @@ def _sentence(error: BaseException, key: str) -> str:
 
 
 class _MismatchError(ValueError):
-    """A value that is not of its type."""
+    """A value of the wrong type."""
 
     def __init__(self, value: object, expected: str) -> None:
         self.shown, self.expected = reprlib.repr(value), expected

@@ -1,1 +1,1 @@
-"""What people see of a run: the terminal, tables, plots, live curves."""
+"""Output for people: the terminal, tables, plots, loggers."""

@@ -1,4 +1,4 @@
-"""The rows of tables, for a terminal and for a page alike: of layers, and of an evaluation."""
+"""Tables of layers and of an evaluation, for the terminal and for HTML pages."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from fnet.evaluation import Evaluation
 from fnet.nn import Summary
 
 MISSING = "-"
-"""In the place of a value that there is not."""
+"""The text of a missing value."""
 
 LAYER_COLUMNS = ["layer", "type", "output shape", "parameters", "multiply-adds"]
 CLASS_COLUMNS = ["class", "images", "accuracy"]
 
 
 def layer_table(summary: Summary) -> Table:
-    """Return a network's layers as a table: a row for each, the totals and the sizes below.
+    """Return a network's layers as a table: one row a layer, then the totals and the sizes.
 
     Print it with `rich.print` or a `rich.console.Console`. Sizes are in MB of 2**20 bytes, for
-    one image in float32; `fnet.nn.Summary` says what they count.
+    one image in float32; `fnet.nn.Summary` defines them.
     """
     table = Table(
         title=f"Layers, for one image {shape(summary.input_shape)}",
@@ -29,7 +29,7 @@ def layer_table(summary: Summary) -> Table:
         show_footer=True,
     )
     for place, heading in enumerate(zip(LAYER_COLUMNS, layer_totals(summary), strict=True)):
-        if place < 2:  # names: a narrow terminal breaks these, and nothing else
+        if place < 2:  # a narrow terminal wraps only these two columns, which contain names
             table.add_column(*heading, overflow="fold")
         else:
             table.add_column(*heading, justify="left" if place == 2 else "right", no_wrap=True)
@@ -39,7 +39,7 @@ def layer_table(summary: Summary) -> Table:
 
 
 def layer_rows(summary: Summary) -> list[list[str]]:
-    """Return the cells of each layer, in `LAYER_COLUMNS`."""
+    """Return one row for each layer, with the columns `LAYER_COLUMNS`."""
     return [
         [
             layer.name or "(network)",
@@ -53,12 +53,12 @@ def layer_rows(summary: Summary) -> list[list[str]]:
 
 
 def layer_totals(summary: Summary) -> list[str]:
-    """Return the cells of the last row, in `LAYER_COLUMNS`."""
+    """Return the last row, with the columns `LAYER_COLUMNS`."""
     return ["total", "", "", f"{summary.parameters:,}", f"{summary.multiply_adds:,}"]
 
 
 def evaluation_rows(found: Evaluation) -> list[list[str]]:
-    """Return the name and the value of each figure of all images together."""
+    """Return the name and the value of each figure over all images."""
     return [
         ["loss", f"{found.loss:.4f}"],
         ["top-1 accuracy", percent(found.top1)],
@@ -68,7 +68,7 @@ def evaluation_rows(found: Evaluation) -> list[list[str]]:
 
 
 def class_rows(found: Evaluation, classes: Sequence[str]) -> list[list[str]]:
-    """Return the cells of each class, in `CLASS_COLUMNS`."""
+    """Return one row for each class, with the columns `CLASS_COLUMNS`."""
     counts = map(sum, found.confusion)
     return [
         [name, f"{images:,}", percent(share)]
@@ -86,12 +86,12 @@ def percent(share: float | None) -> str:
 
 
 def shape(sizes: tuple[int, ...]) -> str:
-    """Return the sizes of a tensor for people: "3 × 32 × 32"."""
+    """Return the shape of a tensor as text: "3 × 32 × 32"."""
     return " × ".join(map(str, sizes))
 
 
 def _of_one(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the sizes without the batch of one, where that comes first."""
+    """Return the shape without a leading batch dimension of 1."""
     return sizes[1:] if len(sizes) > 1 and sizes[0] == 1 else sizes
 
 

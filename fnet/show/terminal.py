@@ -1,4 +1,4 @@
-"""What a user sees while a network trains: a live display on a terminal, plain lines elsewhere."""
+"""The display of a training: live progress bars on a terminal, plain lines elsewhere."""
 
 import math
 import time
@@ -28,7 +28,7 @@ _PLAIN_SECONDS = 30.0
 
 
 class _OfBars(ProgressColumn):
-    """A column that is empty beside what has no known end."""
+    """A column that is empty for a task without a known total."""
 
     def __init__(self, column: ProgressColumn) -> None:
         super().__init__(column.get_table_column())
@@ -39,9 +39,9 @@ class _OfBars(ProgressColumn):
 
 
 class Display:
-    """Bars of what goes on, and one line an epoch.
+    """Progress bars, and one line for each epoch.
 
-    Knows nothing of training: it is told counts and finished figures.
+    It does not depend on the training: the caller gives it counts and figures.
     """
 
     def __init__(self, console: Console) -> None:
@@ -65,7 +65,7 @@ class Display:
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Show bars while the context lasts, and none that is left from it later."""
+        """Show progress bars within the context, and remove them at its end."""
         try:
             with self._live:
                 yield
@@ -74,19 +74,19 @@ class Display:
                 self.finish(name)
 
     def say(self, text: str, style: str = "") -> None:
-        """Print a line of its own."""
+        """Print one line."""
         self._print(Text(text, style), soft_wrap=True)
 
     def panel(self, text: str, title: str) -> None:
-        """Print a notice that cannot be overlooked."""
+        """Print a notice in a box."""
         self._print(Panel(Text(text), title=title, border_style="yellow"))
 
     def wait(self, name: str) -> None:
-        """Show on a terminal that something goes on, and for how long, until `finish`."""
+        """Show a spinner with the elapsed time on a terminal, until `finish`."""
         self._add(name, None)
 
     def progress(self, name: str, done: int, total: int, note: str = "") -> None:
-        """Move a bar, making it where there is none; cheap to call often."""
+        """Update a bar, or create it. Updates are rate-limited, so it is cheap to call often."""
         self._add(name, total)
         now = time.monotonic()
         if done < total and now - self._refreshed.get(name, -math.inf) < _REFRESH_SECONDS:
@@ -98,19 +98,19 @@ class Display:
             self.say(f"{name}: {done} of {total}  {note}".rstrip())
 
     def restart(self, name: str) -> None:
-        """Set a bar, and its clock, back to the beginning."""
+        """Reset a bar and its elapsed time."""
         if name in self._tasks:
             self._live.reset(self._tasks[name], note="")
 
     def finish(self, name: str) -> None:
-        """Take a bar away."""
+        """Remove a bar."""
         if name in self._tasks:
             self._live.remove_task(self._tasks.pop(name))
 
     def epoch(self, line: Mapping[str, Any], epochs: int) -> None:
-        """Print the line of an epoch; above the first, what the columns are.
+        """Print the line of an epoch; before the first one, print the column headings.
 
-        On a narrow terminal it ends with the last column that has room.
+        On a narrow terminal, the columns that do not fit are omitted.
         """
         cells = {
             "epoch": f"{line['epoch']}/{epochs}".rjust(9),
@@ -137,7 +137,7 @@ class Display:
         self.say(row(cells.values()))
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print a small table, of texts as they are; what is too long goes on below."""
+        """Print a small table of plain text (no markup); long cells are wrapped."""
         table = Table(title=Text(title, "table.title"), title_justify="left")
         for name in columns:
             table.add_column(Text(name), overflow="fold")
@@ -146,10 +146,10 @@ class Display:
         self._print(table)
 
     def _print(self, what: RenderableType, *, soft_wrap: bool = False) -> None:
-        """Print, until nobody can read it: that is no reason to end a training."""
+        """Print; if that fails, print nothing from then on, because the training must continue."""
         try:
             self.console.print(what, soft_wrap=soft_wrap)
-        except (OSError, SystemExit):  # rich ends the process where a pipe is broken
+        except (OSError, SystemExit):  # rich exits the process on a broken pipe
             self.console.quiet = True
 
     def _add(self, name: str, total: int | None) -> None:

@@ -1,7 +1,7 @@
-"""The laws of a step, for anybody's step: each is a function that raises an AssertionError.
+"""The laws of a step, as test functions for any step: each raises an AssertionError if violated.
 
-The error names the leaf or variable, and what happened. `check_step` runs all that apply.
-`fnet.testing.strategies`, which needs hypothesis, makes what a step is given.
+The error names the leaf or variable, and what happened. `check_step` runs all laws that apply.
+`fnet.testing.strategies`, which needs hypothesis, generates arguments of steps.
 """
 
 from fnet.testing.check import Checked, check_step

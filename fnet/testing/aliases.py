@@ -1,4 +1,4 @@
-"""Results that share memory with arguments."""
+"""Detection of results that alias arguments (share memory with them)."""
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from fnet.tree import Tree
 def first_alias(results: Tree, arguments: Tree) -> str | None:
     """Return a phrase that names the first result that shares memory with an argument, or None.
 
-    An argument that is returned as it is (the same memory, shape, strides and dtype) is none.
+    An argument that is returned unchanged (same memory, shape, strides and dtype) is allowed.
 
     >>> import torch
     >>> x = torch.arange(4.0)
@@ -45,7 +45,7 @@ def _overlap(a: Tensor, b: Tensor) -> bool:
 
 
 def _span(tensor: Tensor) -> tuple[int, int]:
-    """Return the addresses of a tensor's first byte and of the byte behind its last."""
+    """Return the address of a tensor's first byte, and the address after its last byte."""
     dims = zip(tensor.shape, tensor.stride(), strict=True)
     last = sum((size - 1) * stride for size, stride in dims)
     start = tensor.data_ptr()

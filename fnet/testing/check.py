@@ -13,8 +13,8 @@ from fnet.step import GradFn, Step
 from fnet.testing.compiled import (
     assert_compiled_agrees,
     assert_compiles_once,
-    is_dynamos,
-    is_fnets,
+    is_fnet_compiled,
+    is_torch_compiled,
 )
 from fnet.testing.mapped import assert_accumulates, assert_vmap_agrees
 from fnet.testing.purity import assert_pure
@@ -25,7 +25,7 @@ from fnet.tree import Tree
 
 
 class Checked(NamedTuple):
-    """What `check_step` did: the laws that hold, and why others were left out, by name."""
+    """The result of `check_step`: the laws that hold, and the reasons for skipping others."""
 
     held: tuple[str, ...]
     left_out: dict[str, str]
@@ -48,23 +48,25 @@ def check_step(
     compile: Callable[[Step], Step] | None = compile_step,
     show: Callable[[str], Any] = print,
 ) -> Checked:
-    """Hold every law of this package that applies against a step, and say which those were.
+    """Check a step against every law of this package that applies, and print which these were.
 
     Args:
         step: any step, compiled or not.
-        params: the parameters to start from; left as they are, even by a step that is not pure.
-        opt_state: the state to start from; left as it is as well.
-        batches: one batch at least, two for what needs several steps. All are kept.
-        grad_fn: the gradient function that the step was made of, for `assert_accumulates`.
-        micro_batches: how many micro-batches that makes of the first batch.
-        draws: whether the step draws from `batch.key`; None where either is right.
+        params: the initial parameters. They are copied, so even an impure step cannot change them.
+        opt_state: the initial state, copied as well.
+        batches: at least one batch; two for the laws that need several steps. All are kept in
+            memory.
+        grad_fn: the gradient function of the step, for `assert_accumulates`.
+        micro_batches: the number of micro-batches for `assert_accumulates`.
+        draws: whether the step must draw from `batch.key` (True) or must not (False); None allows
+            both.
         constants: tensors that the step reaches by name and that nobody writes to (`assert_pure`).
-        compile: compiles the step for `assert_compiled_agrees`; None leaves that law out.
-        show: takes the lines that say what was run.
+        compile: compiles the step for `assert_compiled_agrees`; None skips this law.
+        show: called with each line of the report.
 
     Raises:
         AssertionError: at the end, with the messages of all laws that do not hold.
-        ValueError: there is no batch.
+        ValueError: `batches` is empty.
 
     >>> import torch
     >>> def step(params, opt_state, batch):
@@ -82,7 +84,7 @@ def check_step(
     """
     rows = list(batches)
     if not rows:
-        raise ValueError("a step is checked by batches, of which there are none")
+        raise ValueError("batches is empty: a step is checked with at least one batch")
 
     def state() -> tuple[Params, Tree]:
         return copies((params, opt_state))
@@ -104,9 +106,9 @@ def check_step(
                 raise AssertionError("the step depends on 'batch/key', which draws=False rules out")
 
     def compiled_agrees() -> None:
-        if compile is None and not is_dynamos(step):
+        if compile is None and not is_torch_compiled(step):
             raise _LeftOutError("compile=None")
-        if is_fnets(step):
+        if is_fnet_compiled(step):
             raise _LeftOutError("the step is compiled, there is nothing to compare it with")
         try:
             assert_compiled_agrees(step, *state(), copies(rows[0]), compile=compile or compile_step)
@@ -116,18 +118,19 @@ def check_step(
             raise
 
     def vmap_agrees() -> None:
-        if is_dynamos(step) or is_fnets(step):
+        if is_torch_compiled(step) or is_fnet_compiled(step):
             raise _LeftOutError("the step is compiled: give the step itself")
         following, state_after, _ = returned(step, *state(), copies(rows[0]))
         leaves = tree.leaves((params, opt_state))
         if not all(isinstance(leaf, Tensor) for leaf in leaves):
-            raise _LeftOutError("params or state have leaves that are no tensors")
+            raise _LeftOutError("params or state have leaves that are not tensors")
         try:
             assert_vmap_agrees(step, [state(), (following, state_after)], copies(rows[-1]))
         except AssertionError as error:
             if error.__cause__ is None:
                 raise
-            # What autograd or Python decides within a step may be pure, and vmap cannot run it.
+            # The step may be pure although vmap cannot run it: it uses autograd or Python control
+            # flow.
             raise _LeftOutError(str(error).partition("\n")[0]) from error
 
     def accumulates() -> None:
@@ -135,12 +138,12 @@ def check_step(
             raise _LeftOutError("no grad_fn= was given")
         _, stats, _ = grad_fn(params, rows[0])
         if not tree.equal(stats, params.stats):
-            raise _LeftOutError("the network has running statistics, which see a whole batch")
+            raise _LeftOutError("the network has running statistics, which need the whole batch")
         assert_accumulates(grad_fn, params, rows[0], micro_batches)
 
     def resumes() -> None:
         if len(rows) < 2:
-            raise _LeftOutError("it takes two batches")
+            raise _LeftOutError("it needs two batches")
         assert_resumes(step, *state(), copies(rows))
 
     laws: dict[str, Callable[[], None]] = {

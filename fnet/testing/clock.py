@@ -1,4 +1,4 @@
-"""A clock that a test can set forward: `time` and `datetime` as a function sees them."""
+"""A fake clock that a test can set forward, in place of the clocks of `time` and `datetime`."""
 
 import datetime
 import time
@@ -14,7 +14,7 @@ _DATETIME, _DATE = datetime.datetime, datetime.date
 
 
 def is_clock(value: Any) -> bool:
-    """Return whether a value is a function or class of the standard library that tells the time.
+    """Return whether a value is a clock (a function or class) of the standard library.
 
     >>> is_clock(time.perf_counter), is_clock(time.sleep)
     (True, False)
@@ -24,12 +24,12 @@ def is_clock(value: Any) -> bool:
 
 @contextmanager
 def shifted(seconds: float, bindings: Iterable[Callable[[Any], Any]] = ()) -> Iterator[None]:
-    """Have the clocks of `time` and `datetime` tell a time that is later by `seconds`.
+    """Patch the clocks of `time` and `datetime` to be ahead by `seconds`.
 
     Args:
-        seconds: how much later.
-        bindings: of each name that is bound to a clock (`from time import time`), a function that
-            binds it to another object and returns what it was bound to.
+        seconds: the shift.
+        bindings: for each name that is bound to a clock (`from time import time`), a function that
+            binds it to another object and returns the previous one.
     """
     fakes: dict[int, Any] = {}
     for name, real in _REAL.items():

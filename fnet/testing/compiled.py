@@ -1,4 +1,4 @@
-"""The laws of a compiled step: it is compiled once, and computes what the step computes."""
+"""The laws of a compiled step: it is compiled once, and returns what the eager step returns."""
 
 import itertools
 import types
@@ -19,7 +19,7 @@ from fnet.testing.structure import labelled, returned
 from fnet.testing.watch import copies
 from fnet.tree import Tree
 
-_CONSTANT = "a graph takes a Python number for a constant; make it a 0-d tensor"
+_CONSTANT = "a graph treats a Python number as a constant; make it a 0-d tensor"
 _ONCE_MORE = "with other hyper-parameters"
 _numbers = itertools.count()
 
@@ -27,14 +27,16 @@ _numbers = itertools.count()
 def assert_compiles_once(
     step: Step, params: Params, opt_state: Tree, batches: Iterable[Batch]
 ) -> None:
-    """Raise an AssertionError if a step is compiled again after its first call.
+    """Raise an AssertionError if a step is compiled again after its first call (recompilation).
 
-    The steps are taken in a row, then once more with half of each hyper-parameter (`set_hyper`) and
-    of each Python float in params and state: what changes between steps must not be a constant.
-    The error names the leaf whose shape, strides, dtype or constant is new, or the guard that
-    failed. What `torch.compile` returned is run as it is; any other step is compiled for this
-    by `torch.compile(step, fullgraph=True, dynamic=False)`, or, where Dynamo cannot read it, by
-    what `fnet.compiler.compile` looks at: the arguments alone.
+    The steps run one after the other. Then the last one runs again with each hyper-parameter
+    (`set_hyper`) and each Python float in params and state halved: values that change between steps
+    must not be constants of the graph. The error names the leaf whose shape, strides, dtype or
+    constant is new, or the guard that failed.
+
+    A step returned by `torch.compile` runs unchanged. Any other step is compiled with
+    `torch.compile(step, fullgraph=True, dynamic=False)`. If Dynamo cannot trace it, only the
+    signatures of its arguments are compared, as `fnet.compiler.compile` does.
 
     >>> import torch
     >>> def step(params, opt_state, batch):
@@ -43,9 +45,9 @@ def assert_compiles_once(
     >>> assert_compiles_once(step, {"w": torch.ones(2)}, {"lr": 0.1}, [None] * 2)
     Traceback (most recent call last):
     AssertionError: the step is compiled again with other hyper-parameters: 'opt_state/lr': 0.1, \
-then 0.05: a graph takes a Python number for a constant; make it a 0-d tensor
+then 0.05: a graph treats a Python number as a constant; make it a 0-d tensor
     """
-    compiled = step if is_dynamos(step) else _by_dynamo(step)
+    compiled = step if is_torch_compiled(step) else _by_dynamo(step)
     first = None
     for when, batch in _and_once_more(batches):
         if when == _ONCE_MORE:
@@ -58,10 +60,10 @@ then 0.05: a graph takes a Python number for a constant; make it a 0-d tensor
             except RuntimeError:
                 if compiled is step:
                     raise
-                compiled = step  # Dynamo cannot read it, or it is the step that raises
+                compiled = step  # Dynamo cannot trace it, or the step itself raises
                 result = returned(compiled, *copies((params, opt_state, batch)))
         else:
-            if not is_dynamos(step):
+            if not is_torch_compiled(step):
                 _require_alike(when, first, named)
             try:
                 with torch.compiler.set_stance("fail_on_recompile"):
@@ -85,23 +87,23 @@ def assert_compiled_agrees(
     atol: float = ATOL,
     rounding: bool = True,
 ) -> None:
-    """Raise an AssertionError unless the compiled step returns what the step returns.
+    """Raise an AssertionError unless the compiled step returns what the eager step returns.
 
-    What `torch.compile` returned is compared with itself, run eagerly; of any other step
-    `compile(step)` is compared with it. Strides have to agree as well.
+    A step returned by `torch.compile` is compared with itself, run eagerly; any other step is
+    compared with `compile(step)`. Strides must agree as well.
 
     Args:
-        step: the step.
-        params: as the step takes them.
-        opt_state: as the step takes it.
-        batch: as the step takes it.
-        compile: what compiles the step.
+        step: the step, compiled by `torch.compile` or not.
+        params: the step's argument.
+        opt_state: the step's argument.
+        batch: the step's argument.
+        compile: compiles the step.
         rtol: relative tolerance, as in `tree.assert_close`.
-        atol: absolute tolerance.
-        rounding: whether a leaf may differ by more where rounding alone moves it by more
-            (`fnet.testing.rounding`).
+        atol: absolute tolerance, as in `tree.assert_close`.
+        rounding: increase the tolerance of each leaf by the effect of rounding on it, which is
+            measured (`fnet.testing.rounding`).
     """
-    compiled = step if is_dynamos(step) else compile(step)
+    compiled = step if is_torch_compiled(step) else compile(step)
     args = params, opt_state, batch
 
     def eager(*args: Any) -> Tree:
@@ -122,12 +124,12 @@ def assert_compiled_agrees(
         )
 
 
-def is_dynamos(step: Step) -> bool:
+def is_torch_compiled(step: Step) -> bool:
     """Return whether `torch.compile` made a step."""
-    return private.is_dynamos(step)
+    return private.is_torch_compiled(step)
 
 
-def is_fnets(step: Step) -> bool:
+def is_fnet_compiled(step: Step) -> bool:
     """Return whether fnet's `compile` made a step."""
     code = getattr(step, "__code__", None)
     if code is None:
@@ -137,12 +139,12 @@ def is_fnets(step: Step) -> bool:
 
 
 def _and_once_more(batches: Iterable[Batch]) -> Iterator[tuple[str, Any]]:
-    """Yield each batch with when that is, then the last one once more."""
+    """Yield each batch with a phrase for the call ("at call 1"), then the last batch again."""
     place, batch = 0, None
     for place, batch in enumerate(batches, start=1):
         yield f"at call {place}", batch
     if not place:
-        raise ValueError("compiling is seen by batches, of which there are none")
+        raise ValueError("batches is empty: recompilation is checked with at least one batch")
     yield _ONCE_MORE, batch
 
 
@@ -163,7 +165,7 @@ def _halved(params: Params, opt_state: Tree) -> tuple[Params, Tree]:
 
 
 def _by_dynamo(step: Step) -> Step:
-    """Return the step compiled, by code of its own: Dynamo counts compilations by code."""
+    """Return the step compiled in a new code object: Dynamo counts compilations by code object."""
 
     def call(params: Params, opt_state: Tree, batch: Batch) -> Any:
         return step(params, opt_state, batch)
@@ -174,7 +176,7 @@ def _by_dynamo(step: Step) -> Step:
 
 
 def _first_difference(first: Tree, now: Tree) -> str | None:
-    """Return how the arguments differ for a compiler, other values of tensors apart."""
+    """Return the first difference of arguments that causes recompilation, or None."""
     difference = tree.first_layout_difference(first, now)
     if difference is not None:
         return f"{difference} (first call against now)"

@@ -1,4 +1,4 @@
-"""The global random generators of a process: torch's, numpy's and Python's."""
+"""The global random generators of a process: those of torch, numpy and Python."""
 
 import random as python_random
 from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ def generators() -> list[Generator]:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """Give every global generator the state back that it has now."""
+    """Restore the state of every global generator at the end of the context."""
     before = [(generator, generator.get()) for generator in generators()]
     try:
         yield

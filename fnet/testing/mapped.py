@@ -1,4 +1,4 @@
-"""The laws that a step may be mapped over models, and a gradient summed over micro-batches."""
+"""The laws that a step can be mapped over models, and a gradient accumulated in micro-batches."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,17 +25,17 @@ def assert_vmap_agrees(
     atol: float = ATOL,
     rounding: bool = True,
 ) -> None:
-    """Raise an AssertionError unless `vmap(step)` does to each of `states` what `step` does.
+    """Raise an AssertionError unless `vmap(step)` gives the results of `step` for each state.
 
     Args:
         step: a step that is not compiled.
-        states: pairs `(params, opt_state)` of one structure.
-        batch: one for all, or a list of as many batches as states.
-        transform: what is made of `vmap(step)`, such as `compile`.
+        states: pairs `(params, opt_state)` of the same structure.
+        batch: one batch for all states, or a list with one batch per state.
+        transform: applied to `vmap(step)`, such as `compile`.
         rtol: relative tolerance, as in `tree.assert_close`.
-        atol: absolute tolerance.
-        rounding: whether a leaf may differ by more where rounding alone moves it by more
-            (`fnet.testing.rounding`).
+        atol: absolute tolerance, as in `tree.assert_close`.
+        rounding: increase the tolerance of each leaf by the effect of rounding on it, which is
+            measured (`fnet.testing.rounding`).
     """
     shared = hasattr(batch, "_fields") or not isinstance(batch, list | tuple)
     batches: list[Any] = [batch] * len(states) if shared else [*batch]
@@ -75,8 +75,8 @@ def assert_accumulates(
 ) -> None:
     """Raise an AssertionError unless `accumulate(grad_fn, m)` gives the gradient of one batch.
 
-    It holds where each sample counts by itself: the loss is a mean weighted by `batch.weight`,
-    metrics are sums, draws come from `fold_in(key, index)`, and there is no batch norm.
+    The law holds if samples are independent: the loss is a mean weighted by `batch.weight`, metrics
+    are sums, draws come from `fold_in(key, index)`, and there is no batch norm.
 
     Raises:
         ValueError: `m` does not divide the batch.

@@ -1,4 +1,4 @@
-"""The names that a function's code uses, and what they are bound to."""
+"""The names that a function's code uses, with their values."""
 
 import dis
 import types
@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 ABSENT = type("Absent", (), {"__repr__": lambda self: "absent"})()
-"""What a name is bound to that has no value yet."""
+"""The value of a name that is not bound yet."""
 
 
-# What stands between the name of a module and that of its attribute (`module.count += 1`).
+# Instructions between those for a module's name and for its attribute (`module.count += 1`).
 _BETWEEN = ("EXTENDED_ARG", "COPY", "DUP_TOP", "PUSH_NULL", "SWAP")
 
 
 class Name(NamedTuple):
-    """A name that code uses: of a variable it closes over, of a global, of a module's attribute.
+    """A name that code uses: a closed-over variable, a global, or an attribute of a module.
 
-    `bind(value)` binds it to another value and returns the one before.
+    `bind(value)` binds the name to another value and returns the previous one.
     """
 
     text: str
@@ -26,9 +26,9 @@ class Name(NamedTuple):
 
 
 def names(fn: types.FunctionType) -> Iterator[Name]:
-    """Yield what a function closes over, then the globals it uses, nested functions included.
+    """Yield the names a function closes over, then the globals it uses, also in nested functions.
 
-    Of a module (`settings.scale`) these are the attributes that the code names.
+    For a module (`settings.scale`), it yields the attributes that the code uses.
 
     >>> import math
     >>> n = 3

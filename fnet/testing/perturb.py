@@ -1,4 +1,4 @@
-"""Tensors that a function can reach, set to other values for a while: does it read them?"""
+"""Perturbation of the tensors that a function can reach, to find out whether it reads them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from fnet.tree import Tree
 def mutable_tensors(fn: Callable[..., Tree], constants: Tree, args: Tree) -> list[Place]:
     """Return the places of the tensors and writable arrays that `fn` can reach and that may change.
 
-    Left out are those within fnet and packages, `constants`, and the tensors in `args`.
+    Tensors within fnet and installed packages, in `constants` and in `args` are excluded.
     """
     known = {id(leaf) for leaf in tree.leaves((constants, args))}
 
@@ -35,8 +35,8 @@ def first_read(places: Sequence[Place], is_changed: Callable[[], bool]) -> Place
     """Return the first place that a function reads, or None.
 
     Args:
-        places: of tensors and arrays.
-        is_changed: calls the function, and returns whether its result is another one.
+        places: places of tensors and arrays.
+        is_changed: calls the function, and returns whether its result differs.
     """
     if not places:
         return None
@@ -47,14 +47,15 @@ def first_read(places: Sequence[Place], is_changed: Callable[[], bool]) -> Place
         with perturbed([place]):
             if is_changed():
                 return place
-    return places[0]  # read, but only a change of several shows
+    return places[0]  # some are read, but the result only changes if several of them change
 
 
 @contextmanager
 def perturbed(places: Sequence[Place]) -> Iterator[None]:
-    """Give tensors and arrays other values, and their own back at the end, to the bit.
+    """Change the values of tensors and arrays, and restore them bit for bit at the end.
 
-    Integers and booleans stay within the values that are there, so that indices stay valid.
+    Integers and booleans get values that occur in the tensor, if possible, so that indices stay
+    valid.
     """
     data = [_storage(place.value) for place in places]
     before = [tensor.clone() for tensor in data]
@@ -68,7 +69,7 @@ def perturbed(places: Sequence[Place]) -> Iterator[None]:
 
 
 def _storage(value: Tensor | np.ndarray) -> Tensor:
-    """Return the values as a tensor without repeated elements, outside of autograd's sight."""
+    """Return the values as a tensor without expanded dimensions, detached from autograd."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value)
     dims = zip(value.stride(), value.shape, strict=True)

@@ -20,30 +20,31 @@ _LATER = 86_400 * 399.0 + 12_345.678  # seconds: another year, day, hour, minute
 
 
 def assert_pure(fn: Callable[..., Tree], *args: Any, constants: Tree = ()) -> None:
-    """Raise an AssertionError unless `fn(*args)` is pure; it says which leaf or name is at fault.
+    """Raise an AssertionError unless `fn(*args)` is pure; the message names the leaf or variable.
 
-    `fn` is called three times and more, with the same arguments, and must be deterministic on this
-    device. Pure is what
+    `fn` is called at least three times, with the same arguments, and must be deterministic on this
+    device. A pure function
 
-    * leaves its arguments as they are: structure, bits, strides, and the `.grad` of leaves;
-    * neither moves nor reads a global random generator of torch, numpy or Python;
-    * leaves torch's global modes as they are (gradients on or off, default dtype, ...);
-    * leaves as they are the variables that it closes over, the globals that it names, their
-      attributes and entries, and the same of the functions that it calls by these names;
-    * gives the same result twice, for other seeds of the global generators and at another time;
-    * does not read a tensor or a writable array among these names: it may change, so it has to be
-      an argument. Numbers, strings and functions are constants. So are `constants`;
-    * returns no tensor that shares memory with an argument, unless it is that argument, and none
-      that a later call overwrites.
+    * does not change its arguments: structure, bits, strides, and the `.grad` of leaves;
+    * neither advances nor reads a global random generator of torch, numpy or Python;
+    * does not change the global modes of torch (gradients on or off, default dtype, ...);
+    * does not change the variables that it closes over, the globals that it uses, or their
+      attributes and entries; nor do the functions that it calls by these names;
+    * gives the same result again, also for other seeds of the global generators and at another
+      time;
+    * does not read a tensor or a writable array through these names: its values may change, so it
+      must be an argument. Numbers, strings and functions are constants. So are `constants`;
+    * returns no tensor that aliases an argument, unless it is that argument, and no tensor that a
+      later call overwrites.
 
-    What fnet and installed packages keep for themselves may change at the first call (a cache), not
-    at later ones.
+    The internal state of fnet and installed packages may change at the first call (a cache), but
+    not at later ones.
 
     Args:
         fn: any function of trees of tensors, such as a step, `tx.update` or an augmentation.
         args: its arguments.
-        constants: tensors that `fn` reaches by name and that nobody writes to, such as the weights
-            of classes or of a teacher. They are compared before and after all the same.
+        constants: tensors that `fn` reaches by name and that nobody writes to, such as class
+            weights or the weights of a teacher. Changes of them are detected all the same.
 
     >>> assert_pure(torch.add, torch.ones(2), torch.ones(2))
     >>> assert_pure(lambda x: x.add_(1), torch.ones(2))
@@ -78,7 +79,7 @@ class _Trial:
         alias = first_alias(self.labelled(first), self.named)
         if alias is not None:
             self.fail(f"returns {alias}")
-        # From here on, what packages remember has to stay.
+        # From here on, the internal state of packages must not change either.
         self.held, self.own_only = remember(self.fn), False
         again = self.call()
         if self.differs(again, expected):
@@ -96,7 +97,7 @@ class _Trial:
         def is_changed() -> bool:
             try:
                 return self.differs(self.fn(*self.args), expected)
-            except Exception:  # that values are checked is a way of reading them
+            except Exception:  # the function validates the values, so it reads them
                 return True
 
         place = perturb.first_read(
@@ -105,11 +106,11 @@ class _Trial:
         if place is not None:
             self.fail(
                 f"reads {place.name}, a tensor that is not an argument and may change: pass it as "
-                "one, or say that nobody writes to it: constants=..."
+                "an argument, or list it in constants=... if nobody writes to it"
             )
 
     def call(self, reseeded: Sequence[generators.Generator] = (), later: float = 0.0) -> Tree:
-        """Call the function once, and compare all that it must leave as it is."""
+        """Call the function once, and check everything that it must not change."""
         generators.seed_all(_SEEDS[0])
         for generator in reseeded:
             generator.seed(_SEEDS[1])
@@ -125,13 +126,13 @@ class _Trial:
         self.compare_arguments()
         for generator, state in states:
             if not generators.same_state(generator.get(), state):
-                self.fail(f"draws from {generator.name}: pass a key, and draw by fnet.random")
+                self.fail(f"draws from {generator.name}: pass a key, and draw with fnet.random")
         for mode, value in modes.items():
             if after[mode] != value:
                 self.fail(f"changes {mode}, from {value} to {after[mode]}")
         change = first_change(self.held, remember(self.fn), own_only=self.own_only)
         if change is not None:
-            self.fail(f"changes what is not its own: {change}")
+            self.fail(f"changes a variable outside of itself: {change}")
         return result
 
     def compare_arguments(self) -> None:
@@ -167,7 +168,7 @@ class _Trial:
         return str(self.difference(result, expected))
 
     def labelled(self, result: Tree) -> Tree:
-        """Return the result under names: those of a step, where it looks like one."""
+        """Return the result as a dict: with the names of a step's results if it looks like one."""
         if type(result) is tuple and len(result) == len(self.args) == 3:
             return dict(zip(("params", "opt_state", "metrics"), result, strict=True))
         return {"result": result}
@@ -177,7 +178,7 @@ class _Trial:
 
 
 def _parameters(fn: Callable[..., Any], count: int) -> list[str]:
-    """Return names for the positional arguments of a call: those of the signature, or numbers."""
+    """Return the names of a call's positional arguments: from the signature, or numbers."""
     try:
         found = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):
@@ -195,7 +196,7 @@ def _copied(leaf: Any) -> Any:
 
 
 def _autograd(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return what autograd keeps with each leaf: whether it requires a gradient, and that."""
+    """Return `requires_grad` and `grad` of each leaf tensor, by path."""
     found: dict[str, Any] = {}
     for path, leaf in tree.flatten_with_path(arguments):
         if isinstance(leaf, Tensor) and leaf.is_leaf:

@@ -1,8 +1,8 @@
-"""What a function can reach besides its arguments: variables, globals, attributes, defaults.
+"""The values that a function can reach besides its arguments: variables, globals, attributes.
 
-A place is one value with a name that a reader finds again: "counter.calls (closed over by step)".
-The walk enters functions, methods, partials, containers, instances and their classes. It does not
-enter the globals of installed packages and of fnet itself.
+A place is one value with a name that a reader can find: "counter.calls (closed over by step)". The
+walk enters functions, methods, partials, default arguments, containers, instances and their
+classes. It does not enter the globals of installed packages and of fnet itself.
 """
 
 import functools
@@ -24,16 +24,16 @@ from fnet.testing.names import Name, closed_over, names
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 _GLOBAL = [fn.__self__ for fn in (python_random.random, np.random.random)]  # type: ignore[attr-defined]
-_MANY = 1000  # entries of one container that are looked at
+_MAX_ENTRIES = 1000  # of one container; further entries are not visited
 
 
 class Place(NamedTuple):
     """A value that a function can reach.
 
     Attributes:
-        name: where it is, in words.
-        value: what is there.
-        own: False within what belongs to fnet or an installed package. They may fill a cache at
+        name: a description of the place.
+        value: the value.
+        own: False if the value belongs to fnet or an installed package. These may fill a cache at
             the first call, and their constants are never written to.
     """
 
@@ -43,14 +43,14 @@ class Place(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """What a function can reach: its places, and of each name bound to a clock what rebinds it."""
+    """The places that a function can reach, and a function to rebind each name of a clock."""
 
     places: list[Place]
     clocks: list[Callable[[Any], Any]]
 
 
 def reach(fn: Callable[..., Any]) -> Reach:
-    """Return what a function can reach besides its arguments.
+    """Return the values that a function can reach besides its arguments.
 
     >>> reach(functools.partial(sum, start=3)).places[-1].name
     "partial.keywords['start'] (what is called)"
@@ -64,7 +64,8 @@ class _Walk:
     def __init__(self) -> None:
         self.places: list[Place] = []
         self.clocks: list[Callable[[Any], Any]] = []
-        # By id; holds the objects, so that no id is used twice. Global generators are no variables.
+        # By id; it references the objects, so that no id is reused. The global generators are
+        # excluded.
         self.seen: dict[int, Any] = {id(generator): generator for generator in _GLOBAL}
 
     def visit(self, value: Any, text: str, held: str, own: bool) -> None:
@@ -83,7 +84,7 @@ class _Walk:
 
 
 def _parts(value: Any, own: bool) -> Iterator[tuple[str | Name, Any, bool]]:
-    """Yield the parts of a value: how each is reached, what it is, and whether it is one's own."""
+    """Yield the parts of a value: how each is reached, the part, and whether the user owns it."""
     if isinstance(value, (*_SCALARS, Tensor, np.ndarray)):
         return
     if isinstance(value, types.FunctionType):
@@ -99,13 +100,13 @@ def _parts(value: Any, own: bool) -> Iterator[tuple[str | Name, Any, bool]]:
     elif isinstance(value, property):
         yield "", value.fget, own
     elif isinstance(value, Mapping):
-        for key, inner in list(value.items())[:_MANY]:
+        for key, inner in list(value.items())[:_MAX_ENTRIES]:
             yield f"[{key!r}]", inner, own
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         for name, inner in zip(value._fields, value, strict=True):
             yield f".{name}", inner, own
     elif isinstance(value, list | tuple | deque):
-        for index, inner in enumerate(list(value)[:_MANY]):
+        for index, inner in enumerate(list(value)[:_MAX_ENTRIES]):
             yield f"[{index}]", inner, own
     elif isinstance(value, types.GeneratorType):
         if value.gi_frame is not None:
@@ -125,7 +126,7 @@ def _parts_of_function(fn: types.FunctionType, own: bool) -> Iterator[tuple[str 
     wrapped = vars(fn).get("__wrapped__")
     if wrapped is not None:
         yield "", wrapped, own
-    # torch.compile and vmap return functions that have their argument's module and name.
+    # torch.compile and vmap return functions with the module and name of their argument.
     if not _is_in_packages(fn.__code__.co_filename) and owner == "user":
         for name in names(fn):
             yield name, name.value, True
@@ -147,7 +148,7 @@ def _parts_of_instance(value: Any, own: bool) -> Iterator[tuple[str | Name, Any,
     kind = type(value)
     owner = _owner(kind.__module__)
     if isinstance(value, nn.Module | torch.optim.Optimizer | threading.local):
-        pass  # belongs to whom it is held by
+        pass  # it belongs to the owner of its container
     elif owner == "packages":
         wrapped = getattr(value, "__wrapped__", None)  # functools.cache
         if isinstance(wrapped, types.FunctionType):
@@ -168,7 +169,7 @@ def _parts_of_instance(value: Any, own: bool) -> Iterator[tuple[str | Name, Any,
 
 @functools.cache
 def _owner(module: str | None) -> str:
-    """Return whose a module is: "fnet", "packages" (the standard library among them), or "user"."""
+    """Return the owner of a module: "fnet", "packages" (incl. the standard library), or "user"."""
     top = (module or "builtins").partition(".")[0]
     if top == "fnet":
         return "fnet"

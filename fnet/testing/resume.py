@@ -1,4 +1,4 @@
-"""The law that a run that was stopped goes on with the bits of the run that was not."""
+"""The law of resuming: a resumed run gives the same bits as an uninterrupted run."""
 
 from collections.abc import Iterable
 
@@ -17,18 +17,18 @@ _STOPS = 4
 
 
 def assert_resumes(step: Step, params: Params, opt_state: Tree, batches: Iterable[Batch]) -> None:
-    """Raise an AssertionError unless params and state are all that a run has to remember.
+    """Raise an AssertionError unless params and state are the complete state of a run.
 
-    The steps are taken in a row, then again from copies of the params and the state that the run
-    had before some of its steps (up to four, the last among them), with other seeds of the global
-    generators. Every result has to be the same to the last bit.
+    The steps run one after the other. Then the run is resumed before some of the steps (up to four,
+    including the last), from copies of the params and the state at that point, with other seeds of
+    the global generators. All results must be equal bit for bit.
 
     Raises:
         ValueError: there are fewer than two batches.
     """
     rows = list(batches)
     if len(rows) < 2:
-        raise ValueError(f"a run that is resumed has 2 batches at least, got {len(rows)}")
+        raise ValueError(f"resuming is checked with at least 2 batches, got {len(rows)}")
     with generators.preserved():
         generators.seed_all(0)
         params, opt_state = copies((params, opt_state))
@@ -52,8 +52,7 @@ def _compare(step: Step, straight: list[dict[str, Tree]], rows: list[Batch], sto
         if difference is not None:
             raise AssertionError(
                 f"a run resumed before step {stop} differs after step {place}: {difference} "
-                "(resumed against straight): the step remembers something outside of params and "
-                "opt_state"
+                "(resumed against straight): the step keeps state outside of params and opt_state"
             )
 
 

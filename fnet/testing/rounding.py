@@ -1,8 +1,8 @@
-"""Two results of one computation, made in two ways: equal except for rounding.
+"""Comparison of two results that should be equal up to rounding errors.
 
-Rounding is not of one size. Adam divides a gradient by its own size: where the gradient is 0 but
-for rounding (a bias before batch norm), rounding decides the sign of a whole step. So what rounding
-does to each leaf is measured, by arguments changed in their last bits.
+The effect of rounding differs between leaves. Adam divides a gradient by its magnitude: if the true
+gradient is 0 (a bias before batch norm), the sign of a whole step depends on rounding alone. So the
+effect on each leaf is measured, by changing the last bits of the arguments.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,18 @@ from fnet.tree import Tree
 
 RTOL, ATOL = 1e-4, 1e-5
 _TRIALS = 2
-_SAFETY = 4.0  # how much more than in the trials rounding may do
+_SAFETY = 4.0  # factor on the largest effect of rounding in the trials
 
 
 class Rounding:
-    """What rounding does to each leaf of a function's result, by its path."""
+    """The measured effect of rounding on each leaf of a function's result, by path."""
 
     def __init__(
         self, fn: Callable[..., Tree], measure: bool, expected: Tree, params: Tree, *rest: Any
     ) -> None:
-        """Measure it: `expected` is `fn(params, *rest)`, whose params are changed a little.
+        """Measure how far `fn` of slightly changed params is from `expected = fn(params, *rest)`.
 
-        Not measured, it is nothing.
+        If `measure` is False, the effect is taken as 0.
         """
         self.sizes: dict[str, float] = {}
         for trial in range(_TRIALS if measure else 0):

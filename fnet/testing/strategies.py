@@ -1,6 +1,6 @@
-"""Hypothesis strategies of what a step is given: keys, batches, parameters, trees of tensors.
+"""Hypothesis strategies for the arguments of a step: keys, batches, parameters, trees of tensors.
 
-Needs hypothesis, which `pip install "fnet[test]"` brings.
+It needs hypothesis: `pip install "fnet[test]"`.
 """
 
 from collections.abc import Sequence
@@ -41,29 +41,29 @@ def batches(
     """Return the strategy of batches of random uint8 images, channels last, with labels and key.
 
     Args:
-        size: rows.
-        shape: of one image, `[C, H, W]`.
-        classes: how many there are.
-        padding: whether some of the last rows, not all, may have weight 0.
+        size: the batch size.
+        shape: the shape of one image, `[C, H, W]`.
+        classes: the number of classes.
+        padding: some of the last rows may have weight 0, but not all.
     """
     real = st.integers(1, size) if padding else st.just(size)
     return st.builds(lambda key, real: _batch(key, real, size, shape, classes), keys(), real)
 
 
 def params(model: Model) -> st.SearchStrategy[Params]:
-    """Return the strategy of a model's parameters: what its `init` makes of a key."""
+    """Return the strategy of a model's parameters: the results of its `init` for random keys."""
     return keys().map(model.init)
 
 
 def trees(
     count: int = 1, dtypes: Sequence[torch.dtype] = (torch.float32, torch.float64)
 ) -> st.SearchStrategy[Any]:
-    """Return the strategy of trees of normal numbers: dicts, tuples, None; channels last at times.
+    """Return the strategy of trees of normal numbers: dicts, tuples, None; some channels-last.
 
     Args:
-        count: with 2 and more, tuples of as many trees that differ in values alone, such as
+        count: if 2 or more, tuples of this many trees that only differ in their values, such as
             params and gradients.
-        dtypes: one of these is the dtype of all leaves.
+        dtypes: all leaves of a tree have one of these dtypes.
     """
     shape = st.lists(st.integers(1, 4), max_size=2).map(tuple) | st.sampled_from(
         [(4, 3, 3, 3), (2, 3, 1, 2), (5, 1, 3, 3)]

@@ -1,4 +1,4 @@
-"""The laws of what a step returns: the structure of its arguments, and draws by the batch's key."""
+"""The laws of a step's results: they keep the structure, and depend on the batch's key."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from fnet.nn import Params
 from fnet.step import Step
 from fnet.tree import Tree
 
-_KEYS = 3  # other keys that are tried: a mask may be the same for two
+_KEYS = 3  # the number of other keys tried: two keys may give the same mask by chance
 
 
 def assert_keeps_structure(step: Step, params: Params, opt_state: Tree, batch: Batch) -> None:
-    """Raise an AssertionError unless params and state come back as they went in, values apart.
+    """Raise an AssertionError unless params and state are returned with their structure and layout.
 
-    That is structure, shapes, dtypes, devices and strides of each leaf, and that no leaf is
-    attached to the graph of autograd, which would keep every step's memory.
+    The structure, and the shape, dtype, device and strides of each leaf must stay the same. No leaf
+    may be attached to the autograd graph, which would hold the memory of every step.
 
     >>> import torch
     >>> def step(params, opt_state, batch):
@@ -37,15 +37,16 @@ torch.float32 (returned against given)
     for path, leaf in tree.flatten_with_path(after):
         if isinstance(leaf, Tensor) and leaf.requires_grad and not given[path].requires_grad:
             raise AssertionError(
-                f"the step returns {path!r} attached to autograd's graph, which keeps the memory "
-                "of every step: take gradients by torch.func.grad, or detach the leaf"
+                f"the step returns {path!r} attached to autograd's graph, which holds the memory "
+                "of every step: take gradients with torch.func.grad, or detach the leaf"
             )
 
 
 def assert_depends_on_key(step: Step, params: Params, opt_state: Tree, batch: Batch) -> None:
     """Raise an AssertionError unless another key of the batch gives other params or metrics.
 
-    For steps that draw (dropout, augmentation); it says so too where the batch has no leaf "key".
+    For steps that draw random numbers (dropout, augmentation). The error is also raised if the
+    batch has no leaf "key".
     """
     first, _, sums = returned(step, params, opt_state, batch)
     for n in range(_KEYS):
@@ -69,7 +70,7 @@ def with_key(batch: Any, n: int) -> Any:
 
 
 def returned(step: Step, params: Params, opt_state: Tree, batch: Batch) -> tuple[Any, Tree, Tree]:
-    """Return what a step returns, which must be `(params, opt_state, metrics)`."""
+    """Return the step's results, which must be a tuple `(params, opt_state, metrics)`."""
     result = step(params, opt_state, batch)
     if not isinstance(result, tuple) or len(result) != 3:
         entries = f" of {len(result)} entries" if isinstance(result, tuple | list) else ""
@@ -81,5 +82,5 @@ def returned(step: Step, params: Params, opt_state: Tree, batch: Batch) -> tuple
 
 
 def labelled(result: tuple[Any, Tree, Tree]) -> dict[str, Tree]:
-    """Return what a step returns as a dict, so that paths begin with these names."""
+    """Return a step's results as a dict, so that paths begin with these names."""
     return dict(zip(("params", "opt_state", "metrics"), result, strict=True))

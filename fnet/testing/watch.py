@@ -1,4 +1,4 @@
-"""Values remembered to be compared later: those that a function can reach besides its arguments."""
+"""Snapshots of the values that a function can reach besides its arguments, to detect changes."""
 
 import itertools
 import operator
@@ -18,7 +18,7 @@ from fnet.testing.reach import reach
 
 
 class Remembered(NamedTuple):
-    """A place's value, so that a change of it shows."""
+    """The value of a place, and a copy of its state to detect a change."""
 
     own: bool
     value: Any
@@ -26,12 +26,12 @@ class Remembered(NamedTuple):
 
 
 def remember(fn: Callable[..., Any]) -> dict[str, Remembered]:
-    """Return by name what a function can reach besides its arguments, copied."""
+    """Return copies of the values that a function can reach besides its arguments, by name."""
     found: dict[str, Remembered] = {}
     for name, value, own in reach(fn).places:
         count = 2
         unique = name
-        while unique in found:  # of two functions with one name
+        while unique in found:  # two functions with the same name
             unique, count = f"{name} #{count}", count + 1
         found[unique] = Remembered(own, value, _state(value))
     return found
@@ -73,7 +73,7 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
 
 
 def first_other_bits(a: tree.Tree, b: tree.Tree) -> str | None:
-    """Return a phrase that names the first tensor with other bits in two trees alike, or None."""
+    """Return a phrase that names the first tensor with other bits, for trees of one structure."""
     found: list[str] = []
 
     def compare(path: str, x: Any, y: Any) -> None:
@@ -85,12 +85,12 @@ def first_other_bits(a: tree.Tree, b: tree.Tree) -> str | None:
 
 
 def has_data(tensor: Tensor) -> bool:
-    """Return whether a tensor has values that can be compared: it is strided, and not on meta."""
+    """Return whether a tensor has values to compare: it is strided, and not on the meta device."""
     return tensor.layout == torch.strided and tensor.device.type != "meta" and _is_plain(tensor)
 
 
 def copied(tensor: Tensor) -> Tensor:
-    """Return a copy with values, shape and strides of a tensor, outside of autograd."""
+    """Return a detached copy of a tensor with the same values, shape and strides."""
     source = tensor.detach()
     if not has_data(source):
         return source
@@ -105,7 +105,7 @@ def copied(tensor: Tensor) -> Tensor:
 
 
 def copies(state: tree.Tree) -> tree.Tree:
-    """Return a tree with copies of its tensors, which require gradients where these do."""
+    """Return a tree with copies of its tensors; they require gradients if the originals do."""
 
     def copy(leaf: Any) -> Any:
         return copied(leaf).requires_grad_(leaf.requires_grad) if isinstance(leaf, Tensor) else leaf
@@ -123,7 +123,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _state(value: Any) -> Any:
-    """Return what to compare a value by later: a copy of a tensor, a tuple that has `==`."""
+    """Return a form of a value to compare later: a copy of a tensor, or a tuple for `==`."""
     if isinstance(value, Tensor):
         return copied(value) if has_data(value) else (type(value), id(value))
     if isinstance(value, np.ndarray):

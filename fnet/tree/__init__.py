@@ -1,7 +1,7 @@
-"""Trees of tensors: nested dicts, lists, tuples and NamedTuples, as in jax.
+"""Trees (pytrees) of tensors: nested dicts, lists, tuples and NamedTuples, as in JAX.
 
 Anything else is a leaf, and None is a tree without leaves. A leaf is addressed by its path
-("trainable/conv1.weight"), never by its place in a list: dicts keep their order of insertion.
+("trainable/conv1.weight"), not by its index in the list of leaves: dicts keep insertion order.
 """
 
 from fnet.tree.compare import (

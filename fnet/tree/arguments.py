@@ -1,4 +1,4 @@
-"""Arguments of functions on tensors: the tensors in them, apart from all else."""
+"""The arguments of a function, separated into tensors and everything else."""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -8,11 +8,13 @@ from fnet.private import pytree
 from fnet.tree.walk import Tree, builder, flatten
 
 
-def split(tree: Tree) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tree]]:
-    """Return the tensors, in order, and what puts others in their places; it keeps none of them.
+def split_tensors(tree: Tree) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tree]]:
+    """Return the tensors of a tree in order, and a function that rebuilds the tree from others.
+
+    The function holds no reference to the tensors.
 
     >>> import torch
-    >>> found, join = split({"x": torch.ones(2), "n": 3})
+    >>> found, join = split_tensors({"x": torch.ones(2), "n": 3})
     >>> join([2 * x for x in found])
     {'x': tensor([2., 2.]), 'n': 3}
     """
@@ -31,11 +33,11 @@ def split(tree: Tree) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tree]]
 
 
 def signature(tree: Tree) -> tuple[list[Tensor], Hashable]:
-    """Return the tensors, in order, and all that the tree is but their values: equal if alike.
+    """Return the tensors of a tree in order, and a hashable signature that ignores their values.
 
-    That is its structure, the shape, strides, dtype and device of each tensor and whether it
-    requires a gradient, and the other leaves, which must be hashable. A quick look at the
-    arguments of a function that is called often.
+    The signature consists of the tree's structure, the shape, strides, dtype, device and
+    `requires_grad` of each tensor, and the other leaves, which must be hashable. It is fast, for a
+    function that is called often.
 
     >>> import torch
     >>> x = torch.ones(2)

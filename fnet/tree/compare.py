@@ -1,4 +1,4 @@
-"""Compare trees of tensors, and say where they differ."""
+"""Comparison of trees of tensors, with a message that names the first difference."""
 
 from typing import Any
 
@@ -11,8 +11,9 @@ from fnet.tree.walk import Tree, map_with_path
 def first_difference(a: Tree, b: Tree, *, rtol: float = 0.0, atol: float = 0.0) -> str | None:
     """Return a sentence that names the first leaf that differs, or None if the trees are equal.
 
-    Structure comes first; then, leaf by leaf, type, shape, dtype, device and values. Values differ
-    where |a - b| > atol + rtol * |b|, as in `numpy.allclose`; with both at 0, NaN equals NaN.
+    The structure is compared first; then, leaf by leaf, type, shape, dtype, device and values.
+    Values differ if |a - b| > atol + rtol * |b|, as in `numpy.allclose`; if both tolerances are 0,
+    NaN equals NaN.
 
     >>> first_difference({"bias": torch.tensor([1.0, 2.0])}, {"bias": torch.tensor([1.0, 2.5])})
     "'bias': 1 of 2 values differ, most at [1]: 2.0 against 2.5"
@@ -28,9 +29,10 @@ def first_difference(a: Tree, b: Tree, *, rtol: float = 0.0, atol: float = 0.0) 
 
 
 def first_layout_difference(a: Tree, b: Tree) -> str | None:
-    """Return a sentence that names the first leaf laid out differently, or None.
+    """Return a sentence that names the first leaf with another layout, or None.
 
-    The layout is the structure, and each leaf's shape, dtype, device and strides; values are free.
+    The layout is the tree's structure, and the shape, dtype, device and strides of each leaf.
+    Values are not compared.
 
     >>> first_layout_difference({"weight": torch.ones(3, 2)}, {"weight": torch.ones(2, 3).T})
     "'weight': strides (2, 1) against (1, 3)"
@@ -69,7 +71,7 @@ def assert_close(a: Tree, b: Tree, rtol: float = 1e-5, atol: float = 1e-6) -> No
 
 
 def _pairs(a: Tree, b: Tree) -> list[tuple[str, Any, Any]] | str:
-    """Return the leaves side by side, or how the structures differ."""
+    """Return the pairs of leaves with their path, or a message if the structures differ."""
     pairs: list[tuple[str, Any, Any]] = []
     try:
         map_with_path(lambda path, x, y: pairs.append((path, x, y)), a, b)
@@ -95,7 +97,7 @@ def _value_difference(x: Any, y: Any, rtol: float, atol: float) -> str | None:
     if rtol == atol == 0:
         differs = (x != y) & ~((x != x) & (y != y))
     else:
-        # infinity - infinity is NaN, which no tolerance admits
+        # infinity - infinity is NaN, which is not within any tolerance
         differs = (x != y) & ~(distance <= atol + rtol * y.detach().to(wide).abs())
     if not differs.any():
         return None

@@ -1,4 +1,4 @@
-"""A tensor with the strides of another: what elementwise operations lose in sizes of 1."""
+"""Restoration of strides: elementwise operations change them for dimensions of size 1."""
 
 from torch import Tensor
 
@@ -6,11 +6,12 @@ from fnet.tree.ravel import memory_order
 
 
 def laid_out_like(value: Tensor, like: Tensor) -> Tensor:
-    """Return `value`, of the shape of `like`, with its strides: a view where memory is the same.
+    """Return `value` with the strides of `like`, which must have the same shape.
 
-    The stride of a dimension of size 1 addresses nothing, and each operation chooses one: a 1 x 1
-    or depthwise weight in channels-last goes in with some and comes out with others. Copied where
-    memory differs. Where `like` has gaps or overlaps, the result is contiguous.
+    The stride of a dimension of size 1 addresses nothing, so each operation may choose any: a 1 x 1
+    or depthwise weight in channels-last format comes out with other strides than it went in with.
+    The result is a view if only such strides differ, else a copy. If `like` is not dense (it has
+    gaps or overlaps), the result is contiguous.
 
     >>> import torch
     >>> weight = torch.ones(4, 3, 1, 1).to(memory_format=torch.channels_last)

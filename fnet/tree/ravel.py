@@ -1,6 +1,6 @@
-"""A tree as one flat vector per dtype, and back.
+"""Conversion of a tree into one flat vector per dtype, and back.
 
-One elementwise operation on a vector is far quicker to compile and to run than hundreds on
+One elementwise operation on a vector compiles and runs far faster than hundreds of operations on
 leaves, and a compiled function checks a few vectors at each call instead of hundreds of leaves.
 """
 
@@ -15,7 +15,8 @@ from fnet.tree.walk import Tree, flatten, flatten_with_path, leaves, map
 
 Vectors: TypeAlias = dict[str, Tensor]
 
-# A leaf in a vector: its place in the tree, its shape in memory, and the permutation from there.
+# A leaf in a vector: its index in the tree, its shape in memory order, and the permutation from
+# memory order to the dimensions of the leaf (None for the identity).
 View: TypeAlias = tuple[int, tuple[int, ...], tuple[int, ...] | None]
 Layout: TypeAlias = tuple[tuple[str, tuple[View, ...]], ...]
 
@@ -23,17 +24,17 @@ Layout: TypeAlias = tuple[tuple[str, tuple[View, ...]], ...]
 def ravel(
     tree: Tree, like: Tree = None, *, concatenate: Callable[[list[Tensor]], Tensor] = torch.cat
 ) -> tuple[Vectors, Callable[[Vectors], Tree]]:
-    """Return the elements as one vector per dtype, and the function that makes the tree again.
+    """Return the elements as one vector per dtype, and the function that restores the tree.
 
     The vectors are copies, named by dtype: {"float32": [n], ...}. `unravel(vectors)` returns views
-    of them with the structure, shapes and strides of `tree`: elements lie in memory order, so a
-    channels-last weight comes back channels-last. A leaf with gaps or overlaps (a slice, an
+    of them with the structure, shapes and strides of `tree`: elements are in memory order, so a
+    channels-last weight comes back channels-last. A leaf that is not dense (a slice with gaps, an
     expanded tensor) comes back contiguous.
 
-    Two trees' vectors correspond only if they are laid out alike: `ravel(grads, like=params)`
-    takes the order of dict keys and of memory, and what `unravel` returns, from `params`, whose
-    shapes and dtypes must match. `concatenate` joins the leaves' elements, each `[n]`. As
-    `jax.flatten_util.ravel_pytree`, but dtypes stay apart.
+    The vectors of two trees correspond only if both have the same layout. `ravel(grads,
+    like=params)` takes the order of dict keys, the memory order and the structure that `unravel`
+    returns from `params`; shapes and dtypes must match. `concatenate` joins the raveled leaves,
+    each `[n]`. As `jax.flatten_util.ravel_pytree`, but with one vector per dtype.
 
     >>> vectors, unravel = ravel({"weight": torch.ones(2, 2), "bias": torch.zeros(2)})
     >>> vectors
@@ -91,9 +92,9 @@ def _view(place: int, shape: torch.Size, order: tuple[int, ...]) -> View:
 
 
 def memory_order(leaf: Tensor) -> tuple[int, ...]:
-    """Return the dimensions from outermost to innermost, or as they are where memory has gaps."""
+    """Return the dimensions from outermost to innermost; in index order if memory has gaps."""
     strides = leaf.stride()
-    # Among equal strides a dimension of size 1 is the inner one; that restores its stride too.
+    # For equal strides, the dimension of size 1 is the inner one; so its stride is restored too.
     order = sorted(range(leaf.ndim), key=lambda dim: (-strides[dim], -leaf.shape[dim]))
     expected = 1
     for dim in reversed(order):

@@ -1,7 +1,7 @@
-"""Walk over trees: map, leaves, paths, partition.
+"""Basic functions on trees: map, leaves, paths, partition.
 
-It and `fnet.tree.arguments` alone know torch's pytrees, which take None for a leaf and prefixes for
-trees.
+Only this module and `fnet.tree.arguments` use PyTorch's pytrees, which treat None as a leaf and
+accept a prefix of a tree.
 """
 
 import operator
@@ -14,11 +14,11 @@ Tree: TypeAlias = Any
 
 
 def map(fn: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
-    """Return the tree of `fn(leaf, *others)`, the others being the leaves of `rest` at that path.
+    """Return the tree of `fn(leaf, *others)`, where `others` are the leaves of `rest` at that path.
 
-    All trees must have one structure (dict keys may come in any order); otherwise a ValueError
-    names the first path that differs. None stays None. As `jax.tree.map`, except that no tree may
-    be a prefix of another.
+    All trees must have the same structure (dict keys in any order); otherwise a ValueError names
+    the first path that differs. None stays None. As `jax.tree.map`, except that no tree may be a
+    prefix of another.
 
     >>> map(lambda x, y: x + y, {"a": 1, "b": None}, {"b": None, "a": 2})
     {'a': 3, 'b': None}
@@ -32,7 +32,7 @@ def map(fn: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
 
 
 def map_with_path(fn: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
-    """Return the tree of `fn(path, leaf, *others)`: `map` for functions that look at the path.
+    """Return the tree of `fn(path, leaf, *others)`: `map` for functions that need the path.
 
     A path joins dict keys, field names and indices with "/".
 
@@ -68,7 +68,7 @@ def leaves(tree: Tree) -> list[Any]:
 
 
 def flatten(tree: Tree) -> tuple[list[Any], Tree]:
-    """Return the leaves and the structure: the tree of each leaf's place in the list.
+    """Return the leaves and the structure: the same tree with each leaf replaced by its index.
 
     >>> flatten({"a": "x", "b": ("y", None)})
     (['x', 'y'], {'a': 0, 'b': (1, None)})
@@ -83,7 +83,7 @@ def flatten(tree: Tree) -> tuple[list[Any], Tree]:
 
 
 def unflatten(structure: Tree, values: Sequence[Any]) -> Tree:
-    """Return the tree of these leaves: the inverse of `flatten`.
+    """Return the tree of a structure and its leaves: the inverse of `flatten`.
 
     >>> unflatten({"a": 0, "b": (1, None)}, ["x", "y"])
     {'a': 'x', 'b': ('y', None)}
@@ -94,7 +94,7 @@ def unflatten(structure: Tree, values: Sequence[Any]) -> Tree:
 
 
 def builder(structure: Tree) -> Callable[[Sequence[Any]], Tree]:
-    """Return the function that makes trees of leaves: `unflatten` for one that is called often.
+    """Return a fast `unflatten` for one structure, for a function that is called often.
 
     >>> build = builder({"a": 0, "b": (1, None)})
     >>> build(["x", "y"])
@@ -115,9 +115,9 @@ def builder(structure: Tree) -> Callable[[Sequence[Any]], Tree]:
 
 
 def partition(tree: Tree, predicate: Callable[[str, Any], bool]) -> tuple[Tree, Tree]:
-    """Return two trees: the leaves where `predicate(path, leaf)` holds, and the others.
+    """Return two trees: the leaves for which `predicate(path, leaf)` is true, and the others.
 
-    Each has None where the other has a leaf; `combine` joins them. As `equinox.partition`.
+    Each has None where the other one has a leaf; `combine` joins them. As `equinox.partition`.
 
     >>> partition({"fc.weight": 1, "fc.bias": 2}, lambda path, _: path.endswith("weight"))
     ({'fc.weight': 1, 'fc.bias': None}, {'fc.weight': None, 'fc.bias': 2})
@@ -129,9 +129,9 @@ def partition(tree: Tree, predicate: Callable[[str, Any], bool]) -> tuple[Tree, 
 
 
 def combine(*trees: Tree) -> Tree:
-    """Return the tree with the first leaf that is not None at each path: joins a partition.
+    """Return the tree with the first leaf that is not None at each path: undoes `partition`.
 
-    As `equinox.combine`. A ValueError names the first path where the structures differ.
+    As `equinox.combine`. If the structures differ, a ValueError names the first such path.
 
     >>> combine({"a": 1, "b": None}, {"a": None, "b": 2})
     {'a': 1, 'b': 2}
@@ -178,7 +178,7 @@ def _traverse(tree_map: Callable[..., Tree], fn: Callable[..., Any], trees: Sequ
 
 
 def _require_leaves(leaf: Any, others: Sequence[Any]) -> None:
-    """Refuse a subtree where the first tree has a leaf: torch takes that for a prefix."""
+    """Refuse a subtree where the first tree has a leaf: PyTorch would accept it as a prefix."""
     for other in others:
         if (other is None) != (leaf is None) or isinstance(other, (dict, list, tuple)):
             raise ValueError("one tree has a leaf where another has a subtree")

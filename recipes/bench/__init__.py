@@ -1,4 +1,1 @@
-"""fnet's training step timed against other ways to train the same network.
-
-Each contender has a process of its own.
-"""
+"""Benchmark of fnet's training step against other frameworks, each in its own process."""

@@ -2,21 +2,21 @@
 
     python -m recipes.bench --only net dainet7
 
-All train the same network with the same optimizer on the same number of threads, each in a process
-of its own that sleeps while another one is timed. fnet runs the author's recipe, augmentation
-included. Its process keeps freed memory and goes without Triton on a CPU (`fnet.run.process`), as
-the recipes do; a user's script does not, and the peers do not. Each peer is tried in several forms,
-and the fastest takes part:
+All contenders train the same network with the same optimizer on the same number of threads, each in
+its own process, which sleeps while another one is timed. fnet runs the author's recipe with its
+augmentation. As in the recipes, its process keeps freed memory and disables Triton on a CPU
+(`fnet.run.process`); the processes of the peers, like a user's script, do not. Each peer is tried
+in several forms, and the fastest form takes part:
 
 * eager: an ordinary script, with PIL images, torchvision's transforms and a DataLoader
 * memory: a data set in memory, preprocessed once and not augmented
-* compiled: the same, with torch.compile(module)
-* augmented: as memory, but cropped and flipped on the device (by default on a GPU only)
-* jax: flax and optax, the step in jax.jit, data as memory (pip install "fnet[bench]")
+* compiled: like memory, with torch.compile(module)
+* augmented: like memory, with crop and flip on the device (by default only on a GPU)
+* jax: flax and optax, the step in jax.jit, data like memory (pip install "fnet[bench]")
 
-Matrix products before and after each timing tell whether the machine was disturbed: then it is
-repeated, twice at most. Memory is the peak of a contender's own process, without workers; set-up
-is the time from its start to the end of its first step, with an empty compile cache.
+Matrix products before and after each timing detect other load on the machine: such a timing is
+repeated, at most twice. Memory is the peak of a contender's process, without workers; set-up is the
+time from the start of the process to the end of the first step, with an empty compile cache.
 """
 
 from fnet.run.process import start_command
@@ -57,12 +57,12 @@ from recipes.bench.work import SGD, Adam, Optimizer, Work
 RowName = Literal["net", "cnn", "cnnpro", "dainet7", "mynet", "resnet50"]
 
 IMAGES = 10_000
-"""How many images of a data set are used at most: the speed does not depend on it."""
+"""The maximum number of images that are used: the throughput does not depend on it."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A recipe's variant, and its optimizer and augmentation in terms that every framework has."""
+    """A variant of a recipe, with its optimizer and augmentation independent of a framework."""
 
     recipe: Recipe
     variant: str
@@ -71,7 +71,7 @@ class Row:
 
     @property
     def config(self) -> Config:
-        """The variant's."""
+        """The config of the variant."""
         config: Config = self.recipe.variants[self.variant]
         return config
 
@@ -93,45 +93,46 @@ class Options:
     """The command line of `python -m recipes.bench`."""
 
     only: tuple[RowName, ...] = ()
-    """The networks (else all, resnet50 on a GPU only)."""
+    """The networks (default: all, resnet50 only on a GPU)."""
     peers: tuple[PeerName, ...] = ()
-    """The contenders (else all that can run, augmented on a GPU only)."""
+    """The contenders (default: all that can run, augmented only on a GPU)."""
     repeats: int = 5
-    """How many rounds; each contender is timed once in each."""
+    """The number of rounds; each contender is timed once in a round."""
     seconds: float = 4.0
-    """About how long a timing takes; a step at least."""
+    """The approximate duration of a timing, at least one step."""
     data: str = "shapes"
-    """A data set by name, or a folder of images with train/<class>/* and test/<class>/*."""
+    """The name of a data set, or a folder with train/<class>/* and test/<class>/*."""
     root: str | None = None
-    """The directory that holds published data sets (else $FNET_DATA, else the cache directory)."""
+    """The directory of the published data sets (else $FNET_DATA, else the cache directory)."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     precision: Precision = "auto"
-    """fnet's; auto is bf16 where the device gains from it. Peers are then tried in both."""
+    """The precision of fnet. auto: bf16 if the device is faster with it.
+    With bf16, peers are tried in both precisions."""
     compile: bool = True
-    """Compile fnet's steps, where there is a C++ compiler."""
+    """Compile fnet's steps, if there is a C++ compiler."""
     json: Path | None = None
-    """A new file for every single timing, the figures and the environment."""
+    """A new file for all timings, the figures and the environment."""
     markdown: bool = False
-    """Print all rows as one Markdown table as well."""
+    """Also print all rows as one Markdown table."""
 
     def validate(self) -> None:
-        """Check what can be checked before anything runs.
+        """Check the options before anything runs.
 
         Raises:
-            ConfigError: an option is out of its range, or the file is there.
+            ConfigError: an option is out of its range, or the file exists.
         """
         if self.repeats < 1:
-            raise ConfigError(f"--repeats is at least 1; got {self.repeats}")
+            raise ConfigError(f"--repeats must be at least 1; got {self.repeats}")
         if not 0 < self.seconds < math.inf:
-            raise ConfigError(f"--seconds is a number above 0; got {self.seconds}")
+            raise ConfigError(f"--seconds must be a number above 0; got {self.seconds}")
         if self.json is not None and self.json.exists():
             raise ConfigError(f"{self.json} exists and is not overwritten: give another name")
         if self.json is not None and not self.json.parent.is_dir():
             raise ConfigError(f"cannot write {self.json}: there is no directory {self.json.parent}")
 
 
-def _run(options: Options) -> int:
+def _benchmark(options: Options) -> int:
     options.validate()
     runtime = resolve(options.device, options.precision, options.compile)
     console = Console()
@@ -182,10 +183,10 @@ def _rows(options: Options, runtime: Runtime) -> list[RowName]:
 
 
 def _contenders(options: Options, runtime: Runtime, display: Display) -> list[PeerName]:
-    """Return the contenders asked for, or else those that can take part.
+    """Return the contenders of --peers, or else all that can take part.
 
     Raises:
-        ConfigError: one that was asked for cannot.
+        ConfigError: a contender of --peers cannot take part.
     """
     reasons = {"jax": missing("jax")}
     if not runtime.compiled:
@@ -204,7 +205,7 @@ def _contenders(options: Options, runtime: Runtime, display: Display) -> list[Pe
 
 
 def _splits(options: Options, display: Display) -> Splits:
-    """Return the data, of which no more than `IMAGES` images of each split."""
+    """Return the data, at most `IMAGES` images of each split."""
     config = Config(data=options.data, root=options.root, batch_size=1)
     _, splits, _ = open_splits("shapes", config, display)
     train, test = (s.take(min(IMAGES, len(s))) for s in (splits.train, splits.test))
@@ -212,13 +213,14 @@ def _splits(options: Options, display: Display) -> Splits:
 
 
 def _experiment(name: RowName, splits: Splits) -> Experiment:
-    """Return a row's experiment, once it is seen to fit the data."""
+    """Return the experiment of a row; check that it fits the data."""
     row = ROWS[name]
     size = row.config.batch_size
     if size > len(splits.train):
         raise ConfigError(
-            f"{name} trains on batches of {size}, and {splits.train.name} has "
-            f"{len(splits.train)} training images: give other --data, or leave it out (--only)"
+            f"{name} trains on batches of {size}, but {splits.train.name} has "
+            f"{len(splits.train)} training images: give a larger data set with --data, or other "
+            "networks with --only"
         )
     try:
         experiment = row.recipe.build(row.config, splits)
@@ -248,14 +250,14 @@ def _work(name: RowName, splits: Splits, runtime: Runtime, folder: str) -> Work:
 
 
 def _write(file: Path, measured: Mapping[str, Any]) -> None:
-    """Write what was measured so far, in the place of what was written before."""
+    """Write all measurements so far, replacing the file."""
     try:
         write_atomically(file, json.dumps(measured, indent=2, ensure_ascii=False).encode())
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}") from error
 
 
-main = Tool("bench", __doc__, Options, _run)
+main = Tool("bench", __doc__, Options, _benchmark)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The data of a row on disk: written once, read by each contender."""
+"""The arrays of a row's data on disk: written once, read by each contender."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def open_work(work: Work) -> tuple[Experiment, Splits]:
 
 
 def open_config(work: Work) -> Any:
-    """Return the recipe's config that the row is of."""
+    """Return the config of the row's recipe and variant."""
     return load_recipe(work.recipe).variants[work.variant]
 
 

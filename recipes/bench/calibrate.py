@@ -1,4 +1,4 @@
-"""How fast the machine multiplies matrices at this moment: by this a timing is judged."""
+"""Calibration: the current speed of matrix products, to detect other load on the machine."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ Gemm: TypeAlias = dict[str, float]
 """GFLOP/s by precision."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_LEAST = 3
+_MIN_PRODUCTS = 3
 
 
 def gemm(
@@ -25,10 +25,10 @@ def gemm(
     """Return the GFLOP/s of the fastest of several matrix products.
 
     Args:
-        device: where to multiply.
-        precisions: of the matrices.
-        size: of the matrices, `size` x `size`.
-        seconds: how long to go on for each precision; at least three products.
+        device: the device of the matrices.
+        precisions: the precisions to measure.
+        size: the matrices are `size` x `size`.
+        seconds: the duration for each precision, at least three products.
 
     >>> sorted(gemm(precisions=("fp32", "bf16"), size=8, seconds=0))
     ['bf16', 'fp32']
@@ -39,7 +39,7 @@ def gemm(
         values = torch.linspace(-1, 1, size**2, device=device, dtype=_DTYPES[precision])
         matrix = values.view(size, size)
         times: list[float] = []
-        while len(times) < _LEAST or sum(times) < seconds:
+        while len(times) < _MIN_PRODUCTS or sum(times) < seconds:
             wait(None)
             begin = time.perf_counter()
             wait(matrix @ matrix)

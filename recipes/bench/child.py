@@ -1,7 +1,7 @@
-"""The process of a contender: it sets itself up, then runs whenever it is asked to.
+"""The child process of a contender: it sets up the contender, then runs steps on request.
 
-`python -m recipes.bench.child FD` is started by `recipes.bench.remote`. It is no fork and imports
-nothing but what the contender needs, so that its time to start and its memory are its own.
+`recipes.bench.remote` starts it with `python -m recipes.bench.child FD`. It is not a fork, and
+imports only what the contender needs, so its start-up time and memory are those of the contender.
 """
 
 import os
@@ -13,10 +13,11 @@ from recipes.bench.contender import Failure, Streams, timed
 
 
 def main(descriptor: int) -> None:
-    """Serve the pipe.
+    """Serve requests from the pipe.
 
-    In: `(work, candidate)`; out: the kinds of streams. Then in: `(kind, seconds)`, out: a `Sample`,
-    until None comes in. Where something fails, out: a `Failure`, and the process ends.
+    The first request is `(work, candidate)`, answered by the kinds of streams. All others are
+    `(kind, seconds)`, each answered by a `Sample`, until None. After an error, the answer is a
+    `Failure`, and the process ends.
     """
     os.set_inheritable(descriptor, False)
     pipe = Connection(descriptor)

@@ -1,4 +1,4 @@
-"""What a contender is: streams of steps, which can be timed."""
+"""The interface of a contender: streams of steps, and how they are timed."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 
 class Stream(NamedTuple):
-    """Endless steps of one kind.
+    """An endless sequence of steps of one kind.
 
     Attributes:
-        steps: each item is one step done or, on a device that works by itself, begun.
-        images: how many a step takes.
-        wait: waits until a step is done; is given the step's item.
+        steps: each item is one step done or, on an asynchronous device, launched.
+        images: the number of images in a step.
+        wait: waits until the step of this item is done.
     """
 
     steps: Iterator[Any]
@@ -22,37 +22,37 @@ class Stream(NamedTuple):
 
 
 Streams: TypeAlias = dict[str, Stream]
-"""What a contender is made of: "train", and with some "eval"."""
+"""The streams of a contender by kind: "train", and for some contenders "eval"."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How many images took how many seconds."""
+    """A number of images, and the seconds that they took."""
 
     images: int
     seconds: float
 
     @property
     def rate(self) -> float:
-        """Images a second."""
+        """The throughput in images per second."""
         return self.images / self.seconds
 
 
 @dataclass(frozen=True)
 class Sample(Measured):
-    """Steps that were timed, and their process's largest memory so far in bytes."""
+    """Timed steps, and the peak memory of their process so far in bytes."""
 
     peak_memory: int
 
 
 class Failure(NamedTuple):
-    """Why a contender cannot go on."""
+    """The message of a contender that has failed."""
 
     message: str
 
 
 def timed(stream: Stream, seconds: float) -> Sample:
-    """Run whole steps, at least one, until this many seconds have passed.
+    """Run complete steps, at least one, until this many seconds have passed.
 
     >>> timed(Stream(iter(range(10)), images=4), seconds=0).images
     4
@@ -68,14 +68,11 @@ def timed(stream: Stream, seconds: float) -> Sample:
 
 
 def peak_memory() -> int:
-    """Return the largest resident memory of this process so far, in bytes.
-
-    Its own only: worker processes are not counted.
-    """
+    """Return the peak resident memory of this process, without worker processes, in bytes."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
-        # Elsewhere only: on Linux this figure is at least that of the process that started this.
+        # Not on Linux: there, ru_maxrss is at least that of the parent process.
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

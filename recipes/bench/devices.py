@@ -1,4 +1,4 @@
-"""Waiting for a device that works by itself."""
+"""Synchronization with an asynchronous device."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 
 def waiting(device: str) -> Callable[[Any], None]:
-    """Return the function that waits until all work given to PyTorch's device is done."""
+    """Return a function that waits until all work queued on PyTorch's device is done."""
     place = torch.device(device)
 
     def wait(_: Any) -> None:

@@ -1,4 +1,4 @@
-"""What many timings come to: the median and the spread, and how two contenders compare."""
+"""The figures of many timings: median, spread, and the ratio of two contenders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from recipes.bench.meter import Timing
 
 @dataclass(frozen=True)
 class Figures:
-    """Images a second over the rounds.
+    """The throughput in images per second over all rounds.
 
     Attributes:
-        median: of all rounds.
-        low: the slowest.
-        high: the fastest.
-        disturbed: in how many rounds the machine was disturbed.
+        median: the median of all rounds.
+        low: the slowest round.
+        high: the fastest round.
+        disturbed: the number of rounds with other load on the machine.
     """
 
     median: float
@@ -26,10 +26,10 @@ class Figures:
 
 
 def figures(timings: Sequence[Timing], best: Gemm) -> Figures | None:
-    """Return the figures of a contender, None where it has no timing.
+    """Return the figures of a contender, or None if it has no timing.
 
     Args:
-        timings: one of each round.
+        timings: one timing for each round.
         best: the best calibration of the whole benchmark.
     """
     if not timings:
@@ -40,9 +40,9 @@ def figures(timings: Sequence[Timing], best: Gemm) -> Figures | None:
 
 
 def ratio(ours: Sequence[Timing], theirs: Sequence[Timing]) -> float | None:
-    """Return how many times faster we are: the median of each round's ratio of the two.
+    """Return how many times faster we are: the median over the rounds of the ratio of both.
 
-    None where no round has both.
+    None if no round has both.
 
     >>> one, two = (Timing(n, 1.0, {}, {}) for n in (10, 20))
     >>> ratio([one, two, two], [one, one, one])

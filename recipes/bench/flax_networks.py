@@ -1,4 +1,4 @@
-"""The networks of the benchmark in flax.linen, for images `[N, H, W, C]`: as `fnet.models`."""
+"""The networks of the benchmark in flax.linen, equal to those of `fnet.models`."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ NETWORKS = ("net", "cnn", "cnnpro", "dainet7", "mynet")
 
 
 def network(name: str, classes: int, dtype: Any = None) -> Any:
-    """Return a network in training mode, as a flax module of images `[N, H, W, C]`.
+    """Return a network in training mode, a flax module for images `[N, H, W, C]`.
 
     Args:
         name: one of `NETWORKS`.
-        classes: how many there are.
-        dtype: of the computation; None: that of the images. Weights are float32.
+        classes: the number of classes.
+        dtype: the dtype of the computation; None: that of the images. Weights are float32.
     """
     from flax import linen as nn
 

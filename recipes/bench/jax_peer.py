@@ -1,4 +1,4 @@
-"""jax at its best: the data set in memory, preprocessed once, the whole step one `jax.jit`."""
+"""The jax contender: a data set in memory, preprocessed once, and the whole step in `jax.jit`."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from recipes.bench.work import SGD, Adam, Optimizer, Work
 
 
 def jitted(work: Work, bf16: bool) -> Streams:
-    """Return the training steps: not augmented, the state donated, bfloat16 or float32."""
+    """Return the training steps: no augmentation, donated state, bfloat16 or float32."""
     _limit(work)
     import jax
     import optax
@@ -58,7 +58,7 @@ def jitted(work: Work, bf16: bool) -> Streams:
             order = random.permutation(len(labels)).astype(np.int32)
             for first in range(0, len(order) - size + 1, size):
                 state, loss = step(state, order[first : first + size], images, labels)
-                # One step ahead and no more: or a timing would begin steps without end.
+                # At most one step is queued ahead; otherwise a timing would only launch steps.
                 jax.block_until_ready(before)
                 before = loss
                 yield state
@@ -67,7 +67,7 @@ def jitted(work: Work, bf16: bool) -> Streams:
 
 
 def optax_optimizer(settings: Optimizer) -> Any:
-    """Return optax's optimizer of these settings."""
+    """Return optax's optimizer with these settings."""
     import optax
 
     match settings:
@@ -79,10 +79,10 @@ def optax_optimizer(settings: Optimizer) -> Any:
 
 
 def _limit(work: Work) -> None:
-    """Have jax use what the others use; to be called before it is imported."""
+    """Limit jax to the device and threads of the other contenders; call it before importing jax."""
     os.environ["JAX_PLATFORMS"] = "cpu" if work.device == "cpu" else "cuda"
-    # Or it takes most of a GPU's memory at once, and the others are on it too.
+    # By default jax preallocates most of the GPU's memory, which the other contenders need too.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     if hasattr(os, "sched_setaffinity"):
-        # It has no setting for this: it starts as many threads as there are processors.
+        # jax has no setting for the number of threads: it starts one for each available CPU.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: work.threads])

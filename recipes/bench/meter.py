@@ -1,4 +1,4 @@
-"""A timing between two calibrations, and whether the machine was disturbed meanwhile."""
+"""Timings between two calibrations, which detect other load on the machine."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,26 +7,21 @@ from recipes.bench.calibrate import Gemm
 from recipes.bench.contender import Measured, Sample
 
 TOLERANCE = 0.15
-"""By how much a calibration may stay below the best before a timing counts as disturbed."""
+"""A timing is disturbed if a calibration is below the best one by more than this fraction."""
 
 ATTEMPTS = 3
-"""How often a timing is taken at most, while it is disturbed."""
+"""The maximum number of attempts for a timing, if it is disturbed."""
 
 
 @dataclass(frozen=True)
 class Timing(Measured):
-    """A sample, with the GFLOP/s of matrix products right before and after it.
-
-    Attributes:
-        before: the calibration before.
-        after: and after.
-    """
+    """A sample, with the GFLOP/s of matrix products directly before and after it."""
 
     before: Gemm
     after: Gemm
 
     def disturbed(self, best: Gemm) -> bool:
-        """Tell whether a calibration, before or after, is below the best by over `TOLERANCE`.
+        """Return whether a calibration, before or after, is more than `TOLERANCE` below the best.
 
         >>> timing = Timing(100, 2.0, before={"fp32": 200.0}, after={"fp32": 160.0})
         >>> timing.disturbed({"fp32": 200.0}), timing.disturbed({"fp32": 180.0})
@@ -39,11 +34,11 @@ class Timing(Measured):
 
 
 class Meter:
-    """Takes timings, and remembers the best and the worst calibration seen.
+    """Takes timings, and keeps the best and the worst calibration.
 
     Attributes:
         best: the highest GFLOP/s so far, by precision.
-        worst: the lowest.
+        worst: the lowest GFLOP/s so far, by precision.
     """
 
     def __init__(self, calibrate: Callable[[], Gemm]) -> None:
@@ -52,9 +47,9 @@ class Meter:
         self.worst: Gemm = {}
 
     def take(self, sample: Callable[[], Sample]) -> list[Timing]:
-        """Return the timings of up to `ATTEMPTS` samples: the last one counts.
+        """Return the timings of up to `ATTEMPTS` samples; the last one counts.
 
-        Further attempts are made only while the one before is disturbed.
+        There is another attempt only if the previous one was disturbed.
         """
         attempts: list[Timing] = []
         while not attempts or (len(attempts) < ATTEMPTS and attempts[-1].disturbed(self.best)):

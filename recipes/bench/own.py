@@ -1,7 +1,7 @@
-"""fnet as a contender: what `python -m recipes.NAME` computes, without display and run directory.
+"""The fnet contender: the computation of `python -m recipes.NAME`, without display and files.
 
-As the recipes do, and the peers do not, the process goes without Triton where there is no GPU, and
-keeps the memory that it frees.
+As in the recipes, and unlike the peers, the process disables Triton if there is no GPU, and keeps
+freed memory.
 """
 
 from fnet.run.process import leave_out_triton
@@ -30,7 +30,7 @@ _FOREVER = 10**9
 def training(work: Work, cuda_graph: bool = False) -> Streams:
     """Return the steps of `fit`, and evaluations of up to `EVAL_BATCH` test images each.
 
-    With `cuda_graph` as `python -m recipes.NAME --cuda-graph`.
+    `cuda_graph` is the option `--cuda-graph` of the recipes.
     """
     map_large_blocks()
     torch.set_num_threads(work.threads)

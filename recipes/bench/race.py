@@ -1,4 +1,4 @@
-"""The contenders of one row, timed in turns: round after round, one at a time."""
+"""The race of one row: all contenders are timed in turns, one at a time, for several rounds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -12,7 +12,7 @@ from recipes.bench.roster import Candidate
 from recipes.bench.work import Work
 
 OWN = "fnet"
-"""The contender that the others are compared with."""
+"""The name of the contender that the others are compared with."""
 
 _TRIALS = 3
 _TRIAL_SECONDS = 1.0
@@ -20,14 +20,14 @@ _TRIAL_SECONDS = 1.0
 
 @dataclass
 class Entry:
-    """What a contender did in a row.
+    """The measurements of one contender in a row.
 
     Attributes:
-        note: the form in which it ran.
+        note: the form of the contender that ran.
         set_up_seconds: from the start of its process to the end of the first training step.
-        peak_memory: the largest resident memory of its process, in bytes.
-        attempts: for each kind of step, and round, the timings taken: the last one counts.
-        error: why it took no part, or not to the end.
+        peak_memory: the peak resident memory of its process, in bytes.
+        attempts: the timings by kind of step, then round, then attempt; the last attempt counts.
+        error: why the contender could not start or finish.
     """
 
     note: str = ""
@@ -37,12 +37,12 @@ class Entry:
     error: str | None = None
 
     def timings(self, kind: str) -> list[Timing]:
-        """Return those that count, one of each round."""
+        """Return the timings that count, one for each round."""
         return [attempts[-1] for attempts in self.attempts.get(kind, [])]
 
 
 def own_entry(entries: Mapping[str, Entry]) -> Entry:
-    """Return what fnet did in a row: nothing where it took no part."""
+    """Return the entry of fnet in a row, empty if it did not take part."""
     return entries.get(OWN, Entry())
 
 
@@ -56,19 +56,19 @@ def race(
     scratch: Path,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Entry]:
-    """Return what each contender did.
+    """Return the measurements of each contender.
 
-    All are set up first, and sleep while another one is timed. Every second round goes the other
-    way round, so that a machine that becomes slower is nobody's disadvantage.
+    All are set up first, and sleep while another one is timed. Every second round is in reverse
+    order, so that no contender is at a disadvantage if the machine becomes slower.
 
     Args:
-        work: what they train.
-        contenders: by name their forms, of which the fastest takes part.
+        work: the row.
+        contenders: the forms of each contender by name; its fastest form takes part.
         meter: takes the timings.
-        repeats: how many rounds.
-        seconds: about how long a timing takes.
+        repeats: the number of rounds.
+        seconds: the approximate duration of a timing.
         scratch: a directory for temporary files.
-        say: is told how it goes.
+        say: called with messages about the progress.
     """
     entries = {name: Entry() for name in contenders}
     with ExitStack() as stack:
@@ -100,10 +100,10 @@ def race(
 def fastest(work: Work, forms: Sequence[Candidate], scratch: Path, seconds: float) -> Remote:
     """Start a contender in each of its forms, and return the one that trains fastest.
 
-    The others are ended. A form that fails is left out.
+    The processes of the others are ended. A form that fails is skipped.
 
     Raises:
-        ContenderError: all of them fail.
+        ContenderError: all forms fail.
     """
     champion, failure = None, ContenderError("it has no form for this row")
     try:
@@ -123,9 +123,9 @@ def fastest(work: Work, forms: Sequence[Candidate], scratch: Path, seconds: floa
 
 
 def _faster(champion: Remote, rival: Remote, seconds: float) -> Remote:
-    """Return the faster one, and end the other.
+    """Return the faster one, and end the process of the other.
 
-    The best of several timings each, in turns: a disturbance should not decide.
+    Compares the best of several alternating timings, which other load on the machine affects less.
     """
     try:
         for remote in (champion, rival):

@@ -1,4 +1,4 @@
-"""A benchmark as JSON values: the figures, and every single timing that they come from."""
+"""The JSON record of a benchmark: the figures, and all timings behind them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,11 +13,11 @@ from recipes.bench.work import Work
 
 
 def record(results: Mapping[Work, Mapping[str, Entry]], meter: Meter) -> dict[str, Any]:
-    """Return what was measured.
+    """Return all measurements as JSON values.
 
     Args:
-        results: what each contender did, by row.
-        meter: with which the timings were taken.
+        results: the entries of the contenders, by row.
+        meter: the meter that took the timings.
     """
     return {
         "gflops": {"best": meter.best, "worst": meter.worst},
@@ -26,7 +26,7 @@ def record(results: Mapping[Work, Mapping[str, Entry]], meter: Meter) -> dict[st
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the peers' packages, as far as they are installed."""
+    """Return the versions of the packages of the jax contender, if they are installed."""
     return {} if missing("jax") else {package: version(package) for package in JAX_PACKAGES}
 
 

@@ -1,4 +1,4 @@
-"""A contender in a process of its own, as the benchmark sees it."""
+"""The parent's side of a contender: it starts the child process and sends it requests."""
 
 import os
 import signal
@@ -19,20 +19,20 @@ _END_SECONDS = 10.0
 
 
 class ContenderError(Exception):
-    """A contender cannot go on: the message says why."""
+    """A contender that has failed; the message says why."""
 
 
 class Remote:
-    """A contender that has set itself up and done its first training step.
+    """A contender in its own process, after set-up and the first training step.
 
     Attributes:
-        note: the candidate's.
-        kinds: of its streams: "train", and with some "eval".
+        note: the note of the candidate.
+        kinds: the kinds of its streams: "train", and for some contenders "eval".
         set_up_seconds: from the start of the process to the end of the first training step, with
             an empty compile cache.
 
     Raises:
-        ContenderError: it could not.
+        ContenderError: the contender failed before that.
     """
 
     def __init__(self, work: Work, candidate: Candidate, scratch: Path) -> None:
@@ -41,7 +41,7 @@ class Remote:
         begin = time.perf_counter()
         self._pipe, theirs = Pipe()
         with self._said.open("wb") as said:
-            # Without a fork of multiprocessing's, which would import what the benchmark has.
+            # Not with multiprocessing, whose child process would import the benchmark's modules.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "recipes.bench.child", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
@@ -66,7 +66,7 @@ class Remote:
         self.set_up_seconds = time.perf_counter() - begin
 
     def timing(self, kind: str, seconds: float) -> Sample:
-        """Run for about this many seconds, at least a step.
+        """Run for about this many seconds, at least one step.
 
         Raises:
             ContenderError: the contender failed, or its process has ended.
@@ -91,7 +91,7 @@ class Remote:
     def _ask(self, request: Any) -> Any:
         try:
             self._pipe.send(request)
-            # A process that a contender has started may keep the pipe open: look at both.
+            # A grandchild process can keep the pipe open, so check the process as well.
             while not self._pipe.poll(_LOOK_SECONDS):
                 if self._process.poll() is not None and not self._pipe.poll():
                     raise ContenderError(self._how_it_ended())

@@ -1,12 +1,12 @@
-"""The contenders by name, and the forms of each: what is fastest differs, and each gets its best.
+"""The contenders by name, and the forms of each, of which the fastest one takes part in a row.
 
-| name | what trains |
+| name | training |
 | --- | --- |
 | fnet | the recipe: `fit` over compiled steps, augmentation included |
 | eager | an ordinary PyTorch script: PIL images, torchvision's transforms, a `DataLoader` |
 | memory | PyTorch from preprocessed images in memory, not augmented |
-| compiled | the same with `torch.compile(module)` |
-| augmented | as memory, cropped and flipped on the device |
+| compiled | like memory, with `torch.compile(module)` |
+| augmented | like memory, with crop and flip on the device |
 | jax | flax and optax, the whole step in `jax.jit`, from preprocessed images in memory |
 """
 
@@ -30,8 +30,8 @@ class Candidate:
 
     Attributes:
         make: "module:function" of a function `(work, **options) -> Streams`.
-        note: the form, for people.
-        options: of the function.
+        note: a description of the form.
+        options: the options of the function.
     """
 
     make: str
@@ -40,7 +40,7 @@ class Candidate:
 
 
 def candidates(name: PeerName, work: Work) -> list[Candidate]:
-    """Return the forms of a contender: none where it does not take part in this row."""
+    """Return the forms of a contender, none if it does not take part in this row."""
     precisions = (False, True) if work.bf16 else (False,)
     match name:
         case "fnet":
@@ -72,7 +72,7 @@ def candidates(name: PeerName, work: Work) -> list[Candidate]:
 
 
 def missing(name: PeerName) -> str | None:
-    """Return why a contender cannot run on this machine, or None where it can."""
+    """Return why a contender cannot run on this machine, or None if it can."""
     if name != "jax" or all(map(find_spec, JAX_PACKAGES)):
         return None
     return 'jax, flax or optax is not installed: pip install "fnet[bench]"'

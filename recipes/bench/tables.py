@@ -1,4 +1,4 @@
-"""The figures of a benchmark as tables, for a terminal and for a README."""
+"""Tables of a benchmark's figures, for the terminal and in Markdown."""
 
 from collections.abc import Mapping
 
@@ -17,13 +17,13 @@ _COLUMNS = ["contender", "images/s", "lowest to highest", "ratio", "memory", "se
 
 
 def row_table(work: Work, entries: Mapping[str, Entry], best: Gemm) -> Table:
-    """Return a row of the benchmark as a table: a line for each contender, remarks below.
+    """Return a row of the benchmark as a table: one line for each contender, remarks below.
 
     The ratio is how many times faster fnet is. Memory is in MB of 2**20 bytes.
 
     Args:
-        work: what they trained.
-        entries: what each did.
+        work: the row.
+        entries: the measurements of each contender.
         best: the best calibration so far.
     """
     remarks = [f"{name}: {told}" for name, entry in entries.items() if (told := _told(entry, best))]
@@ -57,7 +57,7 @@ def markdown(results: Mapping[Work, Mapping[str, Entry]], best: Gemm) -> str:
     """Return all rows as one Markdown table: a line for each network, a column for each contender.
 
     Args:
-        results: what each contender did, by row.
+        results: the entries of the contenders, by row.
         best: the best calibration of the whole benchmark.
     """
     names = list(dict.fromkeys(name for entries in results.values() for name in entries))
@@ -80,15 +80,15 @@ def markdown(results: Mapping[Work, Mapping[str, Entry]], best: Gemm) -> str:
 
 
 def caption(meter: Meter) -> str:
-    """Return what matrix products reached meanwhile, and what the mark means."""
+    """Return the caption: the range of the calibrations, and the meaning of the mark."""
     products = ", ".join(
         f"{meter.worst[name]:,.0f} to {highest:,.0f} GFLOP/s in {name}"
         for name, highest in meter.best.items()
     )
     return (
-        "Images/s: the median of all rounds; ratio: fnet's to the peer's. Matrix products of "
-        f"2048 x 2048: {products}. {MARK}: in a round or more they stayed over {TOLERANCE:.0%} "
-        "below the best."
+        "Images/s: the median of all rounds; ratio: fnet's images/s to the peer's. Matrix products "
+        f"of 2048 x 2048: {products}. {MARK}: in at least one round, they were more than "
+        f"{TOLERANCE:.0%} below the best, so the machine had other load."
     )
 
 
@@ -107,7 +107,7 @@ def _number(rate: float) -> str:
 
 
 def _told(entry: Entry, best: Gemm) -> str:
-    """Return what there is to say of a contender besides its figures."""
+    """Return the remarks on a contender, in addition to its figures."""
     told = [entry.note] if entry.note else []
     train, evaluation = entry.timings("train"), entry.timings("eval")
     if (faster := ratio(evaluation, train)) is not None:

@@ -1,4 +1,4 @@
-"""PyTorch at its best: the data set in memory as one tensor, preprocessed once."""
+"""The contenders with PyTorch and a data set in memory: one tensor, preprocessed once."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from recipes.bench.torch_step import set_up, steps, torch_optimizer
 from recipes.bench.work import CROP, Work
 
 Pick: TypeAlias = Callable[[Tensor], Tensor]
-"""From places in the data set `[B]` to images `[B, C, H, W]`."""
+"""A function from indices into the data set `[B]` to images `[B, C, H, W]`."""
 
 
 def memory(
@@ -32,10 +32,10 @@ def memory(
     Args:
         work: the row.
         bf16: autocast to bfloat16.
-        channels_last: the layout of images and weights.
-        fused: of torch's optimizer; None is torch's own choice.
-        compiled: `torch.compile(module)`.
-        augmented: crop and flip at random, on the device; else nothing is random but the order.
+        channels_last: the memory format of images and weights.
+        fused: the option of torch's optimizer; None is torch's default.
+        compiled: use `torch.compile(module)`.
+        augmented: random crop and flip on the device.
     """
     experiment, splits = open_work(work)
     module = set_up(work, experiment)
@@ -47,7 +47,7 @@ def memory(
     if augmented:
         pick = _cropping(splits.train.images, experiment.preprocess, work.device)
     else:
-        del splits  # the inputs are all that it needs in memory
+        del splits  # only the preprocessed inputs must be in memory
         pick = _picking(torch.from_numpy(work.load("inputs")).to(work.device), channels_last)
     labels = torch.from_numpy(work.load("train_labels")).to(work.device)
 
@@ -56,7 +56,7 @@ def memory(
         while True:
             order = torch.randperm(len(labels), device=labels.device)[:whole]
             for index in order.split(work.batch_size):
-                # No copy where they are laid out so.
+                # No copy if they already have this memory format.
                 images = pick(index).contiguous(memory_format=layout)
                 yield images, labels.index_select(0, index)
 
@@ -65,12 +65,12 @@ def memory(
 
 
 def crop_flip(padded: Tensor, index: Tensor, padding: int = CROP) -> Tensor:
-    """Return these images, each cropped at random and by an even chance mirrored.
+    """Return these images with a random crop, mirrored with probability 0.5.
 
     Args:
         padded: images `[N, H + 2 * padding, W + 2 * padding, C]`.
-        index: which, int64 `[B]`.
-        padding: the pixels by which they are padded on every side.
+        index: the indices of the images, int64 `[B]`.
+        padding: the padding in pixels on every side.
 
     Returns:
         `[B, C, H, W]`, channels last.
@@ -87,7 +87,7 @@ def crop_flip(padded: Tensor, index: Tensor, padding: int = CROP) -> Tensor:
 
 
 def _picking(inputs: Tensor, channels_last: bool) -> Pick:
-    """Return the choice among preprocessed images `[N, H, W, C]`, stored in the layout wanted."""
+    """Return a `Pick` from preprocessed images `[N, H, W, C]`, stored in this memory format."""
     if channels_last:
         return lambda index: inputs.index_select(0, index).permute(0, 3, 1, 2)
     planes = inputs.permute(0, 3, 1, 2).contiguous()
@@ -95,6 +95,6 @@ def _picking(inputs: Tensor, channels_last: bool) -> Pick:
 
 
 def _cropping(images: Tensor, preprocess: Preprocess, device: str) -> Pick:
-    """Return the random crops of images `[N, C, H, W]`, padded by black and preprocessed once."""
+    """Return a `Pick` of random crops from images `[N, C, H, W]`, padded and preprocessed once."""
     padded = preprocess(F.pad(images.to(device), [CROP] * 4)).permute(0, 2, 3, 1).contiguous()
     return lambda index: crop_flip(padded, index)

@@ -1,4 +1,4 @@
-"""An ordinary PyTorch script: what a user gets who follows the tutorials."""
+"""The eager contender: an ordinary PyTorch script, as in the tutorials."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ from recipes.bench.work import CROP, Work
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """Images in an array, handed out as `torchvision.datasets.CIFAR10` does: through PIL."""
+    """Images in an array, returned as PIL images, as in `torchvision.datasets.CIFAR10`."""
 
     def __init__(
         self, images: np.ndarray[Any, Any], labels: list[int], transform: Callable[[Any], Tensor]
@@ -39,7 +39,7 @@ def transform(preprocess: Preprocess, size: tuple[int, int], augmented: bool) ->
     Args:
         preprocess: a `Normalize` or a `PadResize`.
         size: height and width of the images.
-        augmented: whether to crop and flip at random.
+        augmented: whether to add a random crop and flip.
     """
     parts: list[Any] = []
     if augmented:
@@ -48,16 +48,18 @@ def transform(preprocess: Preprocess, size: tuple[int, int], augmented: bool) ->
         parts += [transforms.Pad(preprocess.padding), transforms.Resize(size)]
         preprocess = preprocess.then
     if not isinstance(preprocess, Normalize):
-        raise TypeError(f"torchvision's transforms for {preprocess} are not known")
+        raise TypeError(
+            f"there are no torchvision transforms for {preprocess}: use Normalize or PadResize"
+        )
     parts += [transforms.ToTensor(), transforms.Normalize(preprocess.mean, preprocess.std)]
     return transforms.Compose(parts)
 
 
 def script(work: Work, workers: int) -> Streams:
-    """Return the script's training steps.
+    """Return the training steps of the script.
 
-    Float32, a `DataLoader` that shuffles with this many worker processes, torch's default form of
-    the optimizer.
+    It uses float32, a shuffling `DataLoader` with this many worker processes, and torch's default
+    form of the optimizer.
     """
     experiment, splits = open_work(work)
     module = set_up(work, experiment)

@@ -1,4 +1,4 @@
-"""What the PyTorch peers share: the module, torch's optimizer, the usual loop."""
+"""The common part of the PyTorch contenders: the module, torch's optimizer, the training loop."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from fnet.run.recipe import Experiment
 from recipes.bench.work import SGD, Adam, Optimizer, Work
 
-_LOOK = 100
+_READ_EVERY = 100
 
 
 def set_up(work: Work, experiment: Experiment) -> nn.Module:
-    """Prepare PyTorch in this process, and return the module to train, freshly initialised."""
+    """Set PyTorch's threads and seed in this process, and return the initialised module."""
     torch.set_num_threads(work.threads)
     torch.manual_seed(0)
     return experiment.model.make().to(work.device).train()
@@ -23,7 +23,7 @@ def set_up(work: Work, experiment: Experiment) -> nn.Module:
 def torch_optimizer(
     settings: Optimizer, parameters: Iterable[Tensor], fused: bool | None = None
 ) -> torch.optim.Optimizer:
-    """Return torch's optimizer of these settings; `fused` None is torch's own choice."""
+    """Return torch's optimizer with these settings; `fused=None` is torch's default."""
     match settings:
         case Adam(lr, b2, decay):
             return torch.optim.Adam(
@@ -42,7 +42,7 @@ def steps(
     *,
     bf16: bool = False,
 ) -> Iterator[Tensor]:
-    """Yield the loss of each training step; the script looks at it every `_LOOK` steps."""
+    """Yield the loss of each training step; like a script, read it every `_READ_EVERY` steps."""
     for step, (images, labels) in enumerate(batches, 1):
         optimizer.zero_grad(set_to_none=True)
         cast = torch.autocast(images.device.type, torch.bfloat16) if bf16 else nullcontext()
@@ -50,6 +50,6 @@ def steps(
             loss = F.cross_entropy(module(images), labels)
         loss.backward()
         optimizer.step()
-        if step % _LOOK == 0:
+        if step % _READ_EVERY == 0:
             loss.item()
         yield loss.detach()

@@ -1,6 +1,6 @@
-"""What all contenders of a row train, in terms that every framework has.
+"""The description of a row, independent of a framework.
 
-Imports no framework, so that each contender's process holds its own and no other.
+Imports no framework, so that the process of a contender only imports its own.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 ArrayName = Literal["train_images", "train_labels", "test_images", "test_labels", "inputs"]
 
 CROP = 4
-"""By how many pixels images are padded before they are cropped at random."""
+"""The padding in pixels before the random crop."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Work:
     """One row of the benchmark.
 
     Attributes:
-        network: the name of the row, and of the network.
-        recipe: the module of the recipe that fnet trains by, "recipes.dainet7".
-        variant: the recipe's.
-        optimizer: the recipe's, for the peers (with a constant learning rate).
-        augmented: whether the recipe crops (by `CROP`) and flips at random.
+        network: the name of the row and of the network.
+        recipe: the module of fnet's recipe, "recipes.dainet7".
+        variant: the variant of the recipe.
+        optimizer: the recipe's optimizer for the peers, with a constant learning rate.
+        augmented: whether the recipe uses a random crop (with padding `CROP`) and flip.
         batch_size: images in a training batch.
-        classes: how many there are.
-        folder: of the arrays, `NAME.npy`.
+        classes: the number of classes.
+        folder: the directory of the arrays, `NAME.npy`.
         device: "cpu", "cuda:0", ...
-        bf16: whether the device gains from bfloat16.
+        bf16: whether fnet uses bfloat16, and the peers are tried with it.
         compiled: whether steps may be compiled.
         threads: threads of one operation on the CPU.
     """
@@ -71,8 +71,8 @@ class Work:
     def load(self, name: ArrayName) -> np.ndarray[Any, Any]:
         """Return an array of the row's data.
 
-        Images are uint8 `[N, H, W, C]`, labels int64 `[N]`. "inputs" are the training images as
-        the network sees them: preprocessed, not augmented, float32 `[N, H, W, C]`.
+        Images are uint8 `[N, H, W, C]`, labels int64 `[N]`. "inputs" are the training images after
+        preprocessing, without augmentation, float32 `[N, H, W, C]`.
         """
         array: np.ndarray[Any, Any] = np.load(Path(self.folder, f"{name}.npy"))
         return array

@@ -1,4 +1,4 @@
-"""A compiled function is the function: its trees, its errors, and how often it is traced."""
+"""Compiled functions: the same results and errors as the function, and the number of traces."""
 
 import gc
 import os
@@ -281,7 +281,7 @@ def test_arguments_and_results_are_not_kept():
 
 
 def is_in_cache(fn, *args):
-    """Compile and call a function; say whether it was compiled before, by any process."""
+    """Compile and call a function; return whether it was a cache hit of Inductor's disk cache."""
     hits = torch._dynamo.utils.counters["inductor"]
     before = hits["fxgraph_cache_hit"]
     compile(fn)(*args)
@@ -294,7 +294,7 @@ def test_what_is_compiled_once_is_found_in_the_cache():
     def fn_of(tensor):
         return lambda x: (x - number).cos() @ tensor
 
-    # Neither which tensor is closed over nor its values are what a graph is known by.
+    # Neither the identity nor the values of a closed-over tensor are part of the cache key.
     assert [is_in_cache(fn_of(tensor), X) for tensor in (X, X + 1)] == [False, True]
 
 
@@ -451,7 +451,7 @@ def test_a_tensor_that_outlives_the_trace_is_refused():
         return y
 
     for fn, name in ((to_object, "'last'"), (to_list, ""), (to_dict, "'mean'")):
-        with pytest.raises(TraceError, match=f"keeps what it computes.*{name}"):
+        with pytest.raises(TraceError, match=f"keeps a reference.*{name}"):
             traced(fn)(X)
 
 

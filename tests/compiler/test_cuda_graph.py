@@ -1,4 +1,4 @@
-"""A step as one CUDA graph: everything but the capture itself is tested where no GPU is."""
+"""A step as one CUDA graph: everything except the capture itself is tested without a GPU."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def state(device="cpu"):
 
 
 def calls(step, first, batches):
-    """Return the results of all calls, and of each the copy that was made right after it."""
+    """Return the results of all calls, and a copy of each, made directly after the call."""
     results, copies = [], []
     now = first
     for one in batches:
@@ -35,7 +35,7 @@ def calls(step, first, batches):
 
 @pytest.fixture
 def captures(monkeypatch):
-    """Have a capture run what it is given, and its replay run it again; return whose they were."""
+    """Patch capture to run the function, and replay to run it again; return a list of devices."""
     found = []
 
     def capture(run, devices):

@@ -1,4 +1,4 @@
-"""The graph pass as Inductor knows it: its key, its cache, and where there is none."""
+"""The graph pass in Inductor: its cache key, the cache, and a PyTorch without graph passes."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ def test_a_graph_is_found_again_until_a_source_changes(tmp_path):
         return done.stdout.split()
 
     assert counted() == ["0", "1"]
-    # It calls the kernel, which no pass has loaded.
+    # A cache hit: the graph calls the kernel although no pass has loaded its library.
     assert counted() == ["1", "0"]
     assert counted("direct.cpp") == ["0", "1"]
 
@@ -87,8 +87,8 @@ def test_the_library_needs_no_pass():
 )
 def test_without_graph_passes_there_is_a_warning(name, monkeypatch):
     monkeypatch.delattr(name)
-    private._gone.cache_clear()
-    with pytest.warns(UserWarning, match="place for a graph pass.*steps take longer"):
+    private._warn_missing.cache_clear()
+    with pytest.warns(UserWarning, match="hook for a graph pass.*steps take longer"):
         assert passes.options("auto") == {}
 
 

@@ -32,7 +32,7 @@ def sorted_by_class(counts):
         (
             torch.full((2, 3, 4, 4), 256),
             torch.zeros(2, dtype=torch.int64),
-            r"values 0 to 255, these have 256 to 256",
+            r"values 0 to 255, got 256 to 256",
         ),
         (
             np.zeros((2, 3, 4, 4), "U1"),

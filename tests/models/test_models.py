@@ -157,7 +157,7 @@ def test_parameter_count(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_logits_gradients_and_statistics_are_those_of_the_eager_module(name):
-    """In float64: rounding that moves a pixel across a ReLU's corner would hide a difference."""
+    """In float64: in float32, rounding at the kink of a ReLU would look like a real difference."""
     case = CASES[name]
     model, module = case.model(), case.reference().double()
     params = tree.map(lambda leaf: leaf.double(), model.init(random.key(0)))
@@ -207,7 +207,7 @@ DROPOUT = {
 
 @pytest.mark.parametrize("name", DROPOUT)
 def test_dropout_has_its_rate_and_its_place(name):
-    """The rates by the number of convolutions that come before."""
+    """Dropout rates, by the number of convolutions before the layer."""
     model, rates, before, after = DROPOUT[name]
     stats = model.init(random.key(0)).stats
     recorded = [leaf for name, leaf in stats.items() if name.endswith(".p")]

@@ -106,7 +106,7 @@ def test_every_layer_and_every_call_draws_a_mask_of_its_own(shared, compiled):
     drawn = traced(apply) if compiled else apply
     first, again = drawn(random.key(1)), drawn(random.key(1))
     assert torch.equal(first, again)
-    # Both masks keep a pixel once in four times; one mask twice would once in two.
+    # Two masks both keep a pixel with probability 1/4; the same mask twice, with 1/2.
     assert (first != 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
 
 
@@ -271,7 +271,7 @@ def test_layers_that_are_not_made_anew_are_refused(layer):
 
 
 class Scaled(nn.Module):
-    """Layers on which the network sets something of its own."""
+    """A network that sets its own attributes on its layers."""
 
     def __init__(self):
         super().__init__()

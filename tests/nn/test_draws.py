@@ -1,4 +1,4 @@
-"""What a `forward` draws: keyed, with the distribution and the numbers of PyTorch."""
+"""Random draws of a `forward`: keyed, with the distributions of PyTorch."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ X = random.normal(random.key(1), (SAMPLES, 2, 4, 8))
 
 
 class Drawing(nn.Module):
-    """Calls a function of itself and the images: in training mode, or always."""
+    """A module that calls a function of itself and the images: in training mode, or always."""
 
     def __init__(self, function, layer=None, always=False):
         super().__init__()
@@ -119,7 +119,9 @@ def test_draws_that_dynamo_hides_are_refused_within_it():
     def drawn(key):
         return model.apply(params, X, key=key, train=True)[0]
 
-    with pytest.raises(Exception, match=r"layer '0': randn_like is not keyed within torch.compile"):
+    with pytest.raises(
+        Exception, match=r"layer '0': randn_like cannot be keyed within torch.compile"
+    ):
         torch.compile(drawn, fullgraph=True, backend="aot_eager")(random.key(1))
 
 
@@ -160,7 +162,7 @@ def test_keyed_numbers_have_the_distribution_of_pytorch(draw, reference):
 
 @pytest.mark.parametrize("name", ["attention", "lstm", "gru", "sdpa"])
 def test_what_keeps_nearly_everything_computes_what_the_module_does(name):
-    """With a rate that drops nothing, the keyed form has the library's numbers."""
+    """With a rate that drops nothing, the keyed replacement gives the results of PyTorch."""
     function, layer = ALL[name]
     if name == "sdpa":
         function = lambda self, x: F.scaled_dot_product_attention(  # noqa: E731
@@ -205,7 +207,7 @@ def test_a_generator_of_its_own_is_refused():
             lambda self, x: x + torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
         )
     )
-    with pytest.raises(ModelError, match="layer of Drawing: rand draws from a generator"):
+    with pytest.raises(ModelError, match="layer of Drawing: rand draws from its own generator"):
         model.apply(model.init(random.key(0)), X, key=random.key(1), train=True)
 
 

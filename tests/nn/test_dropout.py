@@ -1,4 +1,4 @@
-"""Keyed dropout: how often a part is dropped, what a part is, and what becomes of the rest."""
+"""Keyed dropout: the drop rate, the shape of the mask, and the scale of the kept numbers."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from fnet.nn import from_module
 
 RATE = 0.2
 LAYERS = {
-    # How many dimensions have draws of their own.
+    # The number of dimensions of the mask.
     "elements": (lambda: nn.Dropout(RATE), 4),
     "channels": (lambda: nn.Dropout2d(RATE), 2),
     "rows": (lambda: StochasticDepth(RATE, "row"), 1),

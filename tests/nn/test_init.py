@@ -27,7 +27,7 @@ def test_weights_are_drawn_as_torch_draws_them(name, shape):
     deviation = expected.std().item()
     assert got.std().item() == pytest.approx(deviation, rel=0.02)
     assert got.mean().abs() < 0.02 * deviation
-    # Of uniform numbers none is so far out, of normal ones each twelfth.
+    # No uniform number is so far from 0, but one of twelve normal numbers is.
     far = [(weights.abs() > 1.74 * deviation).float().mean().item() for weights in (got, expected)]
     assert far[0] == pytest.approx(far[1], abs=0.01)
 

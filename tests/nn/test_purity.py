@@ -1,4 +1,4 @@
-"""What people's modules do: pure, or refused by the name of the layer."""
+"""Modules as people write them: they become pure, or an error names the layer."""
 
 import random as python_random
 
@@ -91,7 +91,7 @@ def test_shared_leaves_go_out_under_every_name_and_come_back(make):
     tree.assert_equal(from_state_dict(model.init(random.key(1)), state), params)
     first = {name: leaf for name, leaf in state.items() if name != "3.weight"}
     tree.assert_equal(from_state_dict(model.init(random.key(1)), first), params)
-    with pytest.raises(ModelError, match=r"'1\.weight' and '3\.weight' are one leaf"):
+    with pytest.raises(ModelError, match=r"'1\.weight' and '3\.weight' are one shared leaf"):
         from_state_dict(params, {**state, "3.weight": state["3.weight"] + 1})
 
 
@@ -108,7 +108,7 @@ def test_parameters_that_need_no_gradient_stay_what_they_are():
     for name in ("1.weight", "1.bias"):
         assert torch.equal(after.stats[name], params.stats[name])
     assert not torch.equal(after.trainable["2.bias"], params.trainable["2.bias"])
-    # Cast like weights.
+    # Computed weights are cast like weights.
     logits, _ = model.apply(params, images().bfloat16(), train=True)
     assert logits.dtype == torch.bfloat16
     exported = to_module(model, params).parameters()
@@ -116,7 +116,7 @@ def test_parameters_that_need_no_gradient_stay_what_they_are():
 
 
 class Mean(nn.Module):
-    """Keeps a running mean by assignment."""
+    """A layer that updates a running mean by assignment."""
 
     def __init__(self, always=False):
         super().__init__()
@@ -146,7 +146,7 @@ COUNT = 0
 
 
 class Impure(nn.Module):
-    """Does what its kind says."""
+    """A layer with one impurity, given by its kind."""
 
     def __init__(self, kind):
         super().__init__()

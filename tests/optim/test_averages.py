@@ -1,4 +1,4 @@
-"""Averages of weights: those of torch's AveragedModel, and where they are looked for."""
+"""Averages of weights: equal to torch's AveragedModel, and found in nested states."""
 
 import pytest
 import torch

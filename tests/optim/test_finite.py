@@ -1,4 +1,4 @@
-"""`apply_if_finite`: the inner transformation where all is finite, nothing at all elsewhere."""
+"""`apply_if_finite`: the inner transformation if all gradients are finite, else no change."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ BAD = st.sampled_from([torch.nan, torch.inf, -torch.inf])
 
 
 def make_grads(seed, bad=None):
-    """Return random gradients; with `bad` one value of one leaf is that."""
+    """Return random gradients; one value of one leaf is `bad`, if given."""
     generator = torch.Generator().manual_seed(seed)
     grads = {"w": torch.randn(3, 4, generator=generator)}
     if bad is not None:

@@ -1,4 +1,4 @@
-"""Hyper-parameters: found by name, replaced, and recorded where a schedule gives them."""
+"""Hyper-parameters: found by name, replaced, and recorded if they follow a schedule."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Muon against a plain reference, against torch.optim.Muon, and by what it promises."""
+"""Muon against a plain reference and torch.optim.Muon, and its documented properties."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_one_step_follows_torch_to_bfloat16(shape: tuple[int, int]) -> None:
 
 
 def reference(grads: list[Tensor], start: Tensor, nesterov: bool) -> Tensor:
-    """Return the param after Keller Jordan's steps, written out for one matrix."""
+    """Return the param after steps of Keller Jordan's formulas, for one matrix."""
     param, buffer = start.clone(), torch.zeros_like(start)
     for grad in grads:
         buffer = 0.95 * buffer + grad

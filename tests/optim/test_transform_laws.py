@@ -80,7 +80,7 @@ CASE = {
 
 
 def make_tree(case: dict, salt: int) -> dict[str, Tensor | tuple[Tensor]]:
-    """Return a random tree; the leaves of one `case` differ by `salt` alone."""
+    """Return a random tree; trees of one `case` only differ in their values, by `salt`."""
     generator = torch.Generator().manual_seed(case["seed"] * 10 + salt)
 
     def leaf(shape: tuple[int, ...]) -> Tensor:
@@ -136,7 +136,7 @@ def test_the_order_of_leaves_does_not_matter(name: str, case: dict) -> None:
         inner = values["layer"][0]
         return {**dict(reversed(values.items())), "layer": (dict(reversed(inner.items())),)}
 
-    # Clipping sums over leaves in their order: that is rounding.
+    # Clipping sums over leaves in order, so another order gives other rounding errors.
     assert_same(steps(tx, *args), steps(tx, *map(backwards, args)), tolerance=1e-5)
     mixed = steps(tx, args[0], backwards(args[1]), args[2])
     assert_same(steps(tx, *args), mixed, tolerance=1e-5)
@@ -170,7 +170,7 @@ def test_a_ravelled_tree_gives_ravelled_updates(name: str, case: dict) -> None:
 
 
 def check_compiled(tx: GradientTransformation, compiler: str | None = None) -> None:
-    """Check update against its compiled self, with counts and hyper-parameters that change."""
+    """Compare `update` with its compiled form, with changing counts and hyper-parameters."""
     params, *grads = make_args(CASE)
     compiled = traced(tx.update, compiler)
     state = tx.init(params)

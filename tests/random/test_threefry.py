@@ -25,8 +25,8 @@ def test_known_answers_of_the_block_function(key, counter, expected, kind):
     assert tuple(int(word) for word in words) == expected
 
 
-# Triton interprets a kernel on a CPU, or compiles it for a GPU that is not there: in a process of
-# its own, for which one is settled when it is imported.
+# Without a GPU, Triton can interpret a kernel on the CPU, or compile it for a GPU. The choice is
+# made when Triton is imported, so each runs in its own process.
 KEYS_AND_COUNTS = """
 from torch import arange, broadcast_tensors, tensor
 from fnet import random

@@ -51,9 +51,9 @@ def test_end_to_end(tmp_path, capsys, monkeypatch, image_folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--repeats", "0"], "--repeats is at least 1"),
-        (["--seconds", "0"], "--seconds is a number above 0"),
-        (["--seconds", "nan"], "--seconds is a number above 0"),
+        (["--repeats", "0"], "--repeats must be at least 1"),
+        (["--seconds", "0"], "--seconds must be a number above 0"),
+        (["--seconds", "nan"], "--seconds must be a number above 0"),
         (["--device", "toaster"], "there is no device 'toaster'"),
         (["--data", "/nowhere"], "no data set '/nowhere'"),
         (["--json", "there.json"], "there.json exists and is not overwritten"),

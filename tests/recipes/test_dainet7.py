@@ -129,8 +129,8 @@ def test_without_the_data_a_marked_stand_in_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "load", nothing)
     directory = run(tmp_path, "--data", "auto", "--limit", "64", "--epochs", "9")
     printed = capsys.readouterr().out
-    assert "cifar10 cannot be had" in printed
-    assert "a stand-in for cifar10 and no result of dainet7" in printed.splitlines()[-1]
+    assert "cifar10 is not available" in printed
+    assert "a stand-in for cifar10: not a result of dainet7" in printed.splitlines()[-1]
     assert "91.91" not in printed
     assert json.loads((directory / "result.json").read_text())["stand_in"] is True
     record = json.loads((directory / "config.json").read_text())
@@ -169,18 +169,18 @@ def test_a_folder_of_images_can_be_trained_on(name, tmp_path, capfd):
     ("options", "message"),
     [
         (["--data", "/nowhere/at/all"], "no data set '/nowhere/at/all'"),
-        (["--batch-size", "-1"], "--batch-size is at least 1; got -1"),
-        (["--epochs", "0"], "--epochs is at least 1; got 0"),
+        (["--batch-size", "-1"], "--batch-size must be at least 1; got -1"),
+        (["--epochs", "0"], "--epochs must be at least 1; got 0"),
         (["--batch-size", "1000"], "--batch-size 1000 is more than the 256 training images"),
         (["--limit", "20"], "--batch-size 32 is more than the 20 training images of shapes that"),
         (["--limit", "1000"], "--limit 1000 is more than the 256 training images"),
-        (["--seed", "-1"], "--seed is between 0 and"),
-        (["--device", "cuda:7"], "device 'cuda:7' is not there"),
+        (["--seed", "-1"], "--seed must be between 0 and"),
+        (["--device", "cuda:7"], "there is no device 'cuda:7'"),
         (["--device", "toaster"], "there is no device 'toaster'"),
         (["--label-smoothing", "2"], "label_smoothing is in [0, 1]; got 2.0"),
         (["--dropout", "3"], "dropout probability"),
-        (["--lr", "-1"], "--lr is at least 0; got -1.0"),
-        (["--weight-decay", "nan"], "--weight-decay is at least 0; got nan"),
+        (["--lr", "-1"], "--lr must be at least 0; got -1.0"),
+        (["--weight-decay", "nan"], "--weight-decay must be at least 0; got nan"),
         (["--summary", "--dropout", "3"], "dropout probability"),
         (["--variant", "huge"], "there is no variant 'huge' of dainet7"),
     ],
@@ -254,7 +254,7 @@ def test_ctrl_c_keeps_what_was_reached(tmp_path):
             process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert "its weights are kept" in out.splitlines()[-1]
+    assert "the weights are saved" in out.splitlines()[-1]
     result = json.loads((directory / "result.json").read_text())
     assert result["status"] == "interrupted"
     assert result["step"] >= 1

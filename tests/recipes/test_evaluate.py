@@ -66,11 +66,11 @@ def without_weights(run):
         (without_weights, [], "it was stopped before the first were saved"),
         (lambda r: (r / "config.json").write_text("{"), [], "is damaged"),
         (None, ["--data", "/nowhere"], "no data set '/nowhere'"),
-        (None, ["--data", "shapes"], "is evaluated on classes (bar, "),
+        (None, ["--data", "shapes"], "needs classes (bar, "),
         (None, ["--data", "fer2013", "--root", "/nowhere"], "/nowhere/fer2013 has none"),
         (None, ["--device", "toaster"], "there is no device 'toaster'"),
         (None, ["--recipe", "gone"], "the recipe 'gone' cannot be imported"),
-        (None, ["--mistakes", "-1"], "--mistakes is at least 0"),
+        (None, ["--mistakes", "-1"], "--mistakes must be at least 0"),
     ],
 )
 def test_a_mistake_gets_one_message(trained_run, tmp_path, capsys, prepare, options, message):
@@ -89,4 +89,4 @@ def test_images_of_another_shape_are_refused(trained_run, image_folder, tmp_path
     for file in other.glob("*/*/*.png"):
         Image.new("L", (28, 28)).save(file)
     assert evaluate.main([str(trained_run), "--data", str(other)]) == 2
-    assert "images of shape (3, 32, 32), and small has (1, 28, 28)" in capsys.readouterr().err
+    assert "images of shape (3, 32, 32), but small has (1, 28, 28)" in capsys.readouterr().err

@@ -41,10 +41,13 @@ def test_several_runs_are_drawn_in_one_plot(trained_run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["RUN", "--only", "roc"], "--only is of curves, confusion, images, mistakes, filters"),
-        (["RUN", "RUN", "--only", "images"], "--only images is of one run"),
+        (
+            ["RUN", "--only", "roc"],
+            "--only must be one or more of curves, confusion, images, mistakes, filters",
+        ),
+        (["RUN", "RUN", "--only", "images"], "--only images is for a single run"),
         (["RUN", "RUN"], "is given twice"),
-        (["RUN", "--images", "0"], "--images is at least 1"),
+        (["RUN", "--images", "0"], "--images must be at least 1"),
         (["/no/such/run"], "there is no run /no/such/run"),
         (["RUN", "--data", "/nowhere"], "no data set '/nowhere'"),
         (["RUN", "--out", "/dev/null/plots"], "cannot write to --out"),

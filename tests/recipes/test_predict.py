@@ -105,20 +105,20 @@ def text(tmp_path):
 
 BAD_IMAGES = {
     "a text": (text, "text.png is not an image"),
-    "an empty folder": (nothing, "empty holds no image"),
+    "an empty folder": (nothing, "empty contains no image"),
     "no file": (lambda t: t / "gone.png", "there is no image"),
     "a name too long": (lambda t: t / ("x" * 300), "there is no image"),
     "no name": (lambda t: "", "the name of an image is empty"),
     "a text at an address": ("/text", "/text is not an image"),
-    "a hanging address": ("/hang", "/hang has not come within 0.5 s"),
-    "a dripping address": ("/drip/body", "/drip/body has not come within 0.5 s"),
-    "an endless address": ("/endless", "/endless sends more than 20 MB"),
+    "a hanging address": ("/hang", "/hang was not downloaded within the limit of 0.5 s"),
+    "a dripping address": ("/drip/body", "/drip/body was not downloaded within the limit of 0.5 s"),
+    "an endless address": ("/endless", "/endless sends more than the limit of 20 MB"),
     "a redirect to a file": (
         "/to/file:///etc/passwd",
-        "leads to 'file:///etc/passwd', which is not an http or https address",
+        "redirects to 'file:///etc/passwd', which is not an http or https URL",
     ),
     "a missing page": ("/gone", "the server answers 404"),
-    "a file address": ("file:///etc/passwd", "is not an http or https address"),
+    "a file address": ("file:///etc/passwd", "is not an http or https URL"),
 }
 
 
@@ -126,7 +126,7 @@ BAD_IMAGES = {
 def test_a_bad_image_gets_one_message(trained_run, picture, tmp_path, capsys, server, problem):
     make, message = BAD_IMAGES[problem]
     given = make(tmp_path) if callable(make) else server + make if make[0] == "/" else make
-    options = ["--timeout", "0.5"] if "has not come" in message else []
+    options = ["--timeout", "0.5"] if "was not downloaded" in message else []
     assert predict.main([str(trained_run), str(picture), str(given), *options]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
@@ -150,8 +150,8 @@ def test_a_folder_that_cannot_be_read_gets_one_message(trained_run, tmp_path, mo
         (shutil.rmtree, [], "there is no run"),
         (lambda r: (r / "best.safetensors").unlink(), [], "give --weights final"),
         (lambda r: [f.unlink() for f in r.glob("*.saf*")], [], "before the first were saved"),
-        (None, ["--top", "0"], "--top is at least 1"),
-        (None, ["--timeout", "0"], "--timeout is above 0"),
+        (None, ["--top", "0"], "--top must be at least 1"),
+        (None, ["--timeout", "0"], "--timeout must be above 0"),
     ],
 )
 def test_a_bad_run_or_option_gets_one_message(

@@ -168,7 +168,10 @@ def test_validation_chooses_the_best_epoch_on_images_held_out(tmp_path):
 
 @pytest.mark.parametrize(
     ("share", "message"),
-    [("1", "--validation is at least 0 and below 1"), ("0.001", "hold out at least one image")],
+    [
+        ("1", "--validation must be at least 0 and below 1"),
+        ("0.001", "holds out at least one image"),
+    ],
 )
 def test_a_wrong_share_is_refused(share, message, tmp_path, capsys):
     options = ["--variant", "smoke", "--limit", "64", "--validation", share]

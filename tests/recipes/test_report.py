@@ -92,6 +92,9 @@ def test_a_report_that_fails_does_not_fail_the_run(tmp_path, monkeypatch, capsys
     options = ["--variant", "smoke", "--limit", "64", "--out", str(tmp_path)]
     assert cli.main(dainet7.RECIPE, options) == 0
     lines = capsys.readouterr().out.strip().splitlines()
-    assert any(line.startswith("No report: RuntimeError no ink. Later: python") for line in lines)
+    assert any(
+        line.startswith("No report: RuntimeError no ink. To write it later: python")
+        for line in lines
+    )
     assert lines[-1].startswith("Test accuracy ")
     assert (tmp_path / "dainet7-smoke-s0" / "result.json").exists()

@@ -14,7 +14,7 @@ from fnet.run.checkpoint import CheckpointError
 from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, Outcome
 from fnet.run.schema import Line
 from fnet.run.splits import Splits
-from fnet.run.study import Arm, Result, spread
+from fnet.run.study import Arm, ArmResult, spread
 from fnet.run.typed_json import from_json
 from recipes import cnn, study
 from recipes.study import STUDIES, main
@@ -75,8 +75,8 @@ def test_every_study_can_be_named():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--seeds", "0"], "--seeds is at least 1"),
-        (["--epochs", "0"], "--epochs is at least 1"),
+        (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--epochs", "0"], "--epochs must be at least 1"),
         (["--data", "/nowhere"], "no data set '/nowhere'"),
         (["--device", "toaster"], "no device 'toaster'"),
         (["--limit", "81"], "more than the 80 training images"),
@@ -164,8 +164,8 @@ def test_figures_of_an_arm_are_means_over_its_runs(tmp_path):
         return Outcome("complete", None, tmp_path, "shapes", False, final, best)
 
     arm = Arm(cnn.RECIPE, "a", cnn.Config())
-    result = Result(arm, [outcome(0.5), outcome(0.7)])
+    result = ArmResult(arm, [outcome(0.5), outcome(0.7)])
     assert result.figures(TEST_FINAL) == [0.5, 0.7]
     assert spread(result.figures(TEST_BEST)) == "70.0 % (60.0 to 80.0)"
     assert spread(result.figures(TRAIN_FINAL)) == "80.0 % (70.0 to 90.0)"
-    assert spread(Result(arm, []).figures(TRAIN_FINAL)) == "-"
+    assert spread(ArmResult(arm, []).figures(TRAIN_FINAL)) == "-"

@@ -43,13 +43,13 @@ def of_epoch_3(best):
     save_file(load(best.read_bytes()), best, {"fnet": files.dumps({"epoch": 3})})
 
 
-LATER = "the run goes on from before that epoch's end, and writes it again when it gets there"
-LOST = "and the weights of epoch 1, the best so far, cannot be had again"
+LATER = "the run continues from before the end of that epoch, and will write the file again there"
+LOST = "and the weights of epoch 1, the best so far, are lost"
 OTHERS = [
     (missing, "is missing", LOST),
     (damaged, "is damaged", LOST),
-    (without_an_epoch, "does not say which epoch it is of", LOST),
-    (of_epoch_3, "is of epoch 3", LATER),
+    (without_an_epoch, "does not record its epoch", LOST),
+    (of_epoch_3, "is from epoch 3", LATER),
 ]
 
 
@@ -97,6 +97,6 @@ def test_nothing_is_said_of_the_right_ones(stopped, tmp_path, monkeypatch, capsy
 
 
 def test_before_the_first_epoch_ends_there_are_none(stopped, tmp_path):
-    assert best_problem(tmp_path / "best.safetensors", None, 0, at_hand=False) is None
-    problem = best_problem(stopped / "best.safetensors", None, 0, at_hand=False)
+    assert best_problem(tmp_path / "best.safetensors", None, 0, in_memory=False) is None
+    problem = best_problem(stopped / "best.safetensors", None, 0, in_memory=False)
     assert problem == f"best.safetensors is of epoch 1: {LATER}."

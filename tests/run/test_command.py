@@ -42,7 +42,7 @@ def test_a_compiler_that_does_not_work_is_one_line_and_exit_code_2(capsys):
         raise BackendCompilerFailed(print, OSError("No working C++ compiler\nand more"), None)
 
     assert end(work) == 2
-    expected = "the step cannot be compiled: No working C++ compiler: mend the compiler, or give"
+    expected = "the step cannot be compiled: No working C++ compiler: repair the compiler, or give"
     assert expected in capsys.readouterr().err
 
 
@@ -88,8 +88,8 @@ def test_a_cache_that_cannot_be_written_is_said_once(image_folder, tmp_path, mon
 
     assert end(work) == 120
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: The decoded images are kept in memory only")
-    assert line.endswith("Set FNET_CACHE to a directory that can.")
+    assert line.startswith("warning: The cache ")
+    assert line.endswith("Set FNET_CACHE to a directory that can be written.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,14 @@ from fnet.run.config import Config, ConfigError
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "--epochs is at least 1; got 0"),
-        ({"batch_size": 0}, "--batch-size is at least 1; got 0"),
-        ({"limit": 0}, "--limit is at least 1; got 0"),
-        ({"validation": 1.0}, "--validation is at least 0 and below 1; got 1.0"),
-        ({"validation": float("nan")}, "--validation is at least 0 and below 1; got nan"),
-        ({"seed": 2**32}, "--seed is between 0 and 4294967295; got 4294967296"),
-        ({"checkpoint_minutes": -1.0}, "--checkpoint-minutes is at least 0; got -1.0"),
-        ({"checkpoint_minutes": float("nan")}, "--checkpoint-minutes is at least 0; got nan"),
+        ({"epochs": 0}, "--epochs must be at least 1; got 0"),
+        ({"batch_size": 0}, "--batch-size must be at least 1; got 0"),
+        ({"limit": 0}, "--limit must be at least 1; got 0"),
+        ({"validation": 1.0}, "--validation must be at least 0 and below 1; got 1.0"),
+        ({"validation": float("nan")}, "--validation must be at least 0 and below 1; got nan"),
+        ({"seed": 2**32}, "--seed must be between 0 and 4294967295; got 4294967296"),
+        ({"checkpoint_minutes": -1.0}, "--checkpoint-minutes must be at least 0; got -1.0"),
+        ({"checkpoint_minutes": float("nan")}, "--checkpoint-minutes must be at least 0; got nan"),
     ],
 )
 def test_options_out_of_their_range(options, message):

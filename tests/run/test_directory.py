@@ -70,5 +70,5 @@ def test_a_full_disk_is_one_message(write, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CheckpointError, match="No space left on device: make room"):
+    with pytest.raises(CheckpointError, match="No space left on device: free disk space"):
         write(RunDirectory(tmp_path))

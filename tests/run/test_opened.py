@@ -48,7 +48,7 @@ def test_the_weights_are_the_asked_for_ones(copy):
     tree.assert_equal(best, open_run(copy).params)
     (copy / "final.safetensors").unlink()
     assert open_run(str(copy), "best").weights == "best"
-    with pytest.raises(ConfigError, match=r"no final weights, but has best weights: .*--weights b"):
+    with pytest.raises(ConfigError, match=r"no final weights, but best weights: .*--weights b"):
         open_run(copy, "final")
     logits, _ = open_run(copy).model.apply(best, torch.zeros(2, 3, 32, 32))
     assert logits.shape == (2, 10)
@@ -78,7 +78,7 @@ def test_the_preprocess_may_be_of_a_class_of_the_users_own(copy, monkeypatch):
     change(copy, preprocess={"by": [2.0]})
     assert open_run(copy).preprocess == Halved((2.0,))
     change(copy, preprocess={"by": [4.0]})
-    with pytest.raises(ConfigError, match="and not that of its recipe"):
+    with pytest.raises(ConfigError, match="nor that of the recipe"):
         open_run(copy)
 
 
@@ -110,16 +110,22 @@ def without(name):
 
 PROBLEMS = {
     "no run": (shutil.rmtree, "there is no run"),
-    "another folder": (lambda r: (r / "config.json").unlink(), "not a run, it has no config.json"),
+    "another folder": (
+        lambda r: (r / "config.json").unlink(),
+        "not a run directory, it has no config.json",
+    ),
     "cut short": (lambda r: (r / "config.json").write_text('{"recipe": "re'), "is damaged"),
     "binary": (lambda r: (r / "config.json").write_bytes(b"\xff\xfe\0"), "is damaged"),
-    "a list": (lambda r: (r / "config.json").write_text("[]"), r"is damaged \(it is no object\)"),
+    "a list": (
+        lambda r: (r / "config.json").write_text("[]"),
+        r"is damaged \(it is not a JSON object\)",
+    ),
     "nested": (lambda r: (r / "config.json").write_text("[" * 100_000), "is damaged"),
     "no checksum": (lambda r: (r / "config.json").write_text("{}"), "it has no checksum"),
-    "edited": (edited_by_hand, r"its checksum is wrong\): .*bring the file back from a copy"),
+    "edited": (edited_by_hand, r"its checksum is wrong\): .*restore the file from a backup"),
     "no recipe": (
         lambda r: change(r, recipe=None),
-        "config.json has None for 'recipe', not a text: it is of another version",
+        "config.json has None for 'recipe', not a text: it was written by another version",
     ),
     "no shape": (
         lambda r: change(r, input_shape=None),
@@ -129,27 +135,36 @@ PROBLEMS = {
         lambda r: change(r, input_shape=[32, 32]),
         r"has \[32, 32\] for 'input_shape', not a list of 3",
     ),
-    "no images": (lambda r: change(r, train_images=0), "has 0 for 'train_images', which cannot be"),
+    "no images": (
+        lambda r: change(r, train_images=0),
+        "has 0 for 'train_images', which is not possible",
+    ),
     "an image beyond all memory": (
         lambda r: change(r, input_shape=[10**30] * 3),
         "has 1000000000000000000000000000000 for 'input_shape', not an integer",
     ),
     "an image larger than any": (
         lambda r: change(r, input_shape=[3, 2**16, 2**16]),
-        r"has \(3, 65536, 65536\) for 'input_shape', which cannot be",
+        r"has \(3, 65536, 65536\) for 'input_shape', which is not possible",
     ),
-    "no classes": (lambda r: change(r, classes=[]), r"has \(\) for 'classes', which cannot be"),
+    "no classes": (
+        lambda r: change(r, classes=[]),
+        r"has \(\) for 'classes', which is not possible",
+    ),
     "an unknown entry": (lambda r: change(r, lr=1), "config.json has 'lr', which this version"),
     "fewer images": (lambda r: change(r, train_images=5), "cannot build .* batch size of 32"),
     "other classes": (
         lambda r: change(r, classes=["a", "b"]),
-        r"best weights .* are no use: these weights are not this model's",
+        r"best weights .* cannot be used: these weights are not this model's",
     ),
-    "preprocess": (lambda r: change(r, preprocess={"mu": [1]}), "preprocess that fnet does not"),
+    "preprocess": (
+        lambda r: change(r, preprocess={"mu": [1]}),
+        "preprocess that is neither one of fnet",
+    ),
     "unknown option": (lambda r: change(r, config={**without(""), "x": 1}), "config has 'x'"),
     "a text for a number": (
         lambda r: change(r, config={**without(""), "epochs": "3"}),
-        "has '3' for 'epochs', not an integer: it was made with another version",
+        "has '3' for 'epochs', not an integer: the run is from another version",
     ),
     "unknown choice": (
         lambda r: change(r, config={**without(""), "optimizer": "lion"}),
@@ -161,14 +176,14 @@ PROBLEMS = {
     ),
     "broken weights": (
         lambda r: (r / "best.safetensors").write_bytes(b"12"),
-        "best weights .* are no use: cannot read weights from .*best.safetensors",
+        "best weights .* cannot be used: cannot read weights from .*best.safetensors",
     ),
     "weights out of reach": (
         lambda r: relink(r / "best.safetensors", r / "config.json" / "weights"),
         "cannot read weights from .*best.safetensors: Not a directory",
     ),
     "a recipe elsewhere": (lambda r: change(r, recipe="os"), "give --recipe os"),
-    "a path": (lambda r: change(r, recipe="recipes./tmp/x"), "imported from recipes"),
+    "a path": (lambda r: change(r, recipe="recipes./tmp/x"), "only modules of recipes"),
     "no such recipe": (lambda r: change(r, recipe="recipes.gone"), "cannot be imported"),
     "no recipe in it": (lambda r: change(r, recipe="recipes.predict"), "has no RECIPE"),
 }
@@ -192,7 +207,7 @@ def test_a_run_cannot_name_code_of_its_own(copy, monkeypatch):
     (copy / "own.py").write_text("raise SystemExit('executed')")
     monkeypatch.syspath_prepend(str(copy))
     change(copy, recipe="own")
-    with pytest.raises(ConfigError, match=r"imported from recipes\.\* only"):
+    with pytest.raises(ConfigError, match=r"only modules of recipes\.\*"):
         open_run(copy)
     assert "own" not in sys.modules
 

@@ -90,7 +90,7 @@ def test_a_record_imports_no_file(folder, trained_run, tmp_path):
     (folder / "mine.py").write_text("raise SystemExit('executed')")
     copy = shutil.copytree(trained_run, tmp_path / "copy")
     edit(copy / "config.json", recipe=str(folder / "mine.py"), recipe_checksum="0" * 64)
-    with pytest.raises(ConfigError, match=r"recipes\.\* only.*--recipe .*mine\.py"):
+    with pytest.raises(ConfigError, match=r"only modules of recipes\.\*.*--recipe .*mine\.py"):
         open_run(copy)
 
 

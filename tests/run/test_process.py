@@ -10,7 +10,9 @@ import pytest
 SCRIPT = """
 import ctypes
 from pathlib import Path
-from fnet.run.process import apart, first_call_apart, map_large_blocks
+from fnet.run.process import (
+    first_call_without_fragmentation, map_large_blocks, without_fragmentation
+)
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
@@ -32,9 +34,9 @@ def small_blocks_that_stay():
 
 map_large_blocks()
 print(block(64), block(2))
-later = first_call_apart(block)
+later = first_call_without_fragmentation(block)
 print(later(64), later(64), later(64))
-with apart():
+with without_fragmentation():
     print(block(2))
     small_blocks_that_stay()
 print(block(64))
@@ -60,7 +62,7 @@ def test_elsewhere_nothing_is_set(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     process._glibc.cache_clear()
     assert process._glibc() is None
-    with process.apart():
+    with process.without_fragmentation():
         process.map_large_blocks()
     monkeypatch.undo()
     process._glibc.cache_clear()

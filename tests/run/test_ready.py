@@ -20,7 +20,7 @@ def named(monkeypatch):
 
         return make
 
-    for name in ("compile", "cuda_graph", "skip_nonfinite", "first_call_apart"):
+    for name in ("compile", "cuda_graph", "skip_nonfinite", "first_call_without_fragmentation"):
         monkeypatch.setattr(module, name, namer(name))
 
 
@@ -39,10 +39,12 @@ def named(monkeypatch):
 )
 def test_what_is_made_of_a_step(device, compiled, options, expected, named):
     runtime = Runtime(device, "fp32", compiled, threads=1)
-    assert ready("step", Config(**options), runtime) == f"first_call_apart({expected})"
+    assert (
+        ready("step", Config(**options), runtime) == f"first_call_without_fragmentation({expected})"
+    )
 
 
 @pytest.mark.parametrize(("compiled", "expected"), [(False, "step"), (True, "compile(step)")])
 def test_what_is_made_of_an_evaluation_step(compiled, expected, named):
     runtime = Runtime("cpu", "fp32", compiled, threads=1)
-    assert ready_eval("step", Config(), runtime) == f"first_call_apart({expected})"
+    assert ready_eval("step", Config(), runtime) == f"first_call_without_fragmentation({expected})"

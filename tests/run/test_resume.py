@@ -68,7 +68,7 @@ def test_a_run_goes_on_from_any_step(name, step, start, straight, tmp_path, monk
     assert (result["status"], result["step"]) == ("interrupted", step)
     assert cli.main(RECIPES[name], ["--resume", str(directory)]) == 0
     printed = capsys.readouterr().out
-    assert f"Resumed after step {step}; bit for bit" in " ".join(printed.split())
+    assert f"Resumed after step {step}; the result is bit for bit" in " ".join(printed.split())
     assert final_state(directory) == straight(name)
 
 
@@ -87,7 +87,7 @@ def test_a_damaged_checkpoint_is_passed_over(start, straight, tmp_path, monkeypa
     capsys.readouterr()
     assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Passed over" in printed
+    assert "Checkpoint skipped" in printed
     assert "Resumed after step 8" in printed
     assert final_state(directory) == straight("net")
 
@@ -115,8 +115,8 @@ def stopped(start, tmp_path_factory):
         (["--batch-size", "4"], "--batch-size is 8 in this run"),
         (["--seed", "3"], "--seed is 0 in this run"),
         (["--out", "elsewhere"], "--out is"),
-        (["--variant", "default"], "is of variant 'smoke'"),
-        (["--epochs", "0"], "--epochs is at least 1"),
+        (["--variant", "default"], "has the variant 'smoke'"),
+        (["--epochs", "0"], "--epochs must be at least 1"),
     ],
 )
 def test_options_that_may_not_change_are_refused_by_name(given, message, stopped, capsys):
@@ -144,7 +144,7 @@ def test_what_may_change_is_said_where_the_result_is_another(stopped, tmp_path, 
     arguments = ["--resume", str(directory), "--epochs", "3", "--log", "csv"]
     assert cli.main(net.RECIPE, arguments) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "not exactly the run that was never stopped: --epochs 3 (was 2)" in printed
+    assert "not exactly that of a run never stopped: --epochs 3 (was 2)" in printed
     assert len((directory / "metrics.jsonl").read_text().splitlines()) == 3
     assert len((directory / "metrics.csv").read_text().splitlines()) == 3
 
@@ -217,10 +217,10 @@ def test_what_was_changed_once_is_not_forgotten(start, tmp_path, monkeypatch, ca
         assert cli.main(net.RECIPE, ["--resume", str(directory), "--epochs", "3"]) == 143
     capsys.readouterr()
     assert cli.main(net.RECIPE, ["--resume", str(directory), "--epochs", "1"]) == 2
-    assert "has done 9 steps" in capsys.readouterr().err
+    assert "has already done 9 steps" in capsys.readouterr().err
     assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "not exactly the run that was never stopped: --epochs 3 (was 2)" in printed
+    assert "not exactly that of a run never stopped: --epochs 3 (was 2)" in printed
     assert json.loads((directory / "result.json").read_text())["step"] == 18
 
 
@@ -249,7 +249,7 @@ def test_a_disk_that_is_full_at_the_start_leaves_no_run(call, start, tmp_path, m
         code, directory = start(mynet.RECIPE, tmp_path / "runs")
     assert (code, directory.exists()) == (2, False)
     error = " ".join(capsys.readouterr().err.split())
-    assert f"cannot write the run {directory}: No space left on device: make room" in error
+    assert f"cannot write the run {directory}: No space left on device: free disk space" in error
     assert "--resume" not in error
 
 
@@ -270,7 +270,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(diverged):
     final = load_file(directory / "final.safetensors")
     assert all(leaf.isfinite().all() for leaf in final.values())
     assert "--on-nonfinite skip" in printed
-    assert "To go on" not in printed
+    assert "To resume" not in printed
     newest = max((directory / "checkpoints").glob("step-*"))
     assert newest.name == f"step-{result['step']:08d}"
 

@@ -114,4 +114,4 @@ def test_a_resumed_run_counts_the_seconds_of_its_earlier_parts(image_folder, tmp
 def test_a_target_is_an_accuracy(target, tmp_path, capsys):
     options = ["--variant", "smoke", "--target", target, "--out", str(tmp_path)]
     assert cli.main(net.RECIPE, options) == 2
-    assert "--target is an accuracy" in capsys.readouterr().err
+    assert "--target must be above 0" in capsys.readouterr().err

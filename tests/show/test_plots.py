@@ -172,7 +172,7 @@ def test_long_titles_take_two_lines_everywhere():
         (torch.zeros(0, 3, 4, 4, dtype=torch.uint8), [], r"N at least 1"),
         (torch.zeros(1, 2, 4, 4, dtype=torch.uint8), ["cat"], r"C 1 or 3"),
         (torch.zeros(1, 3, 4, 4), ["cat"], r"float32, expected torch.uint8"),
-        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), [], r"1 images, 0 titles and 0 verdicts"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), [], r"1 images, 0 titles and 0 flags"),
     ],
     ids=["none", "channels", "dtype", "titles"],
 )

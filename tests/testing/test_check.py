@@ -1,4 +1,4 @@
-"""`check_step` runs what applies, says what it left out and why, and collects what fails."""
+"""`check_step` runs the laws that apply, reports the skipped ones, and collects failures."""
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def test_running_statistics_leave_the_sum_over_micro_batches_out():
     assert done.left_out == {
         "depends on key": "the step draws nothing (draws=True makes that a failure)",
         "compiled agrees": "compile=None",
-        "accumulates": "the network has running statistics, which see a whole batch",
+        "accumulates": "the network has running statistics, which need the whole batch",
     }
 
 
@@ -66,7 +66,7 @@ def test_a_compiled_step_and_a_single_batch_leave_laws_out(capsys):
     assert done.left_out["vmap agrees"].startswith("the step is compiled")
     printed = capsys.readouterr().out
     assert "pure: holds" in printed
-    assert "resumes: left out: it takes two batches" in printed
+    assert "resumes: left out: it needs two batches" in printed
     done = check_step(torch.compile(drawn, backend="eager"), PARAMS, {}, ROWS, compile=None)
     assert done.left_out.keys() == {"vmap agrees", "accumulates"}
 
@@ -109,5 +109,5 @@ def test_draws_may_be_asked_for_or_ruled_out():
     for step, draws in ((steady, True), (drawn, False)):
         with pytest.raises(AssertionError, match=r"depends on key: the step (ignores|depends on)"):
             check_step(step, PARAMS, {}, ROWS, draws=draws, compile=None)
-    with pytest.raises(ValueError, match="there are none"):
+    with pytest.raises(ValueError, match="batches is empty"):
         check_step(steady, PARAMS, {}, [])

@@ -1,4 +1,4 @@
-"""A step is compiled once, and compiled it is the step: of fnet's steps, and of one's own."""
+"""The laws of compiled steps hold for fnet's steps, and detect violations of a user's steps."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from fnet.data import NORM_HALF
 from fnet.losses import cross_entropy
 from fnet.step import make_grad, make_step
 from fnet.testing import assert_compiled_agrees, assert_compiles_once
-from fnet.testing.compiled import is_fnets
+from fnet.testing.compiled import is_fnet_compiled
 
 PARAMS = {"w": torch.ones(2, 3), "b": torch.ones(2)}
 LR = {"lr": torch.tensor(0.5)}
@@ -36,7 +36,7 @@ def test_fnets_steps_compile_once():
     tx = optim.sgd(optim.schedules.one_cycle(0.1, 10), momentum=0.9)
     args = fnets(plain(), tx)
     assert_compiles_once(*args, [batch(0), batch(1)])
-    # More often than Dynamo compiles one piece of code.
+    # More often than Dynamo's recompile limit of one code object.
     for scale in range(12):
         assert_compiles_once(
             lambda p, s, b, scale=scale: ({n: p[n] * scale for n in p}, s, {}), PARAMS, LR, ROWS
@@ -111,17 +111,17 @@ def test_what_the_step_raises_is_raised():
 
     with pytest.raises(KeyError, match="no such leaf"):
         assert_compiles_once(step, PARAMS, LR, ROWS)
-    with pytest.raises(ValueError, match="there are none"):
+    with pytest.raises(ValueError, match="batches is empty"):
         assert_compiles_once(sgd, PARAMS, LR, [])
 
 
 def test_fnets_compile_agrees_and_is_recognized():
-    # Adam's first step turns the rounding of a gradient that is 0 into a whole one.
+    # If a true gradient is 0, its rounding error decides the sign of Adam's whole first step.
     step, params, state = fnets(full(), optim.adam(1e-2))
     assert_compiled_agrees(step, params, state, batch(0), compile=traced)
-    assert is_fnets(compile(step))
-    assert is_fnets(compile(step, donate=True))
-    assert not is_fnets(step)
+    assert is_fnet_compiled(compile(step))
+    assert is_fnet_compiled(compile(step, donate=True))
+    assert not is_fnet_compiled(step)
     assert_compiles_once(compile(sgd), PARAMS, LR, ROWS)
 
 

@@ -1,4 +1,4 @@
-"""A mapped step is each single step, and micro-batches add up to the batch."""
+"""The laws of mapped steps and of micro-batches, and violations that they detect."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def test_fnets_gradients_add_up():
     grad_fn = make_grad(plain(), cross_entropy, preprocess=NORM_HALF, augment=augment)
     for m in (1, 2, 8):
         assert_accumulates(grad_fn, plain().init(random.key(0)), batch(0), m)
-    with pytest.raises(ValueError, match="a batch of 8 cannot be cut into 3"):
+    with pytest.raises(ValueError, match="a batch of 8 cannot be split into 3"):
         assert_accumulates(grad_fn, plain().init(random.key(0)), batch(0), 3)
 
 
@@ -72,7 +72,7 @@ def sums(grad_fn):
 
 
 def draws_by_place(grad_fn):
-    """A draw by the place in the batch, not by the place in the data set."""
+    """A draw that depends on the index in the batch, not on the index in the data set."""
 
     def grad(params, batch):
         return grad_fn(params, batch._replace(index=torch.arange(len(batch.labels))))
@@ -81,7 +81,7 @@ def draws_by_place(grad_fn):
 
 
 def averages(grad_fn):
-    """Metrics that are means, which do not add up."""
+    """Metrics that are means, so that their sums are wrong."""
 
     def grad(params, batch):
         grads, stats, metrics = grad_fn(params, batch)

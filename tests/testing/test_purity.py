@@ -1,4 +1,4 @@
-"""Each way of not being pure is caught, and said; what is pure is let pass."""
+"""`assert_pure` detects and names each kind of impurity, and accepts pure functions."""
 
 import contextvars
 import datetime
@@ -267,7 +267,10 @@ IMPURE = [
     (reads_an_index(), r"reads index \(closed over by reads_an_index"),
     (reads_by_a_partial(), r"reads partial.args\[0\]"),
     (reads_a_modules_weights(), r"reads layer._parameters\['(weight|bias)'\]"),
-    (counts_in_a_global, r"changes what is not its own: calls \(a global .*\) was \d, and is \d"),
+    (
+        counts_in_a_global,
+        r"changes a variable outside of itself: calls \(a global .*\) was \d, and is \d",
+    ),
     (counts_in_a_module, r"settings_.calls \(a global of settings_\) was \d, and is \d"),
     (counts_deep_inside, r"counts\['calls'\]\[0\] \(a global .*\) was \d, and is \d"),
     (counts_in_a_variable(), r"count \(closed over by .*\) was 0, and is 1"),
@@ -283,7 +286,7 @@ IMPURE = [
     (depends_on_the_hour, "depends on the time: 'params/w'"),
     (depends_on_the_date, "depends on the time: 'params/w'"),
     (returns_a_view, "'metrics/first', which shares memory with its argument 'params/w'"),
-    (returns_its_buffer(), "changes what is not its own: buffers"),
+    (returns_its_buffer(), "changes a variable outside of itself: buffers"),
     (turns_gradients_off, "changes whether gradients are on, from True to False"),
 ]
 
@@ -329,7 +332,7 @@ def test_constants_are_let_pass_but_may_not_change():
         scale.mul_(2)
         return params, opt_state, {}
 
-    with pytest.raises(AssertionError, match="changes what is not its own: 'scale"):
+    with pytest.raises(AssertionError, match="changes a variable outside of itself: 'scale"):
         assert_pure(writes, *arguments(), constants=scale)
     scale.fill_(1)
 

@@ -1,4 +1,4 @@
-"""A resumed run is the straight run, to the last bit; what a step keeps to itself shows."""
+"""A resumed run equals the uninterrupted run bit for bit; hidden state of a step is detected."""
 
 import pytest
 import torch
@@ -84,5 +84,5 @@ def test_arguments_and_generators_stay():
 
 
 def test_one_batch_is_too_few():
-    with pytest.raises(ValueError, match="2 batches at least, got 1"):
+    with pytest.raises(ValueError, match="at least 2 batches, got 1"):
         assert_resumes(noise(), PARAMS, {}, ROWS[:1])

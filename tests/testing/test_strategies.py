@@ -1,4 +1,4 @@
-"""What the strategies make, and what is said where hypothesis is not installed."""
+"""The values of the strategies, and the error if hypothesis is not installed."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""What a step returns: the layout it was given, and draws by the batch's key."""
+"""The laws of a step's results: layout of the arguments, and draws from the batch's key."""
 
 import pytest
 import torch

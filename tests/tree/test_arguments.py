@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from trees import trees
 
 from fnet import tree
-from fnet.tree.arguments import signature, split
+from fnet.tree.arguments import signature, split_tensors
 
 few = settings(max_examples=25, deadline=None)
 
@@ -16,7 +16,7 @@ X = torch.ones(2)
 @few
 @given(trees)
 def test_what_split_takes_apart_join_puts_together(t):
-    tensors, join = split({"n": 3, "none": None, "t": t})
+    tensors, join = split_tensors({"n": 3, "none": None, "t": t})
     assert [id(leaf) for leaf in tensors] == [id(leaf) for leaf in tree.leaves(t)]
     joined = join([leaf + 1 for leaf in tensors])
     assert joined["n"] == 3

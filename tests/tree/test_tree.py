@@ -242,7 +242,7 @@ def test_compiled_raveling_keeps_the_layout():
 
 
 def test_compiled_unravel_is_checked_by_its_layout():
-    """One code, two layouts: compiled code must not take the second for the first."""
+    """One code object, two layouts: the graph of the first must not be used for the second."""
     t = [torch.randn(2, 3), torch.randn(4)]
     others = [
         [torch.randn(4), torch.randn(2, 3)],

@@ -1,7 +1,7 @@
-"""Kernels for the CPU that take less time than the library's, for some shapes and strides.
+"""CPU kernels that are faster than PyTorch's for some shapes and strides.
 
-`RULES` says by which of them a node of an ATen graph is computed; `tracing_modes` writes down what
-is to be chosen there and would be decomposed before.
+`RULES` choose a kernel for a node of an ATen graph. `tracing_modes` keep batch norm and max pooling
+from Inductor's decompositions, which run before the graph pass.
 """
 
 from fnet.compiler.kernels.rules import RULES

@@ -1,7 +1,7 @@
-"""Batch norm in training mode on the CPU, as loops that Inductor makes quick ones of.
+"""Batch norm in training mode on the CPU, as operations that Inductor compiles to fast loops.
 
-Before a graph pass sees it, Inductor has decomposed batch norm; while a function is traced,
-`fnet.compiler.kernels.Tracing` calls this in place of it.
+Inductor decomposes batch norm before a graph pass sees it. So
+`fnet.compiler.kernels.tracing.Tracing` replaces it while a function is traced.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fnet.compiler.kernels.loops import in_memory
+from fnet.compiler.kernels.loops import materialized
 
 
 def is_worth_it(
@@ -20,7 +20,7 @@ def is_worth_it(
     bias: Tensor | None,
     training: bool,
 ) -> bool:
-    """Say whether `batch_norm` is quicker than the library, and gives the same."""
+    """Return whether `batch_norm` is faster than the library, with the same result."""
     of_channels = (running_mean, running_var, weight, bias)
     return (
         training
@@ -47,19 +47,20 @@ def batch_norm(
 
 
 class _BatchNorm(torch.autograd.Function):
-    """`(x, weight, bias, eps) -> (y, mean, biased variance, 1 / std)`, in fp32 at least but for y.
+    """`(x, weight, bias, eps) -> (y, mean, biased variance, 1 / std)`.
 
-    What belongs to a channel is computed once: roots and quotients take longer than all else here.
+    All results but y are at least float32. Values per channel are computed once (`materialized`),
+    because square roots and divisions take longer than everything else here.
     """
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
         pixels, n = _pixels(x), x.numel() // x.shape[1]
-        mean = in_memory(_sum(pixels) / n)
+        mean = materialized(_sum(pixels) / n)
         centred = pixels - mean
-        var = in_memory(_sum(centred * centred) / n)
-        inverse_std = in_memory((var + eps).rsqrt())
-        y = centred * in_memory(inverse_std * weight) + bias
+        var = materialized(_sum(centred * centred) / n)
+        inverse_std = materialized((var + eps).rsqrt())
+        y = centred * materialized(inverse_std * weight) + bias
         return _images(y, x), mean, var, inverse_std
 
     @staticmethod
@@ -73,10 +74,10 @@ class _BatchNorm(torch.autograd.Function):
         n = x.numel() // x.shape[1]
         grads, centred = _pixels(grad), _pixels(x) - mean
         grad_bias = _sum(grads)
-        grad_weight = in_memory(inverse_std * _sum(grads * centred))
-        scale = in_memory(inverse_std * weight)
-        slope = in_memory(scale * inverse_std * grad_weight / n)
-        grad_x = grads * scale - centred * slope - in_memory(scale * grad_bias / n)
+        grad_weight = materialized(inverse_std * _sum(grads * centred))
+        scale = materialized(inverse_std * weight)
+        slope = materialized(scale * inverse_std * grad_weight / n)
+        grad_x = grads * scale - centred * slope - materialized(scale * grad_bias / n)
         return _images(grad_x, x), grad_weight, grad_bias, None
 
 
@@ -89,5 +90,5 @@ def _images(pixels: Tensor, like: Tensor) -> Tensor:
 
 
 def _sum(pixels: Tensor) -> Tensor:
-    """Return the sum `[C]` of `[N, H, W, C]`: first of each image, which threads can share."""
+    """Return the sum `[C]` of `[N, H, W, C]`: first per image, so that threads can share it."""
     return pixels.sum((1, 2)).sum(0)

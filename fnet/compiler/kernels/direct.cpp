@@ -1,8 +1,8 @@
-// The convolutions of direct.py, and their gradients: sums of products of windows and
-// images, which are read where they lie.
+// The direct convolutions of direct.py, and their gradients: sums of products of windows and
+// images, without im2col.
 //
-// A register holds results, or pixels, that lie beside each other in a row of an image. Each thread
-// takes some of the images.
+// The SIMD lanes of a register are neighbouring results, or pixels, of one row of an image. The
+// images are distributed among the threads.
 
 namespace {
 
@@ -15,7 +15,7 @@ struct Images {
 struct Sizes {
   int64_t images;
   Images x, y;
-  int64_t high, wide;  // Of a window.
+  int64_t high, wide;  // Height and width of a window.
   int64_t above, before;  // Rows and columns of zeros around x.
   int64_t threads;
 
@@ -24,7 +24,7 @@ struct Sizes {
 
 int64_t pieces(int64_t size, int64_t piece) { return (size + piece - 1) / piece; }
 
-// Zeros, from the beginning of a line of the cache on.
+// Memory filled with zeros, aligned to cache lines.
 template <class Number>
 class Scratch {
   struct alignas(64) Line {
@@ -37,7 +37,7 @@ class Scratch {
   Number* data() { return lines.data()->numbers; }
 };
 
-// An image with the zeros around it, and more of them beside it, for as many results in a row.
+// A copy of an image with zeros around it, and more zeros at the right, for `results` per row.
 template <class Number>
 struct Frame {
   const Sizes& s;
@@ -64,12 +64,12 @@ struct Frame {
 // Channels of y whose results are computed together.
 constexpr int together = 6;
 
-// One or two registers of results of each channel.
+// Accumulators: one or two registers of results for each of `together` channels.
 template <class Number>
 struct Results {
   Lanes<Number> of_channel[together][2] = {};
 
-  // Adds windows [channels of x, high, wide, together] times the pixels from two places on.
+  // Adds windows [channels of x, high, wide, together] times the pixels at `first` and `second`.
   template <int wide, int registers>
   void add(const Frame<Number>& frame, const Number* windows, const Number* first,
            const Number* second) {
@@ -92,7 +92,7 @@ struct Results {
   }
 };
 
-// Computes a row of results of `count` channels: from `x`, where the frame's first window begins.
+// Computes a row of results of `count` channels; `x` points to the row's first window in the frame.
 template <int wide, class Number>
 void convolve_row(const Frame<Number>& frame, const Number* windows, const Number* bias,
                   int64_t count, const Number* x, Number* y) {
@@ -100,7 +100,7 @@ void convolve_row(const Frame<Number>& frame, const Number* windows, const Numbe
   const Images& of_y = frame.s.y;
   const int64_t last = std::max<int64_t>(of_y.width - lanes, 0);
   for (int64_t column = 0; column < of_y.width; column += 2 * lanes) {
-    // The last registers begin earlier, where some results are computed already.
+    // The last registers overlap the previous ones: some results are computed twice.
     const int64_t first = std::min(column, last), second = std::min(column + lanes, last);
     Results<Number> results;
     if (first < second) {
@@ -125,7 +125,7 @@ void convolve_row(const Frame<Number>& frame, const Number* windows, const Numbe
   }
 }
 
-// Computes y, without gaps, from x and weight: [channels of y, channels of x, high, wide].
+// Computes y, contiguous, from x and weight: [channels of y, channels of x, high, wide].
 template <int wide, class Number>
 void convolve(const Sizes& s, const Array<const Number>& x, const Array<const Number>& weight,
               const Number* bias, Number* y) {
@@ -163,15 +163,15 @@ Number sum(Lanes<Number> numbers) {
   return total;
 }
 
-// The gradients that a thread has of the windows and, in the end, of the bias.
+// A thread's gradients of the windows and of the bias.
 template <int wide, class Number>
 class Gradients {
   static constexpr int lanes = Register<Number>::lanes;
-  // Channels of y whose sums, one for each pixel in a row of a window, have a register each.
+  // Channels of y per block: each has one register of sums for each pixel in a row of a window.
   static constexpr int channels = 10 / wide;
 
   const Sizes& s;
-  const int64_t width = pieces(s.y.width, lanes) * lanes;  // Of a row of y, with zeros at its end.
+  const int64_t width = pieces(s.y.width, lanes) * lanes;  // Of a row of y, padded with zeros.
   const int64_t area = s.y.height * width, blocks = pieces(s.y.channels, channels);
   Frame<Number> frame{s, width};
   Scratch<Number> scratch_y{blocks * channels * area};
@@ -189,7 +189,7 @@ class Gradients {
     }
   }
 
-  // Adds to the products [channels, wide] of a row of windows.
+  // Accumulates the products [channels, wide] of one row of the windows.
   void add_row(const Number* x, const Number* y, Number* place) {
     Lanes<Number> total[channels][wide] = {};
     for (int64_t row = 0; row < s.y.height; ++row, x += frame.width) {
@@ -229,7 +229,7 @@ class Gradients {
     }
   }
 
-  // Writes those of the windows, then those of the bias.
+  // Writes the gradients of the windows, then those of the bias.
   void write(Number* to) {
     for (int64_t k = 0; k < s.y.channels; ++k) {
       const int64_t rows = s.x.channels * s.high;
@@ -273,7 +273,7 @@ void differentiate(const Sizes& s, const Array<const Number>& x, const Array<con
   for (int64_t k = 0; k < s.y.channels; ++k) of_bias[k] = total();
 }
 
-// Calls `each` with the width of a window, by which loops are unrolled, and a number of the dtype.
+// Dispatches on the width of a window, a constant for unrolling loops, and on the dtype.
 template <class Each>
 void with_types(std::initializer_list<const Tensor*> tensors, int64_t wide, const Each& each) {
   with_number(tensors, [&](auto number) {
@@ -301,8 +301,8 @@ void forward(StableIValue* stack, uint64_t, uint64_t) {
   stack[0] = y.release();
 }
 
-// (grad, weight, above, before, threads) -> grad_x: the convolution of grad with the windows turned
-// round, whose channels change places.
+// (grad, weight, above, before, threads) -> grad_x: the convolution of grad with the windows rotated
+// by 180 degrees, with input and output channels exchanged.
 void input_gradient(StableIValue* stack, uint64_t, uint64_t) {
   const Tensor grad(stack[0]), weight(stack[1]);
   const int64_t *of_grad = grad.sizes(), *of_weight = weight.sizes();
@@ -324,7 +324,7 @@ void input_gradient(StableIValue* stack, uint64_t, uint64_t) {
   stack[0] = grad_x.release();
 }
 
-// (grad, x, weight, above, before, threads) -> (grad_weight, laid out as the weight is, grad_bias)
+// (grad, x, weight, above, before, threads) -> (grad_weight with the weight's strides, grad_bias)
 void weight_gradient(StableIValue* stack, uint64_t, uint64_t) {
   const Tensor grad(stack[0]), x(stack[1]), weight(stack[2]);
   const int64_t *of_x = x.sizes(), *of_grad = grad.sizes(), *sizes = weight.sizes();

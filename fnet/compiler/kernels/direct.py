@@ -1,8 +1,8 @@
-"""Small convolutions and their gradients, without copies of windows.
+"""Direct kernels for small convolutions and their gradients, without im2col.
 
-A library call for a small convolution takes longer to start than to compute. `direct.cpp` has
-results that lie beside each other in a register, reads images and windows where they lie, and is
-called without Python.
+For a small convolution, the overhead of a library call is longer than the computation. `direct.cpp`
+computes neighbouring outputs of a row in SIMD lanes, reads images and weights of any strides, and
+is called without Python.
 """
 
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from fnet.compiler.kernels import native
 from fnet.opaque import operation
 
 _SOURCE = "direct.cpp"
-# The widths of windows that `direct.cpp` is compiled for, and the dtypes.
+# The window widths for which `direct.cpp` is compiled, and the dtypes.
 _WIDTHS, _DTYPES = (3, 5), (torch.float32, torch.float64, torch.bfloat16)
 # SIMD lanes: eight outputs of one row cost as much as one.
 _LANES = 8
-# Multiply-adds up to which a library call takes longer.
+# The largest number of multiply-adds for which a library call takes longer.
 _MAX_MULTIPLY_ADDS = 4_000_000
 
 
 def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
-    """Say whether `convolution` and `backward` take less time than the library does."""
-    window, (below, beside) = weight.shape[2:], _results(x, weight, padding)
+    """Return whether `convolution` and `backward` are faster than the library."""
+    window, (height, width) = weight.shape[2:], _results(x, weight, padding)
     if x.shape[1] != weight.shape[1] or x.dtype not in _DTYPES or weight.dtype != x.dtype:
         return False
-    if min(below, beside) < 1 or any(z >= side for z, side in zip(padding, window, strict=True)):
+    if min(height, width) < 1 or any(z >= side for z, side in zip(padding, window, strict=True)):
         return False
-    small = x.shape[0] * below * max(beside, _LANES) * weight.numel() <= _MAX_MULTIPLY_ADDS
+    small = x.shape[0] * height * max(width, _LANES) * weight.numel() <= _MAX_MULTIPLY_ADDS
     return small and window[1] in _WIDTHS and native.is_possible(_SOURCE)
 
 
@@ -40,10 +40,10 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequenc
         x: images `[N, C, H, W]`.
         weight: `[K, C, kH, kW]`, with `kW` 3 or 5.
         bias: `[K]`, or None.
-        padding: zeros around each image, down and across: less than a window's sides.
+        padding: zeros around each image, (vertical, horizontal): less than the window's sides.
 
-    In bfloat16 it is computed in float32, and rounded. `is_worth_it` is to be asked before: it
-    compiles what this calls.
+    For bfloat16 it computes in float32, and rounds the result. Call `is_worth_it` before, which
+    compiles the kernel.
     """
     dtype = _computed_in(x)
     added = weight.new_zeros(weight.shape[0]) if bias is None else bias.contiguous()
@@ -88,7 +88,7 @@ def _like_weight(grad: Tensor, x: Tensor, weight: Tensor, *sizes: int) -> tuple[
     return weight.new_empty_strided(weight.shape, weight.stride()), x.new_empty(weight.shape[0])
 
 
-# The rows and columns of zeros around x, and threads.
+# The rows and columns of zeros around x, and the number of threads.
 _SIZES = "int above, int before, int threads"
 _convolution = operation(
     "direct",

@@ -1,17 +1,18 @@
-"""Weight gradients of linear layers of a few rows, as loops.
+"""Weight gradients of linear layers for batches of a few rows, as loops.
 
-Inductor writes out a sum over a few rows, and fuses it into the optimizer's loop.
+Inductor unrolls a sum over a few rows, and fuses it into the loop of the optimizer.
 """
 
 from torch import Tensor
 
-# Rows up to which Inductor writes out the sum over them.
-_FEW = 7
+# The largest number of rows for which Inductor unrolls the sum over them.
+_MAX_UNROLLED_ROWS = 7
 
 
 def is_worth_it(transposed: Tensor, x: Tensor) -> bool:
-    """Say whether `product` of `[outputs, rows]` and `[rows, inputs]` beats a library call."""
-    return transposed.dtype == x.dtype and transposed.dtype.is_floating_point and len(x) <= _FEW
+    """Return whether `product` of `[outputs, rows]` and `[rows, inputs]` beats a library call."""
+    is_same = transposed.dtype == x.dtype
+    return is_same and x.dtype.is_floating_point and len(x) <= _MAX_UNROLLED_ROWS
 
 
 def product(transposed: Tensor, x: Tensor) -> Tensor:

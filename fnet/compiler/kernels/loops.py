@@ -3,9 +3,9 @@
 from torch import Tensor
 
 
-def in_memory(x: Tensor) -> Tensor:
-    """Return `x`, which Inductor computes once instead of anew wherever it is used.
+def materialized(x: Tensor) -> Tensor:
+    """Return `x`, but Inductor stores it in a buffer instead of recomputing it at each use.
 
-    A view by strides is one of memory: what it views has to lie there.
+    `as_strided` is a view of memory, so Inductor must materialize its argument.
     """
     return x.as_strided(x.shape, x.stride())

@@ -1,4 +1,5 @@
-// What the C++ of this package begins with: registers as types, threads, PyTorch's tensors.
+// The common part of this package's C++ sources: SIMD registers as types, threads, and PyTorch's
+// tensors.
 
 #include <algorithm>
 #include <cstdint>
@@ -8,8 +9,9 @@
 #include <utility>
 #include <vector>
 
-// The part of PyTorch's stable C interface that is used here. Its own header, to read which takes
-// longer than to compile the rest, is torch/csrc/inductor/aoti_torch/c/shim.h. An error of 0 is none.
+// Declarations of the part of PyTorch's stable C interface that is used here. Its own header
+// (torch/csrc/inductor/aoti_torch/c/shim.h) is not included, because parsing it takes longer than
+// compiling everything else. An error code of 0 means success.
 extern "C" {
 using AOTITorchError = int32_t;
 using StableIValue = uint64_t;
@@ -60,7 +62,7 @@ void store(Number* x, Lanes<Number> value) {
   *reinterpret_cast<Lanes<Number>*>(x) = value;
 }
 
-// Calls `each` with a thread, the first of its parts, and the first that is not its own.
+// Splits `parts` among threads. Calls `each(thread, begin, end)` with the range of its parts.
 template <class Each>
 void in_threads(int64_t parts, int64_t threads, const Each& each) {
 #pragma omp parallel for num_threads(threads)
@@ -73,7 +75,7 @@ void check(AOTITorchError error) {
   if (error != 0) throw std::runtime_error("PyTorch refused a tensor");
 }
 
-// A tensor on the CPU that PyTorch gave away, or that is given to it.
+// An owning handle of a CPU tensor: received from PyTorch as an argument, or to be returned to it.
 class Tensor {
   AtenTensorHandle handle;
 
@@ -84,7 +86,7 @@ class Tensor {
     if (handle) aoti_torch_delete_tensor_object(handle);
   }
 
-  // One without gaps, or with another's strides, of another's dtype.
+  // Returns an uninitialized tensor with the dtype of `like`; contiguous if no strides are given.
   static Tensor empty(const Tensor& like, const std::vector<int64_t>& sizes,
                       const int64_t* strides = nullptr) {
     std::vector<int64_t> dense(sizes.size(), 1);
@@ -116,11 +118,11 @@ class Tensor {
     check(aoti_torch_get_data_ptr(handle, &data));
     return static_cast<Number*>(data);
   }
-  // Gives it away.
+  // Transfers the ownership to PyTorch.
   StableIValue release() { return reinterpret_cast<StableIValue>(std::exchange(handle, nullptr)); }
 };
 
-// The numbers of a tensor of four dimensions, wherever they lie.
+// A strided view of a tensor with four dimensions.
 template <class Number>
 struct Array {
   Number* data;
@@ -143,7 +145,7 @@ struct Array {
   }
 };
 
-// Calls `each` with a number of the tensors' dtype.
+// Dispatches on the dtype of the tensors: calls `each` with a float or a double.
 template <class Each>
 void with_number(std::initializer_list<const Tensor*> tensors, const Each& each) {
   const auto all = [&](int32_t dtype) {
@@ -155,14 +157,14 @@ void with_number(std::initializer_list<const Tensor*> tensors, const Each& each)
   throw std::runtime_error("numbers are all float32, or all float64");
 }
 
-// What PyTorch calls with arguments, which are tensors and integers, in place of which it finds the
-// results.
+// A kernel for PyTorch's dispatcher. The stack holds the arguments (tensors and integers); the
+// kernel replaces them by the results.
 struct Operation {
   const char* name;
   void (*function)(StableIValue*, uint64_t, uint64_t);
 };
 
-// Lets PyTorch call operations of `fnet` on the CPU; returns 0 where it took them.
+// Registers CPU kernels of operations of `fnet` with PyTorch; returns 0 on success.
 inline int install(std::initializer_list<Operation> operations) {
   TorchLibraryHandle library;
   int error = aoti_torch_library_init_impl("fnet", "CPU", __FILE__, __LINE__, &library);

@@ -1,4 +1,4 @@
-"""The C++ of this package, compiled where it is first needed, by the compiler that Inductor has."""
+"""The C++ sources of this package: compiled at first use, with Inductor's C++ compiler."""
 
 import ctypes
 import sys
@@ -17,14 +17,15 @@ _NUMBERS = {torch.float32: "float", torch.float64: "double"}
 
 
 def threads() -> int:
-    """Return how many threads an operation takes."""
+    """Return the number of threads of an operation."""
     return torch.get_num_threads()
 
 
 def is_possible(name: str) -> bool:
-    """Say whether a source file is compiled, by now; warn where another compiler than MSVC failed.
+    """Compile a source file if necessary; return whether this worked, and warn if it failed.
 
-    The C++ is written with registers as types, which GCC and Clang know.
+    On Windows, return False without a warning: the C++ uses the vector extensions of GCC and Clang,
+    which MSVC does not have.
     """
     return sys.platform != "win32" and _is_compiled(name)
 
@@ -42,20 +43,20 @@ def _is_compiled(name: str) -> bool:
 
 @cache
 def library(name: str) -> ctypes.CDLL:
-    """Return the functions of a source file, after `native.h`, compiled or from a cache.
+    """Return the functions of a source file (preceded by `native.h`), compiled or from the cache.
 
-    Where one of them is `install`, PyTorch calls others as its operations from then on, without
-    Python.
+    If the source has a function `install`, it is called: it registers kernels with PyTorch's
+    dispatcher, which then calls them without Python.
 
     Raises:
-        RuntimeError: the compiler failed, or PyTorch does not take the operations.
+        RuntimeError: the compiler failed, or PyTorch did not register the kernels.
     """
     source = "\n".join(read(part) for part in ("native.h", name))
     # Allow FMA contraction (-ffp-contract=fast).
     with inductor_config().patch({"cpp.enable_floating_point_contract_flag": "fast"}):
         loaded = CppCodeCache().load(source)
     if hasattr(loaded, "install") and loaded.install() != 0:
-        raise RuntimeError(f"PyTorch did not take the operations of {name}")
+        raise RuntimeError(f"PyTorch did not register the operations of {name}")
     return loaded
 
 
@@ -65,9 +66,10 @@ def read(name: str) -> str:
 
 
 def loading(name: str, operation: str) -> Callable[..., Any]:
-    """Return the kernel that `fnet::operation` has until the library that installs it is loaded.
+    """Return a kernel of `fnet::operation` that loads the library, then calls the operation again.
 
-    A graph from Inductor's cache calls the operation in a process where no pass has run.
+    It is needed if a graph comes from Inductor's cache: then no pass has run in this process, and
+    the library is not loaded yet.
     """
 
     def first(*args: Any) -> Any:
@@ -78,21 +80,21 @@ def loading(name: str, operation: str) -> Callable[..., Any]:
 
 
 def call(library: ctypes.CDLL, name: str, sizes: Sequence[int], *tensors: Tensor) -> None:
-    """Call a library's `name_float` or `name_double`, whichever the tensors are of.
+    """Call a library's `name_float` or `name_double`, depending on the dtype of the tensors.
 
     Args:
-        library: what `library` returns.
-        name: of the function, without its numbers.
-        sizes: its first argument, a pointer to 64-bit integers.
-        tensors: the others, pointers to numbers that lie without gaps, of one dtype.
+        library: the result of `library`.
+        name: the function's name, without the suffix for the dtype.
+        sizes: its first argument, passed as a pointer to 64-bit integers.
+        tensors: the other arguments, passed as pointers: contiguous tensors of one dtype.
 
     Raises:
-        TypeError: the tensors are of another dtype, or of several.
+        TypeError: the tensors have several dtypes, or another one than float32 and float64.
     """
     dtypes = {tensor.dtype for tensor in tensors}
     if len(dtypes) != 1 or not dtypes <= _NUMBERS.keys():
         found = ", ".join(sorted(map(str, dtypes)))
-        raise TypeError(f"{name} was given {found}, expected torch.float32 or torch.float64 alone")
+        raise TypeError(f"{name} got {found}, expected only torch.float32 or only torch.float64")
     function = getattr(library, f"{name}_{_NUMBERS[dtypes.pop()]}")
     pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
     function((ctypes.c_int64 * len(sizes))(*sizes), *pointers)

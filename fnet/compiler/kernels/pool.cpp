@@ -1,8 +1,8 @@
-// The maxima of pool.py: of tiles of 2 x 2 pixels, of images that lie row after row.
+// The max pooling of pool.py: tiles of 2 x 2 pixels of contiguous images.
 
 namespace {
 
-// Every other number.
+// Loads every second number, from the first on.
 template <class Number>
 Lanes<Number> load_every_other(const Number* x) {
   Lanes<Number> numbers;
@@ -11,14 +11,14 @@ Lanes<Number> load_every_other(const Number* x) {
   return numbers;
 }
 
-// In turns.
+// Stores the numbers of two registers interleaved.
 template <class Number>
 void store_both(Number* x, Lanes<Number> first, Lanes<Number> second) {
 #pragma GCC unroll 16
   for (int i = 0; i < Register<Number>::lanes; ++i) x[2 * i] = first[i], x[2 * i + 1] = second[i];
 }
 
-// Of tiles in two rows of pixels, as many as a register holds: the maxima, and their places.
+// Computes the maxima of the tiles in two rows of pixels, and their places; one tile per SIMD lane.
 template <class Number>
 void find(const Number* above, const Number* below, Number* y, Number* places) {
   Lanes<Number> maximum = load_every_other(above), place = {};
@@ -26,7 +26,7 @@ void find(const Number* above, const Number* below, Number* y, Number* places) {
 #pragma GCC unroll 3
   for (int i = 0; i < 3; ++i) {
     const Lanes<Number> other = load_every_other(others[i]);
-    // What is no number counts as the largest.
+    // NaN counts as the largest number.
     const auto larger = (other > maximum) | (other != other);
     maximum = larger ? other : maximum;
     place = larger ? Lanes<Number>{} + Number(i + 1) : place;
@@ -35,7 +35,7 @@ void find(const Number* above, const Number* below, Number* y, Number* places) {
   store(places, place);
 }
 
-// Of as many tiles: the gradient of the maxima where these were, and zeros.
+// Writes the gradient of each maximum to its place in the tile, and zeros to the other places.
 template <class Number>
 void spread(const Number* grad, const Number* places, Number* above, Number* below) {
   const Lanes<Number> number = load(grad), place = load(places), zero = {};
@@ -43,8 +43,8 @@ void spread(const Number* grad, const Number* places, Number* above, Number* bel
   store_both<Number>(below, place == zero + 2 ? number : zero, place == zero + 3 ? number : zero);
 }
 
-// Rows of images: these themselves, or, where they are too short for a register or have gaps, their
-// copies.
+// Access to the rows of images: a pointer to the row itself; or to a copy, if the row is too short
+// for a register or not contiguous.
 template <class Number>
 class Rows {
   const Array<Number> images;
@@ -66,21 +66,20 @@ class Rows {
     images.copy_row(image, channel, place, size, copy.data());
     return copy.data();
   }
-  // Writes back what was written to a copy.
+  // Writes a changed copy back to the image.
   void keep() {
     for (int64_t i = 0; copied && i < size; ++i) row[i * images.strides[3]] = copy[i];
   }
 };
 
-// Calls `each` with the first of as many tiles as a register holds. The last begin earlier, where
-// some are done already.
+// Calls `each` with the first tile of each register. The last register overlaps the previous one.
 template <class Number, class Each>
 void in_registers(int64_t width, const Each& each) {
   constexpr int64_t lanes = Register<Number>::lanes;
   for (int64_t i = 0; i < width; i += lanes) each(std::max<int64_t>(std::min(i, width - lanes), 0));
 }
 
-// Calls `each` with an image, a channel and a row of tiles: of it there is a copy for each thread.
+// Calls `each` with an image, a channel and a row of tiles. Each thread has its own copy of `each`.
 template <class Each>
 void in_channels(const int64_t* tiles, int64_t threads, const Each& each) {
   in_threads(tiles[0] * tiles[1], threads, [&](int64_t, int64_t begin, int64_t end) {

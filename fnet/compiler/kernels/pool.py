@@ -1,9 +1,10 @@
-"""Max pooling and its backward on the CPU: as loops, in C++, or a library call.
+"""Max pooling and its backward on the CPU: as Inductor's loops, in C++, or as a library call.
 
-While a function is traced, `Pooling` writes max pooling down as a pair of opaque operations that
-leave the way open; the graph pass chooses it where strides are final. In Inductor's own graph the
-pair could be found as well, but what its backward is there differs by version, dtype and mode: an
-ATen operation, or a `scatter_add` between views.
+While a function is traced, `fnet.compiler.kernels.tracing.Tracing` replaces max pooling by a pair
+of opaque operations (forward and backward). The graph pass replaces these by one of the three
+implementations, when the final strides are known. It does not match the pair in Inductor's own
+graph, because the backward there depends on version, dtype and mode: an ATen operation, or a
+`scatter_add` between views.
 """
 
 import operator
@@ -17,34 +18,37 @@ from torch.fx import Node
 from torch.nn import functional
 
 from fnet.compiler.kernels import native
-from fnet.compiler.kernels.loops import in_memory
+from fnet.compiler.kernels.loops import materialized
 from fnet.opaque import operation
 
 _SOURCE = "pool.cpp"
-# Pixels of a tile up to which a loop looks at them one after the other.
+# The largest number of pixels in a tile that a loop compares one after the other.
 _MAX_TILE = 16
-# Numbers above which a library call takes less time than Inductor's loop, and all threads take less
-# than one.
-_MANY = 100_000
+# For more elements than this, a library call is faster than Inductor's loop, and all threads are
+# faster than one.
+_MAX_LOOP_ELEMENTS = 100_000
 
 
-def forward_way(node: Node) -> Callable[..., Any]:
-    """Return what computes `fnet::max_pool2d`: `(x, *window) -> (maxima, places)`."""
+def forward_rule(node: Node) -> Callable[..., Any]:
+    """Return the implementation of `fnet::max_pool2d`: `(x, *window) -> (maxima, places)`."""
     args: Any = node.args
     x, *window = args
     pair = any(
         user.target is operator.getitem and user.args[1] and user.users for user in node.users
     )
-    # Without a backward it is one loop, which Inductor joins to others.
-    way = _way(x.meta["val"], *window) if pair else _LIBRARY_LOOPS
-    return way[0]
+    # Without a backward it is one loop, which Inductor fuses with others.
+    chosen = _implementation(x.meta["val"], *window) if pair else _LIBRARY_LOOPS
+    return chosen[0]
 
 
-def backward_way(node: Node) -> Callable[..., Any]:
-    """Return what computes `fnet::max_pool2d_backward`: `(grad, x, places, *window) -> grad_x`."""
+def backward_rule(node: Node) -> Callable[..., Any]:
+    """Return the implementation of `fnet::max_pool2d_backward`.
+
+    It is a function `(grad, x, places, *window) -> grad_x`.
+    """
     args: Any = node.args
     _, x, _, *window = args
-    return _way(x.meta["val"], *window)[1]
+    return _implementation(x.meta["val"], *window)[1]
 
 
 def max_pool2d(
@@ -56,12 +60,12 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
-    """Return `functional.max_pool2d(x, ...)` as the pair of operations that leaves the way open."""
+    """Return `functional.max_pool2d(x, ...)` as the pair of opaque operations."""
     window = [_pair(w) for w in (kernel_size, stride or kernel_size, padding, dilation)]
     return _MaxPool.apply(x, *window, ceil_mode)[0]
 
 
-def _way(
+def _implementation(
     x: Tensor,
     kernel: list[int],
     stride: list[int],
@@ -69,13 +73,13 @@ def _way(
     dilation: list[int],
     ceil_mode: bool,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return how the maxima of images like `x` are computed, and their gradient."""
+    """Return the functions for the maxima of images like `x`, and for the gradient."""
     if _is_tiled(x, kernel, stride, padding, dilation):
         if _are_in_rows(x, kernel, padding):
             return _rows, _rows_backward
         if not x.is_contiguous():
             return _tiles, _tiles_backward
-    return (_forward, _backward) if x.numel() > _MANY else _LIBRARY_LOOPS
+    return (_forward, _backward) if x.numel() > _MAX_LOOP_ELEMENTS else _LIBRARY_LOOPS
 
 
 def _pair(value: int | tuple[int, ...]) -> list[int]:
@@ -87,7 +91,7 @@ def _pair(value: int | tuple[int, ...]) -> list[int]:
 def _is_tiled(
     x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int]
 ) -> bool:
-    """Say whether the windows cut images, once padded, into small tiles."""
+    """Return whether the windows partition the padded images into small tiles."""
     padded = [size + 2 * p for size, p in zip(x.shape[2:], padding, strict=True)]
     return (
         (stride, dilation) == (kernel, [1, 1])
@@ -98,7 +102,7 @@ def _is_tiled(
 
 
 def _are_in_rows(x: Tensor, tile: list[int], padding: list[int]) -> bool:
-    """Say whether images lie row after row, to be cut into tiles of 2 x 2."""
+    """Return whether images are contiguous and the tiles are 2 x 2, as `pool.cpp` needs."""
     if (tile, padding) != ([2, 2], [0, 0]) or x.dtype not in (torch.float32, torch.float64):
         return False
     return x.is_contiguous() and native.is_possible(_SOURCE)
@@ -114,15 +118,15 @@ def _rows_backward(grad: Tensor, x: Tensor, places: Tensor, *window: Any) -> Ten
 
 
 def _threads(x: Tensor) -> int:
-    return native.threads() if x.numel() > _MANY else 1
+    return native.threads() if x.numel() > _MAX_LOOP_ELEMENTS else 1
 
 
 def _tiles(
     x: Tensor, tile: list[int], stride: list[int], padding: list[int], *_: Any
 ) -> tuple[Tensor, Tensor]:
-    """Return the maxima of tiles and their places, as loops that Inductor joins to others.
+    """Return the maxima of tiles and their places, as loops that Inductor fuses with others.
 
-    Places are numbers of the dtype of `x`: others would be converted in the loops.
+    Places have the dtype of `x`, which avoids conversions in the loops.
     """
     (high, wide), (down, across) = tile, padding
     x = functional.pad(x, (across, across, down, down), value=-torch.inf)
@@ -133,7 +137,7 @@ def _tiles(
         other = x[:, :, row::high, column::wide]
         places = torch.where(other > maxima, float(place), places)
         maxima = torch.maximum(maxima, other)
-    return in_memory(maxima), in_memory(places)
+    return materialized(maxima), materialized(places)
 
 
 def _tiles_backward(
@@ -146,8 +150,8 @@ def _tiles_backward(
     *_: Any,
 ) -> Tensor:
     (high, wide), (down, across) = tile, padding
-    # In the order of the loop: a linear layer's gradient is not.
-    grad = in_memory(grad.contiguous(memory_format=torch.channels_last))
+    # In the memory order of the loop; the gradient of a linear layer is not.
+    grad = materialized(grad.contiguous(memory_format=torch.channels_last))
     numbers = torch.arange(high * wide, dtype=places.dtype).view(high, 1, wide)
     is_place = places[:, :, :, None, :, None] == numbers
     spread = torch.where(is_place, grad[:, :, :, None, :, None], 0.0)

@@ -1,7 +1,7 @@
-"""Rules by which nodes of an ATen graph are exchanged for kernels.
+"""Rules that replace nodes of an ATen graph by kernels.
 
-A rule looks at a node, whose arguments have fake tensors in `meta["val"]`, and returns a function
-of the same arguments that computes the same, or None where the library is as quick.
+A rule gets a node, whose arguments have fake tensors in `meta["val"]`. It returns a function with
+the same arguments and results as the node, or None if the library is as fast.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def _kernel(
     output_padding: Any,
     groups: Any,
 ) -> ModuleType | None:
-    """Return the module whose `convolution` and `backward` are quickest, if one of ours is."""
+    """Return the module whose `convolution` and `backward` are fastest; None: the library's are."""
     images, windows = _val(x), _val(weight)
     plain = [*stride] == [*dilation] == [1, 1] and groups == 1 and not transposed
     if not plain or images.ndim != 4 or images.device.type != "cpu":
@@ -62,7 +62,7 @@ def _kernel(
 
 
 def _mm(node: Node) -> Callable[..., Tensor] | None:
-    """A weight gradient is the product of a transposed matrix, `[outputs, rows]`, and another."""
+    """The rule for weight gradients: products of a transposed matrix `[outputs, rows]` and x."""
     args: Any = node.args
     transposed, x = args
     is_gradient = transposed.target in _TRANSPOSE and x.target not in _TRANSPOSE
@@ -81,6 +81,6 @@ RULES: dict[Any, Rule] = {
     _ATEN.convolution.default: _convolution,
     _ATEN.convolution_backward.default: _convolution_backward,
     _ATEN.mm.default: _mm,
-    pool.FORWARD: pool.forward_way,
-    pool.BACKWARD: pool.backward_way,
+    pool.FORWARD: pool.forward_rule,
+    pool.BACKWARD: pool.backward_rule,
 }

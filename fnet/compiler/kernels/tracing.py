@@ -1,7 +1,7 @@
-"""A mode for tracing: batch norm and max pooling written down so that they can be quick.
+"""A torch function mode for tracing, which replaces batch norm and max pooling by faster forms.
 
-Inductor decomposes both before a graph pass sees them, and each differently by version, dtype and
-mode; calls in anybody's `forward` are met here, whatever the layer.
+Inductor decomposes both before a graph pass sees them, in ways that depend on version, dtype and
+mode. This mode intercepts the calls in any `forward`, independent of the layer's class.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ from fnet.private import is_plain
 
 
 def tracing_modes(kernels: Literal["auto", "library"]) -> AbstractContextManager[Any]:
-    """Return the context in which a function is traced to be compiled with these kernels.
+    """Return the context in which to trace a function for these kernels.
 
-    What it does under `vmap`, under autocast, in a second derivative, on a GPU, and to a batch norm
-    in evaluation mode, is nothing.
+    It has no effect under `vmap`, under autocast, in a second derivative, on a GPU, and on batch
+    norm in evaluation mode.
     """
     return Tracing() if kernels == "auto" else nullcontext()
 
 
 class Tracing(TorchFunctionMode):
-    """The mode: what it has no way of its own for goes to PyTorch."""
+    """The mode: a function without a replacement is PyTorch's."""
 
     def __torch_function__(
         self,
@@ -36,7 +36,7 @@ class Tracing(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Return `func(*args, **kwargs)`."""
+        """Return `func(*args, **kwargs)`, computed by the replacement if there is one."""
         own = _OWN.get(func)
         result = own(*args, **(kwargs or {})) if own else NotImplemented
         return func(*args, **(kwargs or {})) if result is NotImplemented else result
@@ -91,9 +91,9 @@ def _max_pool2d(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _is_alone(x: Tensor) -> bool:
-    """Say whether `x` is a batch of images on the CPU, for one model.
+    """Return whether `x` is a batch of images on the CPU, not mapped by `vmap`.
 
-    Not where autocast is on: it knows which of PyTorch's own operations to cast for.
+    False under autocast, which only casts the inputs of PyTorch's own operations.
     """
     images = isinstance(x, Tensor) and x.ndim == 4 and x.device.type == "cpu"
     return images and not torch.is_autocast_enabled("cpu") and is_plain(x)

@@ -1,9 +1,9 @@
 // The convolutions of winograd.py: tiles of images are transformed, multiplied by windows or
 // by each other, and transformed back.
 //
-// Images are channels last: [images, height, width, channels]. Each thread takes a few tiles at a
-// time, which its cache has room for: 36 matrices of them, one for each place in a tile, in panels
-// of 16 channels, [channels / 16, 36 tiles, 16].
+// Images are in channels-last format: [images, height, width, channels]. Each thread processes one
+// block of 36 tiles at a time, which fits in its cache: 36 matrices, one for each position in a
+// tile, in panels of 16 channels, [channels / 16, 36 tiles, 16].
 
 namespace {
 
@@ -12,11 +12,12 @@ constexpr int rows = 12;
 #else
 constexpr int rows = 6;
 #endif
-constexpr int panel = 16, at_once = 36;
+constexpr int panel = 16;    // Channels of a panel.
+constexpr int at_once = 36;  // Tiles of a block.
 static_assert(at_once % rows == 0);
 
-// The paper's transforms of a line of a tile, of numbers that are `step` apart: of 6 pixels, of the
-// gradients of results, and back to results.
+// The paper's transforms of one line of a tile, with stride `step`: of 6 pixels, of the gradients of
+// results, and the inverse transform to results.
 
 struct Pixels {
   static constexpr int from = 6, to = 6;
@@ -40,7 +41,7 @@ struct Gradients;
 template <int results>
 struct Results;
 
-// Windows of 3 x 3 pixels find 4 x 4 places in a tile.
+// Windows of 3 x 3 pixels: 4 x 4 results per tile.
 
 template <>
 struct Gradients<4> {
@@ -74,7 +75,7 @@ struct Results<4> {
   }
 };
 
-// Windows of 5 x 5 pixels find 2 x 2 places.
+// Windows of 5 x 5 pixels: 2 x 2 results per tile.
 
 template <>
 struct Gradients<2> {
@@ -103,7 +104,7 @@ struct Results<2> {
   }
 };
 
-// Of the first numbers in 6 rows of 6.
+// Transforms the upper left from x from numbers of a 6 x 6 tile, in place: columns, then rows.
 template <class Transform, class T>
 void transform(T (&tile)[36]) {
   T half[36];
@@ -119,7 +120,7 @@ void transform(T (&tile)[36]) {
 
 struct Images {
   int64_t height, width, channels;
-  int64_t above, before;  // Rows and columns by which the first tile begins outside.
+  int64_t above, before;  // Rows and columns of the first tile outside of the image.
 };
 
 struct Sizes {
@@ -128,17 +129,17 @@ struct Sizes {
   int64_t tiles, threads;
 };
 
-// Numbers from one of the 36 matrices to the next: not a power of two, of which a cache would keep
-// only some.
+// The distance in numbers from one of the 36 matrices to the next. It is not a power of two: that
+// would cause cache misses, because all matrices would share a few cache sets.
 int64_t pitch(int64_t channels) { return at_once * channels + panel; }
 
-// Numbers of scratch that a thread needs: for the tiles of x, then those of y.
+// The scratch memory of a thread, in numbers: for the tiles of x, then for those of y.
 int64_t scratch_size(int64_t inputs, int64_t outputs) { return 36 * (pitch(inputs) + pitch(outputs)); }
 
-// Where a tile begins: the numbers before its image, and its row and column in it.
+// The position of a tile: the offset of its image in numbers, and its row and column in the image.
 struct Place {
   int64_t image, top, left;
-  bool exists;  // The last few tiles may be fewer.
+  bool exists;  // False beyond the last tile: the last block may be incomplete.
 
   Place(const Sizes& s, const Images& images, int64_t tile, int results) {
     const int64_t row = tile / s.across;
@@ -149,7 +150,7 @@ struct Place {
   }
 };
 
-// Transforms tiles from `start` on; outside of the images is `zeros`, a pixel.
+// Transforms a block of tiles from `start` on; the pixel `zeros` is used outside of the images.
 template <class Transform, int results, class Number>
 void cut(const Sizes& s, const Images& images, const Number* pixels, const Number* zeros,
          int64_t start, Number* tiles) {
@@ -174,7 +175,7 @@ void cut(const Sizes& s, const Images& images, const Number* pixels, const Numbe
   }
 }
 
-// Transforms tiles from `start` on back to their results, to which it adds the pixel `added`.
+// Transforms a block of tiles from `start` on back to results, and adds the pixel `added` (bias).
 template <int results, class Number>
 void join(const Sizes& s, const Images& images, const Number* tiles, const Number* added,
           int64_t start, Number* pixels) {
@@ -199,13 +200,13 @@ void join(const Sizes& s, const Images& images, const Number* tiles, const Numbe
   }
 }
 
-// Some rows of 16 sums of products, in registers.
+// Accumulators in registers: `rows` rows of 16 sums of products.
 template <class Number>
 struct Sums {
   static constexpr int lanes = Register<Number>::lanes;
   Lanes<Number> of_row[rows][panel / lanes] = {};
 
-  // Adds, `steps` times, the factor of each row times 16 numbers.
+  // In each of `steps` steps, adds the factor of each row times 16 numbers of y.
   template <class Factor>
   void add(int steps, const Factor& factor, const Number* y) {
     for (int step = 0; step < steps; ++step, y += panel) {
@@ -272,7 +273,7 @@ void add_products(const Sizes& s, const Number* x, const Number* y, Number* prod
   }
 }
 
-// Calls `each` with a thread and the first of its next few tiles.
+// Calls `each` with a thread and the first tile of a block, for each block.
 template <class Each>
 void in_blocks(const Sizes& s, const Each& each) {
   in_threads((s.tiles + at_once - 1) / at_once, s.threads,
@@ -293,8 +294,8 @@ void convolve(const Sizes& s, const Number* x, Number* y, const Number* zeros,
   });
 }
 
-// Adds to products and sums of each thread: [threads, 36, channels of x, channels of y], and
-// [threads, channels of y], the sums of what y has.
+// Accumulates, per thread, the products [threads, 36, channels of x, channels of y], and the sums of
+// y, [threads, channels of y].
 template <int results, class Number>
 void differentiate(const Sizes& s, const Number* x, const Number* y, const Number* zeros,
                    Number* products, Number* sums, Number* scratch) {
@@ -305,7 +306,7 @@ void differentiate(const Sizes& s, const Number* x, const Number* y, const Numbe
     cut<Pixels, results>(s, s.x, x, zeros, start, tiles_x);
     cut<Gradients<results>, results>(s, s.y, y, zeros, start, tiles_y);
     add_products(s, tiles_x, tiles_y, products + thread * 36 * inputs * outputs);
-    // The second number of a transformed line is its sum.
+    // The second number of a transformed line is the sum of the line.
     const Number* sums_y = tiles_y + 7 * pitch(outputs);
     for (int64_t i = 0; i < outputs * at_once; ++i) {
       sums[thread * outputs + i / (panel * at_once) * panel + i % panel] += sums_y[i];

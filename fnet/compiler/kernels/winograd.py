@@ -1,14 +1,15 @@
-"""Convolutions of 3 x 3 and of 5 x 5 windows, and their gradients, in fewer multiplications.
+"""Winograd convolutions with 3 x 3 and 5 x 5 windows, and their gradients.
 
-Images are cut into tiles of 6 x 6 pixels, each for 4 x 4 of the results of 3 x 3 windows, or 2 x 2
-of those of 5 x 5. Tiles and windows are transformed to 36 numbers each, which are multiplied number
-by number: 36 multiplications instead of 144, or 100, and for all tiles and channels 36 products of
-matrices. Transformed back they are the results, and of tiles and the gradients of their results,
-the gradient of the windows. Source: Lavin and Gray, Fast Algorithms for Convolutional Neural
-Networks (2016), F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5), and their transposes.
+Images are split into overlapping tiles of 6 x 6 pixels. Each tile gives 4 x 4 outputs of a 3 x 3
+window, or 2 x 2 outputs of a 5 x 5 window. Tiles and windows are transformed to 36 numbers each,
+which are multiplied elementwise: 36 multiplications instead of 144 or 100. For all tiles and
+channels, these are 36 matrix products. The inverse transform gives the outputs. In the same way,
+tiles and the gradients of their outputs give the gradient of the windows. Source: Lavin and Gray,
+Fast Algorithms for Convolutional Neural Networks (2016), F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5), and
+their transposes.
 
-`winograd.cpp` does this for a few tiles at a time, which a cache has room for. In fp32 no number is
-off by more than 2e-5 of the largest
+`winograd.cpp` computes this for blocks of a few tiles, which fit in the cache. In fp32 the error of
+each number is at most 2e-5 of the largest number
 (`python -m pytest tests/compiler/kernels/test_winograd.py -k rounding`).
 """
 
@@ -23,22 +24,22 @@ from fnet.compiler.kernels import native
 from fnet.opaque import operation
 
 _SOURCE = "winograd.cpp"
-# For the side of a window, the results of a tile along its own.
+# The side of a tile's outputs, by the side of the window.
 _RESULTS = {3: 4, 5: 2}
-# Channels that `winograd.cpp` takes at once.
+# Channels per panel in `winograd.cpp`.
 _PANEL = 16
-# Tiles for each thread from which on it pays to transform the windows.
+# With fewer tiles per thread, transforming the windows does not pay off.
 _MIN_TILES_PER_THREAD = 32
-# Tiles times pairs of channels from which on it pays to start at all.
+# With fewer tiles times pairs of channels, the overhead is longer than the time saved.
 _MIN_MULTIPLY_ADDS = 2**18
-# Numbers that the threads together may take for their products.
+# The largest scratch memory of all threads together for their products, in floats.
 _MAX_SCRATCH_FLOATS = 2**26
-# The points at which the paper's polynomials are evaluated, besides infinity, and their scales.
+# The interpolation points of the paper's polynomials, except infinity, with their scales.
 _POINTS = {0: 1 / 4, 1: -1 / 6, -1: -1 / 6, 2: 1 / 24, -2: 1 / 24}
 
 
 def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
-    """Say whether `convolution` and `backward` take less time than the library does."""
+    """Return whether `convolution` and `backward` are faster than the library."""
     high, window = weight.shape[2:]
     if high != window or window not in _RESULTS or x.shape[1] != weight.shape[1]:
         return False
@@ -49,7 +50,7 @@ def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
     results = _results(x.shape[2:], window, padding)
     each, threads = prod(_tiles(results, window)), native.threads()
     tiles, products = x.shape[0] * each, prod(weight.shape[:2])
-    # What is saved may be lost where tiles are nearly a third empty.
+    # If nearly a third of the tiles' outputs is unused, the savings may be lost.
     full = prod(results) >= 0.7 * each * _RESULTS[window] ** 2
     enough = tiles >= _MIN_TILES_PER_THREAD * threads and tiles * products >= _MIN_MULTIPLY_ADDS
     if not full or not enough or 36 * products * threads > _MAX_SCRATCH_FLOATS:
@@ -58,13 +59,13 @@ def is_worth_it(x: Tensor, weight: Tensor, padding: Sequence[int]) -> bool:
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
-    """Return the convolution `[N, K, H', W']`, channels last.
+    """Return the convolution `[N, K, H', W']`, in channels-last format.
 
     Args:
         x: images `[N, C, H, W]`.
         weight: `[K, C, 3, 3]` or `[K, C, 5, 5]`.
         bias: `[K]`, or None.
-        padding: zeros around each image, down and across: less than a window's side.
+        padding: zeros around each image, (vertical, horizontal): less than the window's side.
     """
     return _convolution(x, weight, bias, padding)
 
@@ -101,9 +102,9 @@ def _differentiate(grad: Tensor, x: Tensor, padding: Sequence[int]) -> tuple[Ten
 def _run(
     name: str, window: int, x: Tensor, y: Tensor, padding: Sequence[int], *tensors: Tensor
 ) -> None:
-    """Call a function of `winograd.cpp` with images `x`, padded, their results `y`, and more."""
+    """Call a function of `winograd.cpp` with images `x`, padding, results `y`, and `tensors`."""
     library, threads = native.library(_SOURCE), native.threads()
-    # The results are so already: what is written to them must not go to a copy.
+    # `y` is in channels-last format already, so `contiguous` does not copy the output tensor.
     x, y = (images.contiguous(memory_format=torch.channels_last) for images in (x, y))
     (n, inputs, *of_x), (_, outputs, *of_y) = x.shape, y.shape
     grid = _tiles(of_y, window)
@@ -114,7 +115,7 @@ def _run(
 
 @cache
 def _transform(window: int) -> Tensor:
-    """Return the paper's G along both sides: of the weights of a window it makes 36 numbers."""
+    """Return the paper's G for both sides: it maps the weights of a window to 36 numbers."""
     lines = [[scale * point**i for i in range(window)] for point, scale in _POINTS.items()]
     line = torch.tensor([*lines, [0.0] * (window - 1) + [1.0]], dtype=torch.float64)
     return torch.kron(line, line)
@@ -125,7 +126,7 @@ def _results(size: Sequence[int], window: int, padding: Sequence[int]) -> list[i
 
 
 def _tiles(results: Sequence[int], window: int) -> list[int]:
-    """Return how many tiles the results take, down and across."""
+    """Return the number of tiles of the results, (vertical, horizontal)."""
     return [-(-side // _RESULTS[window]) for side in results]
 
 

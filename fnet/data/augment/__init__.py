@@ -3,11 +3,11 @@
 An `Augment` maps a batch to a batch. It works on images before they are normalised, and draws each
 sample's randomness from `fold_in(batch.key, batch.index)`.
 
-Those that move or blacken pixels take uint8 and float images of any scale on which 0 is black:
-`random_crop`, `random_flip`, `alternating_flip`, `random_affine`, `cutout`. Those that change
-colours are defined on whole levels 0..255, and refuse all but uint8 by name: `random_grayscale`,
-`color_jitter`, and the functions behind them, `grayscale`, `jitter`, `adjust_brightness`,
-`adjust_contrast`, `adjust_saturation`, `adjust_hue`.
+`random_crop`, `random_flip`, `alternating_flip`, `random_affine` and `cutout` move or blacken
+pixels: they take uint8 and float images, on any scale on which 0 is black. The augmentations of
+colour, `random_grayscale` and `color_jitter`, are defined on integer levels 0..255: they and the
+functions behind them (`grayscale`, `jitter`, `adjust_brightness`, `adjust_contrast`,
+`adjust_saturation`, `adjust_hue`) take uint8 images, and raise a `ValueError` for any other dtype.
 """
 
 from fnet.data.augment.affine import affine, random_affine

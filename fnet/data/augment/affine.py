@@ -19,28 +19,30 @@ def random_affine(
     """Return the augmentation that rotates, shifts, scales and shears each image.
 
     Each parameter is uniform over its range. Matches the distributions of torchvision's
-    `RandomAffine`, with its defaults: the nearest pixel, black outside the image.
+    `RandomAffine` with its defaults: nearest-neighbour interpolation, black outside the image.
 
     Args:
-        degrees: the range of angles (low, high); a number d is (-d, d).
-        translate: the largest shift to either side (horizontal, vertical), in parts of the width
-            and height, 0 to 1. Shifts are rounded to whole pixels.
-        scale: the range of magnifications (low, high), above 0.
-        shear: the range of horizontal shears in degrees (low, high), a number s is (-s, s); or
-            of both (low, high, low, high), horizontal first.
+        degrees: the range of angles (low, high); a number d means (-d, d).
+        translate: the largest shift in either direction (horizontal, vertical), as fractions of
+            the width and height, 0 to 1. Shifts are rounded to whole pixels.
+        scale: the range of scale factors (low, high), above 0.
+        shear: the range of horizontal shears in degrees (low, high); a number s means (-s, s);
+            four numbers (low, high, low, high) are the horizontal and the vertical range.
 
     Raises:
-        ValueError: an argument is not of this form.
+        ValueError: an argument does not have this form.
 
     >>> augment = random_affine(5, translate=(0.1, 0.1), scale=(0.9, 1.1))
     """
     angles = _about_zero(degrees, "degrees")
     right, down = (0.0, 0.0) if translate is None else translate
     if not (0 <= right <= 1 and 0 <= down <= 1):
-        raise ValueError(f"translate is two parts of the image, 0 to 1, got {translate}")
+        raise ValueError(
+            f"translate must be two fractions of the width and height, 0 to 1, got {translate}"
+        )
     scales = (1.0, 1.0) if scale is None else scale
     if not 0 < scales[0] <= scales[1]:
-        raise ValueError(f"scale is a range (low, high) above 0, got {scale}")
+        raise ValueError(f"scale must be a range (low, high) above 0, got {scale}")
     shears = (0.0, 0.0) if shear is None else shear
     horizontal, vertical = (
         (shears[:2], shears[2:])
@@ -65,8 +67,8 @@ def affine(
 ) -> Tensor:
     """Return the images sheared, scaled, rotated about their centre, and then shifted.
 
-    Matches torchvision's `functional.affine` with its defaults (the nearest pixel, black outside)
-    up to pixels whose source lies halfway between two others, where rounding decides.
+    Matches torchvision's `functional.affine` with its defaults (nearest neighbour, black outside),
+    except for pixels whose source is halfway between two pixels, where rounding decides.
 
     Args:
         images: `[N, C, H, W]`.
@@ -83,7 +85,7 @@ def affine(
     >>> affine(image, torch.tensor([90.0]), pair, torch.ones(1), pair).tolist()
     [[[[3, 1], [4, 2]]]]
     """
-    # In float64 a coordinate is off by 1e-14: no way of fusing the sums moves a pixel.
+    # In float64 the error of a coordinate is 1e-14, so no compiler's order of sums moves a pixel.
     angle, scale = torch.deg2rad(angle.to(torch.float64)), scale.to(torch.float64)
     shear_x, shear_y = torch.deg2rad(shear.to(torch.float64)).unbind(-1)
     right, down = translate.to(torch.float64).unbind(-1)
@@ -97,7 +99,7 @@ def affine(
     y = _from_centre(height, images.device) - down[:, None]
     column = (d[:, None] * x)[:, None, :] - (b[:, None] * y)[:, :, None] + (width - 1) / 2
     row = (a[:, None] * y)[:, :, None] - (c[:, None] * x)[:, None, :] + (height - 1) / 2
-    # A frame of one black pixel: places outside the image are moved to it.
+    # A border of one black pixel: coordinates outside the image are clamped to it.
     framed = F.pad(images.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
     return gather(
         framed,
@@ -114,5 +116,5 @@ def _about_zero(value: float | tuple[float, ...], name: str) -> tuple[float, flo
     """Return the range (low, high) of a pair; a number v stands for (-v, v)."""
     ends = tuple(value) if isinstance(value, tuple | list) else (-value, value)
     if len(ends) != 2 or not ends[0] <= ends[1]:
-        raise ValueError(f"{name} is a number, 0 or more, or a range (low, high), got {value}")
+        raise ValueError(f"{name} must be a number, 0 or more, or a range (low, high), got {value}")
     return ends

@@ -1,8 +1,8 @@
-"""Brightness, contrast, saturation and hue: deterministic, a factor for each image.
+"""Deterministic changes of brightness, contrast, saturation and hue, with a factor for each image.
 
-The formulas are those of torchvision's `functional` for uint8 tensors, cut to whole levels after
-each change. They are written on levels: float32 copies of the images, planar, on which each
-operation is several times as fast as on channels-last uint8 (compiled as well).
+The formulas are those of torchvision's `functional` for uint8 tensors: the result of each change is
+truncated to integer levels. They work on levels: contiguous float32 copies of the images, on which
+each operation is several times faster than on channels-last uint8 (compiled as well).
 """
 
 import torch
@@ -12,13 +12,13 @@ from fnet.data.augment.grayscale import check_colors, luma
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Return the images with all values multiplied by `factor`, 255 at most.
+    """Return the images with all values multiplied by `factor` and clamped to 255.
 
     Matches torchvision's `functional.adjust_brightness`.
 
     Args:
         images: uint8 `[N, C, H, W]`, of one channel or three.
-        factor: float `[N]`, 0 or more: 0 gives black, 1 changes nothing.
+        factor: float `[N]`, 0 or more: 0 gives black, 1 the same image.
 
     >>> images = torch.tensor([100, 200], dtype=torch.uint8).view(1, 1, 1, 2)
     >>> adjust_brightness(images, torch.tensor([1.5])).tolist()
@@ -28,13 +28,13 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Return the images with all values moved away from (or to) the image's mean grey.
+    """Return the images with the distance of all values from the mean grey level multiplied.
 
     Matches torchvision's `functional.adjust_contrast`.
 
     Args:
         images: uint8 `[N, C, H, W]`, of one channel or three.
-        factor: float `[N]`, 0 or more: 0 gives a plain grey image, 1 changes nothing.
+        factor: float `[N]`, 0 or more: 0 gives a uniform grey image, 1 the same image.
 
     >>> images = torch.tensor([100, 200], dtype=torch.uint8).view(1, 1, 1, 2)
     >>> adjust_contrast(images, torch.tensor([0.5])).tolist()
@@ -44,14 +44,14 @@ def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Return the images with all values moved away from (or to) the pixel's grey.
+    """Return the images with the distance of all values from the pixel's grey level multiplied.
 
-    Images of one channel stay as they are. Matches torchvision's `functional.adjust_saturation`
-    up to one level in 1 of 500 values, by rounding.
+    Images of one channel are returned unchanged. Matches torchvision's
+    `functional.adjust_saturation`, except that rounding changes 1 in 500 values by one level.
 
     Args:
         images: uint8 `[N, C, H, W]`, of one channel or three.
-        factor: float `[N]`, 0 or more: 0 gives a grey image, 1 changes nothing.
+        factor: float `[N]`, 0 or more: 0 gives a grey image, 1 the same image.
 
     >>> images = torch.tensor([100, 200, 100], dtype=torch.uint8).view(1, 3, 1, 1)
     >>> adjust_saturation(images, torch.zeros(1)).flatten().tolist()
@@ -61,14 +61,14 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
-    """Return the images with each pixel's hue turned, its greatest and least value kept.
+    """Return the images with each pixel's hue rotated; its largest and smallest value stay.
 
-    Images of one channel stay as they are. Matches torchvision's `functional.adjust_hue` up to one
-    level in 1 of 10,000 values, by rounding.
+    Images of one channel are returned unchanged. Matches torchvision's `functional.adjust_hue`,
+    except that rounding changes 1 in 10,000 values by one level.
 
     Args:
         images: uint8 `[N, C, H, W]`, of one channel or three.
-        factor: float `[N]`, parts of the whole circle, -0.5 to 0.5: 0 changes nothing.
+        factor: float `[N]`, a fraction of the colour circle, -0.5 to 0.5: 0 gives the same image.
 
     >>> red = torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1)
     >>> adjust_hue(red, torch.tensor([1 / 3])).flatten().tolist()
@@ -78,14 +78,14 @@ def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def to_levels(images: Tensor, name: str) -> Tensor:
-    """Return uint8 images `[N, C, H, W]` as levels: whole numbers 0..255, float32, planar.
+    """Return uint8 images `[N, C, H, W]` as levels: integers 0..255 in float32, contiguous.
 
     Args:
-        images: the images.
-        name: the function that an error names.
+        images: of one channel or three.
+        name: the name of the function in the error message.
 
     Raises:
-        ValueError: the images are not uint8, of one channel or three.
+        ValueError: the images are not uint8, or have another number of channels.
     """
     check_colors(images, name)
     return images.to(torch.float32).contiguous()
@@ -116,9 +116,9 @@ def saturation(levels: Tensor, factor: Tensor) -> Tensor:
 def hue(levels: Tensor, factor: Tensor) -> Tensor:
     """As `adjust_hue`, on levels.
 
-    The way to HSV and back in one formula: with h the sector of the colour circle, 0 to 6, a
-    channel is `max - (max - min) * clamp(min(k, 4 - k), 0, 1)`, where `k = (h + n) mod 6` and n is
-    5 for red, 3 for green, 1 for blue.
+    The conversion to HSV and back is one formula: with the hue h from 0 to 6, a channel is
+    `max - (max - min) * clamp(min(k, 4 - k), 0, 1)`, where `k = (h + n) mod 6` and n is 5 for red,
+    3 for green, 1 for blue.
     """
     if levels.shape[1] == 1:
         return levels
@@ -135,12 +135,12 @@ def hue(levels: Tensor, factor: Tensor) -> Tensor:
     turned = sector + 6 * _of_image(factor) + n
     k = turned - 6 * (turned / 6).floor()  # A remainder; `%` takes ten times as long on a CPU.
     value = most - span * torch.minimum(k, 4 - k).clamp(0, 1)
-    # torchvision stretches 0..1 to 0..255.999 before it cuts to whole levels.
+    # torchvision scales 0..1 to 0..255.999 before it truncates.
     return (value * (255.999 / 255)).floor()
 
 
 def _blend(levels: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    """Return `factor * levels + (1 - factor) * other`, within 0..255, whole."""
+    """Return `factor * levels + (1 - factor) * other`, clamped to 0..255 and truncated."""
     rest = 1 - factor.to(torch.float64)
     return (levels * _of_image(factor) + other * _of_image(rest)).clamp(0, 255).floor()
 

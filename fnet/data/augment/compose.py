@@ -1,4 +1,4 @@
-"""An augmentation is a function from batch to batch; several applied in turn are one more."""
+"""The type of an augmentation, a function from batch to batch, and the composition of several."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -10,10 +10,10 @@ Augment: TypeAlias = Callable[[Batch], Batch]
 
 
 def compose(*augments: Augment) -> Augment:
-    """Return the augmentation that applies these in turn, each with a key of its own.
+    """Return the augmentation that applies these in order, each with its own key.
 
-    Two that are the same draw independently, and changing one leaves the draws of the others as
-    they were. `compose()` changes nothing. The batch comes back with the key it had.
+    Two equal augmentations draw independently, and replacing one does not change the draws of the
+    others. `compose()` is the identity. The batch is returned with its original key.
 
     >>> from fnet.data import random_crop, random_flip
     >>> augment = compose(random_crop(4), random_flip())

@@ -11,19 +11,19 @@ from fnet.data.batches import Batch
 
 
 def random_crop(padding: int = 4) -> Augment:
-    """Return the augmentation that shifts each image by up to `padding` pixels, filling in black.
+    """Return the augmentation that shifts each image by up to `padding` pixels, black outside.
 
-    Every shift in -padding..padding, down and to the right, is equally likely. Matches
-    torchvision's `RandomCrop(size, padding=padding)` at the size of the images.
+    Every shift in -padding..padding, in both directions, is equally likely. Matches torchvision's
+    `RandomCrop(size, padding=padding)` with the size of the images.
 
     Raises:
         ValueError: the padding is below 0.
     """
     if padding < 0:
-        raise ValueError(f"padding is a number of pixels, 0 or more, got {padding}")
+        raise ValueError(f"padding must be a number of pixels, 0 or more, got {padding}")
 
     def augment(batch: Batch) -> Batch:
-        # Of 2^32 values the remainder is uniform to within (2 * padding + 1) / 2^32.
+        # The remainder of 2^32 values is uniform up to a bias of (2 * padding + 1) / 2^32.
         offsets = draw.words(batch) % (2 * padding + 1)
         return batch._replace(images=crop(batch.images, offsets, padding))
 
@@ -31,13 +31,13 @@ def random_crop(padding: int = 4) -> Augment:
 
 
 def crop(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
-    """Surround the images by black pixels, and return from each a window of the old size.
+    """Pad the images with black pixels, and return a window of the original size from each.
 
     Args:
         images: `[N, C, H, W]`.
         offsets: int64 `[N, 2]`, the row and the column at which an image's window starts in the
             padded image, from 0 to `2 * padding`.
-        padding: how many pixels are added on every side.
+        padding: pixels added on every side.
 
     Returns:
         `[N, C, H, W]`, channels-last strides.

@@ -1,4 +1,4 @@
-"""Cutout: a black square somewhere on each image (DeVries and Taylor, arXiv 1708.04552, 2017)."""
+"""Cutout: a black square at a random place of each image (DeVries and Taylor, arXiv 1708.04552)."""
 
 import torch
 from torch import Tensor
@@ -11,14 +11,14 @@ from fnet.data.batches import Batch
 def cutout(size: int) -> Augment:
     """Return the augmentation that blackens a square of `size` pixels a side on each image.
 
-    Every pixel is equally likely to be its centre, so it may reach over the edge and be cut there.
-    As in the paper; black is 0 before normalisation, where the paper's is 0 after it.
+    Every pixel is equally likely to be the centre, so the square may extend beyond the edge, as in
+    the paper. Here black is 0 before normalisation; in the paper it is 0 after normalisation.
 
     Raises:
         ValueError: the size is below 1.
     """
     if size < 1:
-        raise ValueError(f"size is a number of pixels, 1 or more, got {size}")
+        raise ValueError(f"size must be a number of pixels, 1 or more, got {size}")
 
     def augment(batch: Batch) -> Batch:
         height, width = batch.images.shape[-2:]
@@ -34,8 +34,8 @@ def erase(images: Tensor, centers: Tensor, size: int) -> Tensor:
 
     Args:
         images: `[N, C, H, W]`.
-        centers: int64 `[N, 2]`, row and column of the square's centre; of an even size, the
-            square holds one pixel more above and to the left of it than below and to the right.
+        centers: int64 `[N, 2]`, row and column of the square's centre; a square of even size has
+            one more pixel above and to the left of it than below and to the right.
         size: the side in pixels.
 
     Returns:

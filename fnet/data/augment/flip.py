@@ -43,7 +43,7 @@ def alternating_flip(seed: int = 0) -> Augment:
 
 
 def flip(images: Tensor, flips: Tensor) -> Tensor:
-    """Return the images, those of them mirrored left to right for which `flips` is true.
+    """Return the images, mirrored left to right where `flips` is true.
 
     Args:
         images: `[N, C, H, W]`.

@@ -1,4 +1,4 @@
-"""Random loss of colour, and the grey level of a pixel."""
+"""Random conversion to grey, and the grey level of a pixel."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from fnet.data.augment.compose import Augment
 
 
 def random_grayscale(p: float = 0.1) -> Augment:
-    """Return the augmentation that makes each image grey with probability p, in three channels.
+    """Return the augmentation that makes each image grey with probability p, still as RGB.
 
     Matches torchvision's `RandomGrayscale(p)`.
 
@@ -20,9 +20,10 @@ def random_grayscale(p: float = 0.1) -> Augment:
 
 
 def grayscale(images: Tensor, grays: Tensor) -> Tensor:
-    """Return the images, those of them made grey, in three channels, for which `grays` is true.
+    """Return the images, grey (still as RGB) where `grays` is true.
 
-    Images of one channel stay as they are. Matches torchvision's `functional.rgb_to_grayscale`.
+    Images of one channel are returned unchanged. Matches torchvision's
+    `functional.rgb_to_grayscale`.
 
     Args:
         images: uint8 `[N, C, H, W]`, of one channel or three.
@@ -43,10 +44,10 @@ def grayscale(images: Tensor, grays: Tensor) -> Tensor:
 
 
 def luma(images: Tensor) -> Tensor:
-    """Return the grey level of each pixel (ITU-R 601-2), cut to whole numbers.
+    """Return the grey level of each pixel (ITU-R 601-2), truncated to integers.
 
     Args:
-        images: `[N, C, H, W]`, whole numbers 0..255, of one channel or three.
+        images: `[N, C, H, W]`, integers 0..255 of any dtype, of one channel or three.
 
     Returns:
         float32 `[N, 1, H, W]`.
@@ -54,20 +55,20 @@ def luma(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images.to(torch.float32)
     red, green, blue = images.split(1, dim=1)
-    # The order and the fused sums of torchvision: its levels, bit for bit.
+    # The order of operations of torchvision, which gives the same levels bit for bit.
     return torch.add(torch.add(red * 0.2989, green, alpha=0.587), blue, alpha=0.114).floor()
 
 
 def check_colors(images: Tensor, name: str) -> None:
-    """Raise a ValueError, which names the function, unless the images have colours to change.
+    """Check that the images are uint8 and have one or three channels.
 
     Raises:
-        ValueError: the images are not uint8, of one channel or three.
+        ValueError: they are not; the message names the function.
     """
     channels = images.shape[1]
     if images.dtype != torch.uint8 or channels not in (1, 3):
         raise ValueError(
-            f"{name}: colours are changed on uint8 images of 1 or 3 channels, before "
-            f"preprocessing; got {images.dtype} images of {channels} channels. Of float images, "
-            "random_crop, random_flip, random_affine and cutout can be used"
+            f"{name} needs uint8 images of 1 or 3 channels, before preprocessing; got "
+            f"{images.dtype} images of {channels} channels. For float images use random_crop, "
+            "random_flip, random_affine or cutout"
         )

@@ -26,23 +26,23 @@ _LIMITS = dict.fromkeys(_NEUTRAL, (0.0, math.inf)) | {"hue": (-0.5, 0.5)}
 def color_jitter(
     brightness: Amount = 0, contrast: Amount = 0, saturation: Amount = 0, hue: Amount = 0
 ) -> Augment:
-    """Return the augmentation that changes each image's colours, in an order of its own.
+    """Return the augmentation that changes each image's colours, in a random order for each image.
 
     Each factor is uniform over its range, and all orders of the changes are equally likely.
     Matches torchvision's `ColorJitter`; a change whose amount is 0 is left out.
 
-    An image's order is not known when a step is compiled, so all changes are made at every place
-    in the order: four cost four times as much as two.
+    The order is data of the compiled step, so every change is computed at every position of the
+    order: four changes cost four times as much as two.
 
     Args:
-        brightness: the range (low, high) of `adjust_brightness`'s factors, 0 or more; a number x
-            stands for (max(0, 1 - x), 1 + x).
-        contrast: likewise, of `adjust_contrast`'s.
-        saturation: likewise, of `adjust_saturation`'s.
-        hue: the range of `adjust_hue`'s, within -0.5..0.5; a number x stands for (-x, x).
+        brightness: the range (low, high) of the factor of `adjust_brightness`, 0 or more; a number
+            x means (max(0, 1 - x), 1 + x).
+        contrast: the same for `adjust_contrast`.
+        saturation: the same for `adjust_saturation`.
+        hue: the range of the factor of `adjust_hue`, within -0.5..0.5; a number x means (-x, x).
 
     Raises:
-        ValueError: an argument is not of this form.
+        ValueError: an argument does not have this form.
 
     >>> augment = color_jitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.4)
     """
@@ -63,14 +63,14 @@ def color_jitter(
 
 
 def jitter(images: Tensor, factors: Mapping[str, Tensor], order: Tensor) -> Tensor:
-    """Return the images with these changes of colour made, each image's in its own order.
+    """Return the images with these changes of colour applied, in the order given for each image.
 
     Args:
         images: uint8 `[N, C, H, W]`, of one channel or three.
-        factors: of "brightness", "contrast", "saturation" and "hue" those to change, each with
-            the factors, float `[N]`, that `adjust_brightness` and so on take.
-        order: int64 `[N, len(factors)]`, a permutation in each row: the places in `factors` of
-            the change that is made first, second, ...
+        factors: the changes, named "brightness", "contrast", "saturation" or "hue", each with the
+            factors, float `[N]`, that `adjust_brightness` and so on take.
+        order: int64 `[N, len(factors)]`, a permutation in each row: the position in `factors` of
+            the change that is applied first, second, ...
 
     >>> images = torch.tensor([100, 200], dtype=torch.uint8).view(1, 1, 1, 2).expand(2, -1, -1, -1)
     >>> factors = {"brightness": torch.full((2,), 2.0), "contrast": torch.full((2,), 0.5)}
@@ -80,13 +80,13 @@ def jitter(images: Tensor, factors: Mapping[str, Tensor], order: Tensor) -> Tens
     levels = color.to_levels(images, "color_jitter")
     for turn in order.unbind(-1):
         for place, (name, factor) in enumerate(factors.items()):
-            # For the images whose turn it is not, a factor that changes nothing.
+            # All other images get a factor that changes nothing.
             levels = _CHANGES[name](levels, torch.where(turn == place, factor, _NEUTRAL[name]))
     return color.to_images(levels)
 
 
 def _range(name: str, amount: Amount) -> tuple[float, float]:
-    """Return the range (low, high) of a change's factors, a number being the way from neutral."""
+    """Return the range (low, high) of a factor; a number is the distance from the neutral one."""
     least, most = _LIMITS[name]
     if isinstance(amount, tuple | list):
         low, high = amount
@@ -94,7 +94,7 @@ def _range(name: str, amount: Amount) -> tuple[float, float]:
         low, high = max(least, _NEUTRAL[name] - amount), _NEUTRAL[name] + amount
     if not least <= low <= high <= most:
         raise ValueError(
-            f"{name} is a number, 0 or more, or a range (low, high), and its factors lie within "
-            f"{least} to {most}; got {amount}"
+            f"{name} must be a number, 0 or more, or a range (low, high) of factors within "
+            f"{least} to {most}, got {amount}"
         )
     return float(low), float(high)

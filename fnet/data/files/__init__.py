@@ -1,1 +1,1 @@
-"""Images in files: published data sets, folders, a cache of decoded images, addresses."""
+"""Images in files: published data sets, folders, URLs, and a cache of decoded images."""

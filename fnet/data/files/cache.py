@@ -1,9 +1,9 @@
-"""Decoded arrays on disk, memory-mapped: a data set is decoded once, then opened in a moment.
+"""A cache of decoded arrays on disk, memory-mapped: a data set is decoded only once.
 
-An entry is a directory named after its source and the source's fingerprint: the bare elements of
-both arrays, and beside them a JSON file with what they are and the checksums of everything. It is
-written under another name and then renamed, so an entry is whole or absent, whoever else is
-writing it, and whenever a writer is killed.
+An entry is a directory named after its source and the source's fingerprint. It contains the raw
+elements of both arrays, and a JSON file with their metadata and checksums. It is written under a
+temporary name and then renamed atomically, so an entry is complete or absent, also if several
+processes write it or a writer is killed.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ import platformdirs
 from fnet import files
 from fnet.data.dataset import DataWarning
 
-VERSION = 3  # of the files' layout and of how images are decoded: no other version is read
+VERSION = 3  # of the file format and of the decoding: entries of another version are not read
 
 _SCRATCH = ".building-"
-_ABANDONED_SECONDS = 24 * 3600  # after which nobody is writing any more
+_ABANDONED_SECONDS = 24 * 3600  # an older scratch directory belongs to a process that was killed
 
 
 class Arrays(NamedTuple):
@@ -38,8 +38,8 @@ class Arrays(NamedTuple):
     Attributes:
         images: uint8 `[N, H, W, C]`.
         labels: int64 `[N]`.
-        classes: their names.
-        skipped: the names of the broken files that were left out.
+        classes: the names of the classes.
+        skipped: the names of the broken files that were skipped.
     """
 
     images: np.ndarray
@@ -55,7 +55,7 @@ def cache_dir() -> Path:
 
 
 def fingerprint(files: list[tuple[str, int, int]]) -> str:
-    """Return a digest of a list of files, each a (name, size in bytes, time of change in ns).
+    """Return a digest of a list of files, each (name, size in bytes, modification time in ns).
 
     >>> fingerprint([("a", 1, 2)]) == fingerprint([("a", 1, 3)])
     False
@@ -64,16 +64,15 @@ def fingerprint(files: list[tuple[str, int, int]]) -> str:
 
 
 def cached(source: str, files: list[tuple[str, int, int]], build: Callable[[], Arrays]) -> Arrays:
-    """Return the arrays of a source, memory-mapped, building them if they are not in the cache.
+    """Return the arrays of a source, memory-mapped; build them on a cache miss.
 
-    An entry is used if it was built from these very files and has the checksums it was written
-    with (0.1 s for 200 MB); any other is built again. Writing to the arrays changes memory only
-    (copy on write). If the cache cannot be written, a `DataWarning` says so and the arrays stay
-    in memory.
+    A cache hit is an entry built from exactly these files whose checksums match (0.1 s for
+    200 MB). The memory map is copy-on-write: writing to the arrays does not change the files. If
+    the cache cannot be written, a `DataWarning` says so and the arrays stay in memory.
 
     Args:
-        source: what identifies the source, such as its full path and the split.
-        files: what the source consists of, see `fingerprint`.
+        source: a unique name of the source, such as its full path and the split.
+        files: the files of the source, see `fingerprint`.
         build: decodes the source.
     """
     readable = "".join(c if c.isalnum() else "-" for c in source)[-40:].strip("-")
@@ -87,11 +86,12 @@ def cached(source: str, files: list[tuple[str, int, int]], build: Callable[[], A
     try:
         _write(entry, built)
     except OSError as error:
-        # Without the error's file, a scratch directory: the text is to be the same for all splits.
+        # Without error.filename, a scratch directory: both splits must give the same text, which
+        # is shown once.
         warnings.warn(
-            f"The decoded images are kept in memory only, the next start decodes them again: the "
-            f"cache {cache_dir()} cannot be written ({error.strerror or error}). "
-            "Set FNET_CACHE to a directory that can.",
+            f"The cache {cache_dir()} cannot be written ({error.strerror or error}): the decoded "
+            "images are kept in memory only, and the next start decodes them again. "
+            "Set FNET_CACHE to a directory that can be written.",
             DataWarning,
             stacklevel=2,
         )
@@ -103,12 +103,12 @@ def cached(source: str, files: list[tuple[str, int, int]], build: Callable[[], A
 
 
 def _read(entry: Path) -> Arrays | None:
-    """Return the arrays of an entry, None if it is absent, of another version, or damaged."""
+    """Return the arrays of an entry, or None if it is absent, of another version, or damaged."""
     try:
         meta = files.loads((entry / "meta.json").read_text(encoding="ascii"))
         if meta["version"] != VERSION:
             return None
-        # "c", copy on write: torch warns about arrays that it cannot write to.
+        # "c", copy-on-write: torch warns about read-only arrays.
         images = np.memmap(entry / "images", np.uint8, "c", shape=tuple(meta["shape"]))
         labels = np.memmap(entry / "labels", np.int64, "c", shape=images.shape[:1])
         arrays = Arrays(images, labels, tuple(meta["classes"]), tuple(meta["skipped"]))
@@ -133,7 +133,7 @@ def _write(entry: Path, arrays: Arrays) -> None:
 
 
 def _remove_abandoned(cache: Path) -> None:
-    """Remove what writers that were killed have left."""
+    """Remove the scratch directories of writers that were killed."""
     for left in cache.glob(_SCRATCH + "*"):
         with contextlib.suppress(OSError):  # another process has just removed it
             if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
@@ -141,7 +141,7 @@ def _remove_abandoned(cache: Path) -> None:
 
 
 def _replace(entry: Path, new: Path, scratch: Path) -> None:
-    """Rename `new` to `entry`, unless a good entry is there: another process was faster."""
+    """Rename `new` to `entry`, unless another process has already written a valid entry."""
     while True:
         try:
             new.rename(entry)

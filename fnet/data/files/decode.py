@@ -1,4 +1,4 @@
-"""Many image files as one array, decoded by several threads."""
+"""Decoding of many image files to one array, by several threads."""
 
 import os
 import warnings
@@ -13,29 +13,29 @@ from fnet.data.dataset import DataError
 from fnet.data.files.image import BrokenImageError, read_pixels
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with how many images are decoded, and of how many."""
+"""A callback that gets the number of decoded images, and the number of all images."""
 
-_CHUNK = 256  # images a task of a thread
+_CHUNK = 256  # images in one task of the thread pool
 
 
 def decode(
     paths: list[Path], on_progress: Progress | None = None, skip_broken: bool = False
 ) -> tuple[np.ndarray, list[int]]:
-    """Return the images in these files, and the places in the list of the files left out.
+    """Return the images in these files, and the indices of the files that were skipped.
 
     Args:
         paths: the files, each read by `fnet.data.files.image.read_pixels`.
         on_progress: called while decoding.
-        skip_broken: leave out the files that cannot be read, are not images or are broken ones.
+        skip_broken: skip broken files (unreadable, not an image, damaged) instead of raising.
 
     Returns:
-        uint8 `[N, H, W, C]`, C = 1 if all images are grey, else 3; the places left out, ascending.
+        uint8 `[N, H, W, C]`, C = 1 if all images are grey, else 3; the indices in ascending order.
 
     Raises:
-        DataError: naming the file that is broken or not of the first one's size; or there is
-            nothing but broken files.
+        DataError: a file is broken or has another size than the first (the message names it), or
+            all files are broken.
     """
-    # Here and not in the threads: the filters of warnings are those of the whole process.
+    # Here and not in the threads: warning filters are global to the process.
     with warnings.catch_warnings(action="ignore"):
         return _decode(paths, on_progress, skip_broken)
 
@@ -55,8 +55,8 @@ def _decode(
                 continue
             if image.shape[:2] != first.shape[:2]:
                 raise DataError(
-                    f"The images have different sizes: {first_path} is {_size(first)} pixels, "
-                    f"{paths[place]} is {_size(image)}. A network takes images of one size: "
+                    f"The images have different sizes: {first_path} has {_size(first)} pixels, "
+                    f"{paths[place]} has {_size(image)}. A network needs images of one size: "
                     "resize them all to the same width and height."
                 )
             images[place] = image
@@ -82,21 +82,21 @@ def _first_image(paths: list[Path], skip_broken: bool) -> tuple[Path, np.ndarray
         if image is not None:
             return path, image
     raise DataError(
-        f"All {len(paths)} image files are broken, from {paths[0]} to {paths[-1]}: nothing is left "
-        "to train on. Get the data set again."
+        f"All {len(paths)} image files are broken, from {paths[0]} to {paths[-1]}: no image is "
+        "left to train on. Download or copy the data set again."
     )
 
 
 def _read(path: Path, skip_broken: bool) -> np.ndarray | None:
-    """Return the pixels of an image, None if it is broken and may be skipped."""
+    """Return the pixels of an image, or None if it is broken and may be skipped."""
     try:
         return read_pixels(path)
     except BrokenImageError as error:
         if skip_broken:
             return None
         raise DataError(
-            f"{error}. A class folder may hold images only: replace the file, remove it, or leave "
-            "out all that are broken with --skip-broken."
+            f"{error}. A class folder must contain only images: replace or remove the file, or "
+            "skip all broken files with --skip-broken."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Images in a folder of class folders, split by folders or by how the names of files begin."""
+"""Images in a folder of class folders, split by folders or by file name prefixes."""
 
 import itertools
 import os
@@ -14,44 +14,44 @@ from fnet.data.files.cache import Arrays, cached
 from fnet.data.files.decode import Progress, decode
 
 PREFIXES = {"train": ("Training_",), "test": ("PublicTest_", "PrivateTest_")}
-"""For each split how its files' names begin, where there are no folders `train` and `test`."""
+"""The file name prefixes of each split, used if there are no folders `train` and `test`."""
 
 _KNOWN = tuple(prefix for prefixes in PREFIXES.values() for prefix in prefixes)
 
-_File: TypeAlias = tuple[str, int, int]  # name, size in bytes, time of change in ns
+_File: TypeAlias = tuple[str, int, int]  # name, size in bytes, modification time in ns
 
 
 def load_folder(
     folder: Path, split: str, on_progress: Progress | None = None, skip_broken: bool = False
 ) -> Arrays:
-    """Return the images of one split, decoded now or taken from the cache.
+    """Return the images of one split, from the cache or decoded now.
 
-    These are the images in `train/<class>` or `test/<class>`. Where both folders are missing, but
-    files in class folders have the names of FER2013's images, they are `<class>/Training_*` for
-    training, `<class>/PublicTest_*` and `<class>/PrivateTest_*` for test.
+    The images are in `train/<class>` and `test/<class>`. If both folders are missing and the class
+    folders contain files named like the images of FER2013, the training images are
+    `<class>/Training_*`, the test images `<class>/PublicTest_*` and `<class>/PrivateTest_*`.
 
-    Classes and the files in them are sorted by name, so the images come class by class. Images
-    of one size are expected. They are upright and opaque (`fnet.data.files.image.read_pixels`), and
-    grey (C = 1) if every one of them is: a grey one among colours becomes RGB. Names that begin
-    with a dot are passed over.
+    Classes, and the files in each, are sorted by name, so the images are ordered by class. All
+    images must have one size. They are upright and opaque (`fnet.data.files.image.read_pixels`).
+    The result is grey (C = 1) if all images are grey, else RGB. Names that begin with a dot are
+    ignored.
 
     Args:
-        folder: holds `train` and `test`, which hold one folder for each class, of the same names,
-            or holds class folders whose files' names all begin with one of `PREFIXES`.
+        folder: contains `train` and `test`, each with one folder for each class and the same class
+            names, or class folders in which every file name begins with one of `PREFIXES`.
         split: "train" or "test".
         on_progress: called while decoding.
-        skip_broken: leave out files that cannot be read, are not images or are broken ones, and
-            name them in `skipped`, instead of raising an error.
+        skip_broken: skip broken files (unreadable, not an image, damaged) and list them in
+            `skipped`, instead of raising an error.
 
     Raises:
-        DataError: naming the file or folder that is not as it should be.
+        DataError: a file or folder is not as expected; the message names it.
     """
     try:
         base, classes, files = _list(folder, split)
     except OSError as error:
         raise DataError(
-            f"{error.filename} cannot be read ({error.strerror}). Repair it, or change who may "
-            "read it; or take it away."
+            f"{error.filename} cannot be read ({error.strerror}). Change its permissions, repair "
+            "it, or remove it."
         ) from error
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(names) for names in files])
     listed = [
@@ -66,19 +66,20 @@ def load_folder(
         for name, count in zip(classes, np.bincount(kept, minlength=len(classes)), strict=True):
             if not count:
                 raise DataError(
-                    f"All images in the class folder {base / name} are broken. Put others into it, "
-                    "or remove the class from both train and test."
+                    f"All images in the class folder {base / name} are broken. Replace them, or "
+                    "remove the class from both train and test."
                 )
         skipped = tuple(printable(listed[place][0]) for place in broken)
         return Arrays(images, kept, tuple(map(printable, classes)), skipped)
 
-    # Under a name of its own: with an entry of the other kind, an error or a notice would be lost.
+    # Separate cache entries: with the entry of the other setting, the error about a broken file
+    # or the notice of the skipped ones would be lost.
     kind = ", without those that are broken" if skip_broken else ""
     return cached(f"{folder.resolve() / split}{kind}", listed, build)
 
 
 def _list(folder: Path, split: str) -> tuple[Path, list[str], list[list[_File]]]:
-    """Return the folder of the class folders, their names, and the images of each."""
+    """Return the folder that contains the class folders, the classes, and the files of each."""
     if _splits_by_prefix(folder):
         classes = _class_names(folder)
         return folder, classes, [_files_with_prefix(folder / name, split) for name in classes]
@@ -87,30 +88,30 @@ def _list(folder: Path, split: str) -> tuple[Path, list[str], list[list[_File]]]
 
 
 def _splits_by_prefix(folder: Path) -> bool:
-    """Say whether there is neither `train` nor `test`, but a file that begins as in `PREFIXES`."""
+    """Return whether there is neither `train` nor `test`, but a file with one of `PREFIXES`."""
     if any((folder / split).exists() for split in PREFIXES):
         return False
     return any(True for prefix in _KNOWN for _ in folder.glob(f"*/{prefix}*"))
 
 
 def _class_names(folder: Path) -> list[str]:
-    # A link that leads nowhere is an error: it may be a class.
+    # A dangling symbolic link is an error: it may be a class.
     return sorted(e.name for e in _visible(folder) if stat.S_ISDIR(e.stat().st_mode))
 
 
 def _classes(folder: Path) -> list[str]:
-    """Return the names of the classes, sorted, once train and test are seen to have the same."""
+    """Return the sorted names of the classes; check that train and test have the same ones."""
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is a file, not a folder. Give the folder that holds train and test; unpack "
-            "an archive first."
+            f"{folder} is a file, not a folder. Give the folder that contains train and test; "
+            "unpack an archive first."
         )
     names = {}
     for split in ("train", "test"):
         if not (folder / split).is_dir():
             file = " (it is a file)" if (folder / split).exists() else ""
             raise DataError(
-                f"The folder {folder} has no folder {split!r}{file}. Expected are two folders, "
+                f"The folder {folder} has no folder {split!r}{file}. It must contain two folders, "
                 "train and test, each with one folder of images for every class."
             )
         names[split] = _class_names(folder / split)
@@ -126,8 +127,8 @@ def _classes(folder: Path) -> list[str]:
     ]
     if missing:
         raise DataError(
-            f"The classes of train and test differ: {', and '.join(missing)}. Both need a folder "
-            "for every class, of the same name."
+            f"The classes of train and test differ: {', and '.join(missing)}. Both need one folder "
+            "for every class, with the same names."
         )
     return names["train"]
 
@@ -138,14 +139,14 @@ def _files(folder: Path) -> list[_File]:
     for entry in _visible(folder):
         try:
             found = entry.stat()
-        except OSError:  # a link that leads nowhere: an image that cannot be read
+        except OSError:  # a dangling symbolic link: treated as a broken image
             files.append((entry.name, -1, -1))
             continue
         if not stat.S_ISREG(found.st_mode):
             kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
             raise DataError(
-                f"{entry.path} is {kind} among the images of a class. Expected are image files "
-                "only: move it away."
+                f"{entry.path} is {kind} among the images of a class. A class folder must contain "
+                "only image files: move it away."
             )
         files.append((entry.name, found.st_size, found.st_mtime_ns))
     if not files:
@@ -157,19 +158,19 @@ def _files(folder: Path) -> list[_File]:
 
 
 def _files_with_prefix(folder: Path, split: str) -> list[_File]:
-    """Return those of `_files` whose names begin as this split's do."""
+    """Return the files of `_files` whose names have a prefix of this split."""
     files = _files(folder)
     for name, _, _ in files:
         if not name.startswith(_KNOWN):
             raise DataError(
-                f"{folder / name} does not begin with {' or '.join(_KNOWN)}, as other files of "
-                "this data set do, which tells training images from test images. Rename it, or "
-                "move all images into two folders, train/<class> and test/<class>."
+                f"The name of {folder / name} does not begin with {' or '.join(_KNOWN)}. Other "
+                "files of this data set do: the prefix distinguishes training from test images. "
+                "Rename it, or move all images into two folders, train/<class> and test/<class>."
             )
     chosen = [file for file in files if file[0].startswith(PREFIXES[split])]
     if not chosen:
         raise DataError(
-            f"The class folder {folder} has no file that begins with "
+            f"The class folder {folder} has no file whose name begins with "
             f"{' or '.join(PREFIXES[split])}: the {split} split needs images of every class."
         )
     return chosen

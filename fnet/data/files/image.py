@@ -1,4 +1,4 @@
-"""One image from a file or from bytes: the pixels that training and prediction both see."""
+"""The decoder of one image, from a file or from bytes, for training and prediction."""
 
 import contextlib
 import os
@@ -18,14 +18,14 @@ from fnet.data.dataset import DataError
 from fnet.data.resize import resize
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-"""How the names of image files end, in lower case."""
+"""The suffixes of image files, in lower case."""
 
-# Not all that Pillow knows: it hands some formats (EPS) to other programs.
+# Not all formats of Pillow: for some (EPS) it starts other programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 _GREY = ("1", "L", "LA", "La")
 
-# What Pillow raises on a file that is cut short, not an image, or made to break it.
+# The exceptions of Pillow for a file that is truncated, not an image, or malicious.
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -41,38 +41,38 @@ _BROKEN = (
 
 
 class BrokenImageError(DataError):
-    """A file that cannot be read, is not an image, or is a damaged one."""
+    """A broken file: it cannot be read, is not an image, or is damaged."""
 
 
 def read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
-    """Return the image in a file; as `decode_image`.
+    """Return the image in a file, as `decode_image` does.
 
     Raises:
-        DataError: there is no such file, or as `decode_image`.
+        DataError: there is no such file, or it cannot be decoded.
     """
     if not os.path.isfile(path):
-        raise DataError(f"there is no image {path}: give a file, a folder of images or an address")
+        raise DataError(f"there is no image {path}: give a file, a folder of images or a URL")
     with warnings.catch_warnings(action="ignore"):
         return _fitted(read_pixels(path, shape[0]), shape)
 
 
 def decode_image(content: bytes, shape: tuple[int, int, int], name: str) -> Tensor:
-    """Return the image that a file with this content holds, in the shape that a network takes.
+    """Return the decoded image, in the shape of a network's input.
 
-    It is `read_pixels`, grey (C = 1) or RGB (C = 3), brought to the size by `resize`: all of it is
-    kept, and its ratio of sides is not. At its own size it is, pixel by pixel, what
-    `fnet.data.load` reads from the same file in a folder.
+    The pixels are those of `read_pixels`, grey (C = 1) or RGB (C = 3), resized to (H, W) without
+    cropping: the aspect ratio is not kept. An image that already has this size has the same pixels
+    as if `fnet.data.load` reads it from a folder.
 
     Args:
-        content: a file of BMP, GIF, JPEG, PNG, PPM, TIFF or WebP.
+        content: the bytes of a BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file.
         shape: (C, H, W) of the result.
-        name: what messages call the image.
+        name: the name of the image in messages.
 
     Returns:
         uint8 `[C, H, W]`, channels-last strides.
 
     Raises:
-        DataError: as `read_pixels`.
+        DataError: as for `read_pixels`.
     """
     with warnings.catch_warnings(action="ignore"):
         return _fitted(_pixels(BytesIO(content), name, shape[0]), shape)
@@ -81,23 +81,23 @@ def decode_image(content: bytes, shape: tuple[int, int, int], name: str) -> Tens
 def read_pixels(path: Path, channels: int | None = None) -> np.ndarray:
     """Return the pixels of the image in a file.
 
-    The image is turned upright as its EXIF data say, laid over black where it is transparent, and
-    made grey or RGB. Of several frames it is the first.
+    The image is rotated as its EXIF data say, composited over black if it is transparent, and
+    converted to grey or RGB. If it has several frames, the first is returned.
 
-    Safe in threads, and so it leaves the filters of warnings alone: Pillow warns of what is odd,
-    but can be read, unless the caller has it ignored.
+    Thread-safe, so it does not change warning filters: Pillow warns about unusual files that it
+    can read, unless the caller ignores these warnings.
 
     Args:
-        path: a file of BMP, GIF, JPEG, PNG, PPM, TIFF or WebP.
+        path: a BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file.
         channels: 1 (grey) or 3 (RGB); None: as in the file, where a palette counts as RGB.
 
     Returns:
         uint8 `[H, W, C]`, read-only.
 
     Raises:
-        BrokenImageError: it cannot be read, is not an image, or a broken one.
-        DataError: it has more than 8 bits a channel, or so many pixels that decoding it would take
-            all memory (`PIL.Image.MAX_IMAGE_PIXELS`).
+        BrokenImageError: the file cannot be read, is not an image, or is damaged.
+        DataError: the image has more than 8 bits a channel, or so many pixels that decoding could
+            exhaust the memory (`PIL.Image.MAX_IMAGE_PIXELS`).
     """
     try:
         with path.open("rb") as file:
@@ -110,7 +110,7 @@ def _pixels(file: BinaryIO, name: str, channels: int | None) -> np.ndarray:
     try:
         with Image.open(file, formats=_FORMATS) as image:
             if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise Image.DecompressionBombError  # Pillow itself: from twice as many
+                raise Image.DecompressionBombError  # Pillow itself allows twice as many
             if image.mode.startswith(("I", "F")):
                 raise DataError(
                     f"{name} is not an 8-bit image (Pillow calls its mode {image.mode}): "
@@ -118,7 +118,7 @@ def _pixels(file: BinaryIO, name: str, channels: int | None) -> np.ndarray:
                 )
             grey = image.mode in _GREY if channels is None else channels == 1
             image.load()
-            with contextlib.suppress(*_BROKEN):  # EXIF data that cannot be read say nothing
+            with contextlib.suppress(*_BROKEN):  # EXIF data that cannot be read are ignored
                 ImageOps.exif_transpose(image, in_place=True)
             solid = _over_black(image)
             mode = "L" if grey else "RGB"
@@ -130,15 +130,15 @@ def _pixels(file: BinaryIO, name: str, channels: int | None) -> np.ndarray:
         ) from error
     except UnidentifiedImageError as error:
         raise BrokenImageError(
-            f"{name} is not an image, at least not one of {', '.join(_FORMATS)}"
+            f"{name} is not an image in one of the formats {', '.join(_FORMATS)}"
         ) from error
     except _BROKEN as error:
-        raise BrokenImageError(f"{name} is not an image, or a broken one ({error})") from error
+        raise BrokenImageError(f"{name} is not an image, or is damaged ({error})") from error
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def _over_black(image: Image.Image) -> Image.Image:
-    """Return the image without transparency: black is what padding and cut-outs are, too."""
+    """Return the image composited over black, which is also the colour of padding and cutout."""
     if not image.has_transparency_data:
         return image
     solid = image.convert("RGBA")

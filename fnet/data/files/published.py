@@ -23,24 +23,24 @@ from fnet.data.files.cache import Arrays, cached
 
 PROBE_SECONDS = 5.0
 STALL_SECONDS = 60.0
-"""A download that brings nothing for so long is given up."""
+"""A download that receives no data for so long is aborted."""
 
-# What torchvision's parsers raise on a file that is cut short or not theirs.
+# The exceptions of torchvision's parsers for a file that is truncated or of another format.
 _DAMAGED = (OSError, ValueError, RuntimeError, AssertionError, LookupError, EOFError, PickleError)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set of torchvision's.
+    """A data set that torchvision reads.
 
     Attributes:
-        make: torchvision's class.
-        folder: where its files lie under the data directory.
-        files: for each split the sets of files it can be read from, the preferred one first.
-        url: what torchvision downloads first, or the page that has the files.
-        archives: the MD5 of each file that torchvision downloads, by its path under the data
-            directory; none: the user has to get the files.
-        md5: the MD5 of the files, where torchvision knows it.
+        make: the class of torchvision.
+        folder: the folder of its files, in the data directory.
+        files: the sets of files that each split can be read from, the preferred one first.
+        url: the first download of torchvision, or the web page of the files.
+        archives: the MD5 of each file that torchvision downloads, by its path in the data
+            directory; empty if torchvision cannot download the data set.
+        md5: the MD5 of the files, as far as torchvision has it.
     """
 
     make: Any
@@ -72,7 +72,7 @@ def _mnist(make: type[datasets.MNIST]) -> Source:
 
 
 class FER2013(datasets.FER2013):
-    """torchvision's FER2013, with the arguments and the attributes of its other data sets."""
+    """FER2013 of torchvision, with the arguments and attributes of its other data sets."""
 
     classes = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -104,7 +104,7 @@ SOURCES = {
 
 
 def find_files(name: str, root: Path, split: str) -> tuple[str, ...] | None:
-    """Return the files that a published data set is read from, None where some are not there."""
+    """Return the files that a published data set is read from, or None if some are missing."""
     source = SOURCES[name]
     folder = root / source.folder
     choices = source.files[split]
@@ -112,9 +112,9 @@ def find_files(name: str, root: Path, split: str) -> tuple[str, ...] | None:
 
 
 def load_source(name: str, root: Path, split: str) -> Arrays:
-    """Return a published data set, from the cache, from files under `root`, or downloaded there.
+    """Return a published data set from the cache or from files in `root`, downloaded if missing.
 
-    No network is touched if the files are there, laid out as torchvision lays them out.
+    If the files are in the places that torchvision uses, the network is not accessed.
 
     Args:
         name: one of `SOURCES`.
@@ -122,7 +122,7 @@ def load_source(name: str, root: Path, split: str) -> Arrays:
         split: "train" or "test".
 
     Raises:
-        DataError: the files are not there and cannot be downloaded, or they are damaged.
+        DataError: the files are missing and cannot be downloaded, or they are damaged.
     """
     source = SOURCES[name]
     folder = root / source.folder
@@ -133,7 +133,7 @@ def load_source(name: str, root: Path, split: str) -> Arrays:
             names = " or ".join(", ".join(choice) for choice in choices)
             raise DataError(
                 f"The {split} split of {name} is read from {names}, and {folder} has none of them. "
-                f"Get one from {source.url} (it cannot be downloaded for you) and put it there."
+                f"Download one from {source.url} (fnet cannot do that) and put it there."
             )
         _download(source, name, root)
         files = choices[0]
@@ -141,7 +141,7 @@ def load_source(name: str, root: Path, split: str) -> Arrays:
     def build() -> Arrays:
         try:
             with warnings.catch_warnings():
-                # The pickles of CIFAR write a dtype in a way that NumPy has come to deprecate.
+                # The pickles of CIFAR contain a dtype in a form that NumPy deprecates.
                 warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
                 data = source.make(str(root), train=split == "train", download=False)
             images = np.asarray(data.data).reshape(len(data), *data.data.shape[1:3], -1)
@@ -150,7 +150,7 @@ def load_source(name: str, root: Path, split: str) -> Arrays:
                 raise ValueError(f"{len(images)} images, {len(labels)} labels")
             require_labels(torch.from_numpy(labels), len(data.classes))
         except PermissionError as error:
-            raise DataError(f"{error.filename} cannot be read: change who may read it.") from error
+            raise DataError(f"{error.filename} cannot be read: change its permissions.") from error
         except _DAMAGED as error:
             raise _damaged(source, name, folder, files, error) from error
         return Arrays(np.ascontiguousarray(images), labels, tuple(data.classes))
@@ -167,15 +167,15 @@ def _damaged(
     reason = "wrong checksum" if wrong else str(error) or type(error).__name__
     which = ", ".join(wrong or files)
     again = (
-        f"Delete {which} there: the next start gets them again."
+        f"Delete {which} there: the next start downloads them again."
         if source.archives
-        else f"Get {which} again, from {source.url}."
+        else f"Download {which} again, from {source.url}."
     )
     return DataError(f"The files of {name} in {folder} are damaged ({reason}). {again}")
 
 
 def _download(source: Source, name: str, root: Path) -> None:
-    """Have torchvision download and unpack the files, or unpack those downloaded before."""
+    """Let torchvision download and unpack the files, or unpack archives that are there already."""
     problem = probe(source.url) if _incomplete(source, root) else None
     if problem is None:
         try:
@@ -187,24 +187,24 @@ def _download(source: Source, name: str, root: Path) -> None:
     partial = [str(file) for file in _incomplete(source, root) if os.path.exists(file)]
     if partial:
         raise DataError(
-            f"{name} cannot be unpacked: {', '.join(partial)} is damaged, or what there is of a "
-            f"download that stopped ({problem}). Delete it and start again, connected to the "
-            f"network, or get it from {source.url.rpartition('/')[0]} in another way."
+            f"{name} cannot be unpacked: {', '.join(partial)} is damaged or an incomplete download "
+            f"({problem}). Delete it and start again, connected to the network, or download it "
+            f"from {source.url.rpartition('/')[0]} in another way."
         )
     raise DataError(
         f"{name} is not in {root} and cannot be downloaded from {source.url} ({problem}). "
-        f"Connect to the network, or copy its files to {root / source.folder}, as torchvision "
-        'lays them out; the data set "shapes" needs neither.'
+        f"Connect to the network, or copy the files that torchvision reads to "
+        f'{root / source.folder}; the data set "shapes" needs neither.'
     )
 
 
 def _incomplete(source: Source, root: Path) -> list[Path]:
-    """Return the archives that are missing or are not what their publisher has."""
+    """Return the archives that are missing or have a wrong checksum."""
     return [root / file for file, md5 in source.archives.items() if not _is_whole(root / file, md5)]
 
 
 def _is_whole(file: Path, md5: str | None) -> bool:
-    """Say whether a file is there, can be read and has this MD5 (None: any)."""
+    """Return whether a file exists, can be read and has this MD5 (None: any)."""
     try:
         return check_integrity(str(file), md5)
     except OSError:
@@ -213,9 +213,10 @@ def _is_whole(file: Path, md5: str | None) -> bool:
 
 @contextmanager
 def _stalled_after(seconds: float) -> Iterator[None]:
-    """Have connections made in the context fail where nothing comes for so long.
+    """Set a timeout for the connections opened within the context.
 
-    torchvision's downloads have no time limit, and take none: it is that of the whole process.
+    The downloads of torchvision have no timeout and no argument for one: this is the default
+    timeout of the whole process.
     """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
@@ -226,9 +227,9 @@ def _stalled_after(seconds: float) -> Iterator[None]:
 
 
 def probe(url: str, seconds: float = PROBE_SECONDS) -> str | None:
-    """Return None if the address answers within so many seconds, else what went wrong.
+    """Return None if the URL answers within the timeout, else what went wrong.
 
-    torchvision's downloads have no time limit: on a network that drops packets they hang.
+    The downloads of torchvision have no timeout: on a network that drops packets they hang.
     """
     result: list[str | None] = []
 
@@ -240,7 +241,7 @@ def probe(url: str, seconds: float = PROBE_SECONDS) -> str | None:
         except (OSError, ValueError, HTTPException) as error:
             result.append(str(error))
 
-    # In a thread, because looking up the host's name knows no time limit either.
+    # In a thread, because DNS resolution has no timeout either.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(seconds)

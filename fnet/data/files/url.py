@@ -1,4 +1,4 @@
-"""The bytes behind an http or https address, within bounds that the sender cannot stretch."""
+"""Download of an http or https URL, with limits on time and size that the server cannot exceed."""
 
 import string
 import threading
@@ -18,29 +18,29 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 1 << 16
 
 
-def is_address(text: str) -> bool:
-    """Say whether a text is an address (scheme://...), one that `fetch` refuses included.
+def is_url(text: str) -> bool:
+    """Return whether a text is a URL (scheme://...), of any scheme, also one that `fetch` refuses.
 
-    >>> is_address("https://example.org/cat.png"), is_address("cat.png")
+    >>> is_url("https://example.org/cat.png"), is_url("cat.png")
     (True, False)
     """
     return "://" in text
 
 
 def fetch(url: str, *, seconds: float = SECONDS, max_bytes: int = MAX_BYTES) -> bytes:
-    """Return what is at an address.
+    """Return the content of a URL.
 
-    Follows up to `MAX_REDIRECTS` redirects, to http and https addresses only. A proxy of the
-    environment (`http_proxy`, `https_proxy`) is used.
+    Follows up to `MAX_REDIRECTS` redirects, only to http and https URLs. Uses the proxy of the
+    environment (`http_proxy`, `https_proxy`).
 
     Args:
-        url: an http or https address.
-        seconds: the limit on everything together: name look-up, redirects, transfer.
-        max_bytes: the limit on the content, held while it is read.
+        url: an http or https URL.
+        seconds: the timeout for everything together: DNS resolution, redirects, transfer.
+        max_bytes: the limit on the size of the content, checked while it is read.
 
     Raises:
-        DataError: the address is not of these schemes, cannot be reached, answers with an error,
-            takes too long, sends too much, or less than it said.
+        DataError: the URL has another scheme, cannot be reached, answers with an error, takes too
+            long, or sends too much or less than its Content-Length.
     """
     result: list[bytes | DataError] = []
     deadline = time.monotonic() + seconds
@@ -54,14 +54,14 @@ def fetch(url: str, *, seconds: float = SECONDS, max_bytes: int = MAX_BYTES) -> 
             if time.monotonic() < deadline:
                 result.append(DataError(f"{url} cannot be fetched: {error}"))
 
-    # In a thread: neither the look-up of a name nor a header sent byte by byte knows a time limit.
+    # In a thread: neither DNS resolution nor a header sent byte by byte has a timeout.
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
     if not result:
         raise DataError(
-            f"{url} has not come within {seconds:g} s, the limit: try again, or save the image "
-            "and give the file"
+            f"{url} was not downloaded within the limit of {seconds:g} s: try again, or save the "
+            "image and give the file"
         )
     if isinstance(result[0], DataError):
         raise result[0]
@@ -73,13 +73,16 @@ def _fetch(url: str, deadline: float, max_bytes: int) -> bytes:
     place = quote(url, safe=string.punctuation)
     for hop in range(MAX_REDIRECTS + 1):
         if urlsplit(place).scheme not in _SCHEMES:
-            led = f" leads to {place!r}, which" if hop else ""
-            raise DataError(f"{url}{led} is not an http or https address: only those are fetched")
+            led = f" redirects to {place!r}, which" if hop else ""
+            raise DataError(
+                f"{url}{led} is not an http or https URL: give one, or save the image and give the "
+                "file"
+            )
         request = urllib.request.Request(place, headers={"User-Agent": "fnet"})
         with opener.open(request, timeout=max(deadline - time.monotonic(), 1e-3)) as response:
             if response.status in _REDIRECTS and "Location" in response.headers:
-                # The body of a redirect is never read: it can be of any size.
-                # Header bytes come decoded as Latin-1.
+                # The body of a redirect is never read: it can have any size.
+                # http.client decodes headers as Latin-1.
                 target = quote(response.headers["Location"], string.punctuation, "latin-1")
                 place = urljoin(place, target)
                 continue
@@ -89,31 +92,31 @@ def _fetch(url: str, deadline: float, max_bytes: int) -> bytes:
                     f"{response.status} {response.reason}"
                 )
             return _read(response, url, deadline, max_bytes)
-    raise DataError(f"{url} is redirected more than {MAX_REDIRECTS} times: give the final address")
+    raise DataError(f"{url} redirects more than {MAX_REDIRECTS} times: give the final URL")
 
 
 def _read(response: HTTPResponse, url: str, deadline: float, max_bytes: int) -> bytes:
-    expected = response.length  # None where the sender does not say
+    expected = response.length  # None if there is no Content-Length
     content = bytearray()
     while chunk := response.read1(_CHUNK):
         content += chunk
         if len(content) > max_bytes:
             raise DataError(
-                f"{url} sends more than {max_bytes / 1e6:g} MB, the limit: save a smaller copy, "
+                f"{url} sends more than the limit of {max_bytes / 1e6:g} MB: save a smaller copy, "
                 "and give that file"
             )
         if time.monotonic() > deadline:
             raise TimeoutError  # ends the thread; the caller has given up
     if expected is not None and len(content) < expected:
         raise DataError(
-            f"{url} breaks off after {len(content):,} of {expected:,} bytes: try again, or save "
-            "the image and give the file"
+            f"{url} ended after {len(content):,} of {expected:,} bytes: try again, or save the "
+            "image and give the file"
         )
     return bytes(content)
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Return what opens http and https, and neither files nor ftp, and follows no redirect."""
+    """Return an opener for http and https only, which follows no redirects."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

@@ -1,8 +1,8 @@
 """Schedules: a hyper-parameter's value as a function of the step count.
 
 Steps count updates from 0. Every schedule is elementwise, so `schedule(torch.arange(steps))` is the
-whole curve, and is computed in float64 on the device of the count: a changing count never
-recompiles.
+whole curve. It is computed in float64 on the device of the count: a new count never causes
+recompilation.
 """
 
 from fnet.optim.schedules.curves import (

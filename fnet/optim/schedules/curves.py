@@ -1,4 +1,4 @@
-"""The curves of `torch.optim.lr_scheduler`, and `join`, which puts curves one after the other."""
+"""The curves of `torch.optim.lr_scheduler`, and `join`, which concatenates schedules."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ def constant(value: float) -> Schedule:
 
 
 def piecewise(init: float, values: Mapping[int, float]) -> Schedule:
-    """Return the schedule that is `init`, then from each step in `values` on the value given there.
+    """Return a piecewise constant schedule: `init`, then `values[step]` from each step on.
 
     The values are absolute, unlike the factors of `optax.piecewise_constant_schedule`. With
     `{60: 0.1 * init, 80: 0.01 * init}` it is `torch.optim.lr_scheduler.MultiStepLR`.
@@ -84,14 +84,13 @@ def one_cycle(
 ) -> Schedule:
     """Return one cycle: up from `peak / div_factor` to `peak`, then down until step `steps - 1`.
 
-    The peak is at step `pct_start * steps - 1`, the last value is `peak / div_factor /
-    final_div_factor`. As `torch.optim.lr_scheduler.OneCycleLR` in two phases; its momentum cycle
-    is a schedule of its own, given as `momentum` or `b1`. Smith and Topin, "Super-Convergence",
-    2018.
+    The peak is at step `pct_start * steps - 1`; the last value is `peak / div_factor /
+    final_div_factor`. As `torch.optim.lr_scheduler.OneCycleLR` in two phases; for its momentum
+    cycle, pass another schedule as `momentum` or `b1`. Smith and Topin, "Super-Convergence", 2018.
 
-    `optax.cosine_onecycle_schedule` has its peak one step later, at `int(pct_start * steps)`, and
-    its last value at step `steps`; `optax.linear_onecycle_schedule` falls in two phases, with a
-    bend at 85 % of the steps.
+    In `optax.cosine_onecycle_schedule` the peak is one step later, at `int(pct_start * steps)`, and
+    the last value is at step `steps`; `optax.linear_onecycle_schedule` falls in two linear phases,
+    which meet at 85 % of the steps.
     """
     require_steps(steps)
     if not 0.0 <= pct_start <= 1.0:
@@ -112,7 +111,7 @@ def one_cycle(
 
 
 def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
-    """Return the schedules one after the other; each counts its steps from its own start.
+    """Return the concatenation of schedules; each counts its steps from its own start.
 
     The schedule `schedules[i + 1]` starts at step `boundaries[i]`. As
     `torch.optim.lr_scheduler.SequentialLR` and `optax.join_schedules`.
@@ -138,7 +137,7 @@ def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
 
 
 def progress_between(count: Tensor, start: float, end: float) -> Tensor:
-    """Return how far `count` is on the way from `start` to `end`, in [0, 1]; 1 if there is none."""
+    """Return the fraction of the interval from `start` to `end` at `count`; 1 if it is empty."""
     if end <= start:
         return torch.ones_like(count, dtype=torch.float64)
     return ((count.to(torch.float64) - start) / (end - start)).clamp(0.0, 1.0)
@@ -153,6 +152,6 @@ def _linear_anneal(init: float, end: float, progress: Tensor) -> Tensor:
 
 
 def require_steps(steps: int) -> None:
-    """Raise a ValueError unless a schedule of so many steps has a length."""
+    """Raise a ValueError unless a schedule has at least one step."""
     if steps < 1:
         raise ValueError(f"steps is the length of the schedule, at least 1; got {steps}")

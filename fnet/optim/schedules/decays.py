@@ -1,4 +1,4 @@
-"""Decays under optax's names, with optax's arguments and values."""
+"""Decay schedules with the names, arguments and values of optax."""
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ def warmup_cosine_decay_schedule(
         exponent: the cosine wave, between 0 and 1, is raised to this power.
 
     Raises:
-        ValueError: the warm-up is negative, or leaves no step to decay in.
+        ValueError: the warm-up is negative, or leaves no steps for the decay.
 
     >>> schedule = warmup_cosine_decay_schedule(0.0, 1.0, warmup_steps=2, decay_steps=6)
     >>> schedule(torch.arange(0, 8)).round(decimals=3).tolist()
@@ -66,7 +66,7 @@ def exponential_decay(
 
     Args:
         init_value: the value up to step `transition_begin`.
-        transition_steps: in so many steps the value is multiplied by `decay_rate`.
+        transition_steps: the number of steps in which the value is multiplied by `decay_rate`.
         decay_rate: above 0; above 1 the value grows.
         transition_begin: the step at which the decay begins.
         staircase: whether the exponent is rounded down to a whole number.

@@ -1,4 +1,4 @@
-"""What a run keeps on disk to go on from: weights, checkpoints of its whole state, and its lock."""
+"""The binary files of a run directory: weights, checkpoints of the training state, the lock."""
 
 from fnet.run.checkpoint.errors import CheckpointError, DamagedError, RunLockedError
 from fnet.run.checkpoint.lock import run_lock

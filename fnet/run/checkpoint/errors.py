@@ -1,13 +1,13 @@
-"""What can be wrong with checkpoints: errors for people, which end a command with a message."""
+"""The errors of checkpoints; a command prints their message, without a traceback."""
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be written, read, or used here: which, why, and what to do."""
+    """A checkpoint that cannot be written, read, or used here; says which, why, what to do."""
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint that is not whole: an older one may be."""
+    """A checkpoint that is damaged; an older one may be intact."""
 
 
 class RunLockedError(CheckpointError):
-    """A run's directory that another process writes to."""
+    """A run directory that another process writes to."""

@@ -1,4 +1,4 @@
-"""One writer for a run's directory: a second process is refused, a dead one does not matter."""
+"""The lock of a run directory: only one process can write; a dead process holds no lock."""
 
 import os
 from collections.abc import Iterator
@@ -15,12 +15,13 @@ _LOCK, _HOLDER = ".lock", ".lock.pid"
 
 @contextmanager
 def run_lock(directory: Path) -> Iterator[None]:
-    """Hold the lock of a run's directory while the context lasts.
+    """Hold the lock of a run directory within the context.
 
-    The system lets go of it when the process ends, however it ends. The file `.lock` stays.
+    The system releases the lock when the process ends, also when it is killed. The file `.lock`
+    stays.
 
     Raises:
-        RunLockedError: another process holds it, or this one does already; it is not waited for.
+        RunLockedError: another process or this one already holds the lock; this does not wait.
         CheckpointError: there is no such directory, or it cannot be locked.
 
     >>> import tempfile
@@ -39,11 +40,11 @@ def run_lock(directory: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise CheckpointError(
-            f"cannot lock {directory}: {error.strerror or error}: it must be a directory that can "
-            "be written to"
+            f"cannot lock {directory}: {error.strerror or error}: give a directory that you have "
+            "permission to write to"
         ) from error
     try:
-        # The file only serves the message: who cannot write it has the lock all the same.
+        # The file is only for the message: if it cannot be written, the lock is held anyway.
         with suppress(OSError):
             holder.unlink(missing_ok=True)
             holder.write_text(f"{os.getpid()}\n", encoding="ascii")
@@ -55,7 +56,7 @@ def run_lock(directory: Path) -> Iterator[None]:
 
 
 def _holder(file: Path) -> str:
-    """Return "process 1234", or "another process" where that is not known."""
+    """Return "process 1234", or "another process" if the process id is not known."""
     with suppress(OSError), open_regular(file) as opened:
         pid = opened.read(20).strip()
         if pid.isdigit():

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: the newest few, of which the newest whole one is gone on from."""
+"""The checkpoints of a run: the newest few are kept, and the newest undamaged one is restored."""
 
 import os
 import re
@@ -20,13 +20,13 @@ _LEFTOVER = re.compile(r"\.step-\d{8,}\.\d+-[0-9a-f]{8}", re.ASCII)
 
 @dataclass(frozen=True)
 class Restored:
-    """What a run goes on from.
+    """A checkpoint that was restored.
 
     Attributes:
-        step: after which the state was saved.
-        state: the state, laid out as the run's.
-        note: what was saved with it.
-        damaged: of each newer checkpoint, why it was passed over.
+        step: the step after which the state was saved.
+        state: the state, with the structure, devices and strides of `like`.
+        note: the note saved with it.
+        damaged: for each newer checkpoint, why it was skipped.
     """
 
     step: int
@@ -36,10 +36,10 @@ class Restored:
 
 
 class Checkpoints:
-    """The checkpoints `step-00000390`, ... in a directory of their own (see `save_state`).
+    """The checkpoints `step-00000390`, ... in one directory (see `save_state`).
 
-    Other names in the directory are left alone. One process may write there at a time: the one
-    that holds the run's lock (`run_lock`).
+    Other files in the directory are not touched. Only one process may write there at a time: the
+    one that holds the run's lock (`run_lock`).
 
     >>> import tempfile, torch
     >>> checkpoints = Checkpoints(Path(tempfile.mkdtemp()), keep=2)
@@ -57,7 +57,7 @@ class Checkpoints:
         self._directory, self._keep = directory, keep
 
     def steps(self) -> list[int]:
-        """Return the steps that have a checkpoint, whole or not, oldest first.
+        """Return the steps that have a checkpoint, damaged or not, oldest first.
 
         Raises:
             CheckpointError: the directory cannot be read.
@@ -69,12 +69,12 @@ class Checkpoints:
     def save(self, step: int, state: Tree, note: Any = None) -> None:
         """Write the checkpoint of a step, and then remove all but the newest `keep` up to it.
 
-        One of this step that is there already, and whole, stays: the same step of a run is the
-        same state. What interrupted writing has left behind is removed.
+        An undamaged checkpoint of this step is kept, because the same step of a run is the same
+        state. Temporary files of interrupted writes are removed.
 
         Raises:
-            CheckpointError: it cannot be written, or an old one not removed. Those before it are
-                intact.
+            CheckpointError: it cannot be written, or an old one cannot be removed. The previous
+                checkpoints are intact.
         """
         path = self._path(step)
         self._prepare()
@@ -82,16 +82,19 @@ class Checkpoints:
             if os.path.lexists(path):
                 _remove(path)
             save_state(path, state, note)
-        # Newer ones are damaged, or the run would have gone on from there: they do not count.
+        # Newer checkpoints are damaged, else the run would have resumed from them: don't count.
         for old in [other for other in self.steps() if other <= step][: -self._keep]:
             _remove(self._path(old))
 
     def restore(self, like: Tree) -> Restored | None:
-        """Return the newest whole checkpoint, laid out as `like`, or None where there are none.
+        """Return the newest undamaged checkpoint, or None if there are no checkpoints.
+
+        Args:
+            like: a state with the structure, devices and strides of the result.
 
         Raises:
-            CheckpointError: there are checkpoints and none is whole, or the newest whole one
-                cannot be used (see `restore_state`).
+            CheckpointError: all checkpoints are damaged, or the newest undamaged one cannot be used
+                (see `restore_state`).
         """
         damaged: list[str] = []
         for step in reversed(self.steps()):
@@ -104,12 +107,12 @@ class Checkpoints:
         if not damaged:
             return None
         raise CheckpointError(
-            f"none of the checkpoints in {self._directory} is whole: {'; '.join(damaged)}: bring "
-            "one back from a copy, or train anew"
+            f"all checkpoints in {self._directory} are damaged: {'; '.join(damaged)}: restore one "
+            "from a backup, or train again"
         )
 
     def discard_after(self, step: int) -> None:
-        """Remove the checkpoints of later steps, for a run that goes on from this one.
+        """Remove the checkpoints of later steps, because the run resumes from this one.
 
         Raises:
             CheckpointError: one cannot be removed.
@@ -124,8 +127,8 @@ class Checkpoints:
     def _names(self) -> list[str]:
         if self._directory.is_symlink():
             raise CheckpointError(
-                f"{self._directory} is a symbolic link, and checkpoints are not removed elsewhere: "
-                "put a directory in its place"
+                f"{self._directory} is a symbolic link; checkpoints are not removed in other "
+                "directories: replace the link by a directory"
             )
         try:
             return os.listdir(self._directory)
@@ -133,17 +136,17 @@ class Checkpoints:
             return []
         except OSError as error:
             raise CheckpointError(
-                f"cannot read {self._directory}: {error.strerror}: it must be a directory that "
-                "can be read"
+                f"cannot read {self._directory}: {error.strerror}: make it a directory that you "
+                "have permission to read"
             ) from error
 
     def _prepare(self) -> None:
-        """Make the directory, or free the room that interrupted writing has taken."""
+        """Create the directory, or remove the temporary files of interrupted writes in it."""
         for name in self._names():
             if _LEFTOVER.fullmatch(name):
                 _delete(self._directory / name)
         if not self._directory.exists():
-            with _explained("make", self._directory):
+            with _explained("create", self._directory):
                 self._directory.mkdir(parents=True, exist_ok=True)
                 sync_directory(self._directory.parent)
 
@@ -157,7 +160,7 @@ def _is_whole(path: Path, state: Tree) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove a checkpoint: its name first, so that no half of it is ever taken for one."""
+    """Remove a checkpoint: first rename it atomically, so that no partial one has its name."""
     aside = temporary_beside(path)
     with _explained("remove", path):
         path.rename(aside)
@@ -165,7 +168,7 @@ def _remove(path: Path) -> None:
 
 
 def _delete(path: Path) -> None:
-    """Delete a leftover as far as that is possible now: the next save tries again."""
+    """Delete a temporary file or directory; if this fails, the next save tries again."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -179,6 +182,6 @@ def _explained(action: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(
-            f"cannot {action} {path}: {error.strerror}: make room or allow writing there, and go "
-            "on from the last checkpoint, which is intact"
+            f"cannot {action} {path}: {error.strerror}: free disk space or change the permissions, "
+            "and resume from the last checkpoint, which is intact"
         ) from error

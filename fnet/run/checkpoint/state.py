@@ -1,11 +1,11 @@
-"""A training state on disk: a directory with its tensors as safetensors, all else as JSON.
+"""The format of a checkpoint: a directory with the tensors as safetensors, all else as JSON.
 
 | file | content |
 | --- | --- |
 | `tensors.safetensors` | the leaves, contiguous, named "0", "1", ... |
 | `state.json` | each leaf's path, dtype, shape and strides; a note; the SHA-256 of both files |
 
-Nothing in it is executed, and damage of any kind is noticed.
+Nothing in it is executed, and checksums detect any damage.
 """
 
 import errno
@@ -28,7 +28,7 @@ from fnet.run.checkpoint.errors import CheckpointError, DamagedError
 from fnet.tree import Tree, flatten_with_path, map_with_path
 
 VERSION = 1
-"""Of the format: another one is refused."""
+"""The version of the format; no other version is read."""
 
 TENSORS, RECORD = "tensors.safetensors", "state.json"
 
@@ -39,15 +39,15 @@ DTYPES = (
     *(torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz),
     *(torch.float8_e8m0fnu, torch.float4_e2m1fn_x2),
 )
-"""Those that leaves may have: those of safetensors."""
+"""The dtypes that leaves may have: those of safetensors."""
 
-_MAX_RECORD = 16_000_000  # bytes; parsed, JSON takes up to twenty times as many
-# There is none, or a link, a pipe or a directory in its place.
+_MAX_RECORD = 16_000_000  # bytes; parsed JSON takes up to twenty times as much memory
+# There is no such file, or it is a link, a pipe or a directory.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
 _Kind: TypeAlias = tuple[str, list[int]]  # dtype and shape, as in JSON
 
 
-class _Record(NamedTuple):
+class _StateFile(NamedTuple):
     """The content of `state.json`; the leaves are in the order of the tensors' names."""
 
     leaves: dict[str, _Kind]
@@ -56,18 +56,18 @@ class _Record(NamedTuple):
 
 
 def save_state(path: Path, state: Tree, note: Any = None) -> None:
-    """Write a state as the directory `path`: all of it or nothing, and synced to the disk.
+    """Write a state as the directory `path`, with fsync and an atomic rename.
 
-    The tensors are copied once, contiguous, and once more as bytes while this runs.
+    Needs memory for two copies of the tensors: contiguous tensors, and the bytes of the file.
 
     Args:
-        path: a name that is not taken, in a directory that is there.
-        state: a tree of dense tensors of `DTYPES`, whose paths are distinct; they may share memory.
+        path: a new name in an existing directory.
+        state: a tree of dense tensors of `DTYPES` with distinct paths; they may share memory.
         note: any JSON value, returned by `restore_state`.
 
     Raises:
-        CheckpointError: it cannot be written, or `path` is there already.
-        TypeError, ValueError: the state or the note is nothing that can be restored.
+        CheckpointError: the state cannot be written, or `path` exists.
+        TypeError, ValueError: the state or the note could not be restored.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "checkpoint")
@@ -94,30 +94,32 @@ def save_state(path: Path, state: Tree, note: Any = None) -> None:
     except OSError as error:
         size = (len(tensors) + len(record)) / 1e6
         raise CheckpointError(
-            f"cannot write the checkpoint {path} ({size:.1f} MB): {error.strerror or error}: "
-            "mend that (make room, or allow writing) and go on from the last one, which is intact"
+            f"cannot write the checkpoint {path} ({size:.1f} MB): {error.strerror or error}: free "
+            "disk space or change the permissions, and resume from the last checkpoint, which is "
+            "intact"
         ) from error
 
 
 def restore_state(path: Path, like: Tree) -> tuple[Tree, Any]:
-    """Return the state that `save_state` wrote, laid out as `like`, and the note.
+    """Return the state that `save_state` wrote, and the note.
 
-    Leaves are found by path. They are on the devices of `like`, with its strides where those are
-    dense; a leaf of `like` with gaps or overlaps stands for a dense one (`torch.empty_like`).
+    The state has the structure of `like`; leaves are matched by path. They are on the devices of
+    `like`, with the strides of `torch.empty_like`: those of `like` if it is non-overlapping and
+    dense.
 
     Raises:
-        DamagedError: there is no checkpoint, or it is not whole: a file is missing, is a link, or
-            is not what was written.
+        DamagedError: there is no checkpoint, or a file is missing, is a link, or has a wrong
+            checksum.
         CheckpointError: the paths, shapes or dtypes are not those of `like` (the message names the
-            first that differs), another version wrote it, or it may not be read.
+            first difference), another version wrote it, or there is no permission to read it.
     """
     leaves = _by_path(like)
     record = _read_record(path)
     difference = next(_differences(record.leaves, leaves), None)
     if difference is not None:
         raise CheckpointError(
-            f"the checkpoint {path} is another state than this: {difference}: go on with the "
-            "options and the version that it was saved with, or train anew"
+            f"the checkpoint {path} has another state than this run: {difference}: resume with the "
+            "options and the version that it was saved with, or train again"
         )
     names = {name: str(place) for place, name in enumerate(record.leaves)}
     file = path / TENSORS
@@ -137,7 +139,7 @@ def _by_path(tree: Tree) -> dict[str, Tensor]:
             raise TypeError(f"{name!r} must be a tensor, got {type(leaf).__name__}")
         if leaf.layout != torch.strided or leaf.dtype not in DTYPES:
             raise TypeError(
-                f"{name!r} must be a dense tensor of a dtype that safetensors has, got "
+                f"{name!r} must be a dense tensor of a dtype that safetensors supports, got "
                 f"{leaf.dtype} ({leaf.layout})"
             )
         if name in leaves:
@@ -147,7 +149,7 @@ def _by_path(tree: Tree) -> dict[str, Tensor]:
 
 
 def _compact(leaf: Tensor) -> Tensor:
-    """Return a contiguous copy on the CPU, which shares no memory: safetensors wants both."""
+    """Return a contiguous copy on the CPU: safetensors accepts neither strides nor aliases."""
     return torch.empty(leaf.shape, dtype=leaf.dtype, device="cpu").copy_(leaf.detach())
 
 
@@ -167,10 +169,10 @@ def _entry(name: str, leaf: Tensor) -> dict[str, Any]:
 
 
 def _differences(stored: Mapping[str, _Kind], leaves: Mapping[str, Tensor]) -> Iterator[str]:
-    """Yield how a checkpoint's leaves differ from those expected, the structure first."""
+    """Yield the differences between a checkpoint's leaves and the expected ones, paths first."""
     for name in leaves:
         if name not in stored:
-            yield f"{name!r} is missing from it"
+            yield f"it has no {name!r}"
     for name in stored:
         if name not in leaves:
             yield f"it has {name!r}, which is not expected"
@@ -182,7 +184,7 @@ def _differences(stored: Mapping[str, _Kind], leaves: Mapping[str, Tensor]) -> I
                 yield f"the {what} of {name!r} is {there} in it and {here} here"
 
 
-def _read_record(path: Path) -> _Record:
+def _read_record(path: Path) -> _StateFile:
     if path.is_symlink() or not path.is_dir():
         raise DamagedError(f"there is no checkpoint {path}: it is not a directory")
     file = path / RECORD
@@ -195,22 +197,22 @@ def _read_record(path: Path) -> _Record:
         try:
             version = operator.index(values["version"])
             leaves = {leaf["path"]: (leaf["dtype"], leaf["shape"]) for leaf in values["leaves"]}
-            record = _Record(leaves, values["sha256"], values["note"])
+            record = _StateFile(leaves, values["sha256"], values["note"])
         except (KeyError, TypeError) as error:
-            raise ValueError("it is no record of a state") from error
+            raise ValueError("it does not have the entries of a state") from error
         if len(leaves) != len(values["leaves"]):
-            raise ValueError("two leaves have one path")
+            raise ValueError("two leaves have the same path")
     if version != VERSION:
         raise CheckpointError(
-            f"the checkpoint {path} has format {version}, and this fnet reads {VERSION}: open it "
-            "with the version of fnet that wrote it"
+            f"the checkpoint {path} has format {version}, but this fnet reads format {VERSION}: "
+            "open it with the version of fnet that wrote it"
         )
     return record
 
 
 def _check_tensors(file: Path, sha256: str, data_bytes: int) -> None:
     with open_regular(file) as opened:
-        # Before the checksum: neither a header nor a file of terabytes is to be read.
+        # Before the checksum, so that a file or a header of terabytes is not read.
         header_bytes = int.from_bytes(opened.read(8), "little")
         if 8 + header_bytes + data_bytes != os.fstat(opened.fileno()).st_size:
             raise ValueError("its size is wrong")
@@ -221,15 +223,15 @@ def _check_tensors(file: Path, sha256: str, data_bytes: int) -> None:
 
 @contextmanager
 def _reading(file: Path) -> Iterator[None]:
-    """Turn what goes wrong within into an error that names the file."""
+    """Turn errors within the context into a `CheckpointError` that names the file."""
     try:
         yield
     except OSError as error:
         if error.errno in _NO_FILE:
             raise DamagedError(f"cannot read {file}: {error.strerror}") from error
-        # It may be whole all the same, and an older one is no substitute.
+        # The file may be undamaged, so falling back to an older checkpoint would be wrong.
         raise CheckpointError(
-            f"cannot read {file}: {error.strerror or error}: make it readable, and try again"
+            f"cannot read {file}: {error.strerror or error}: change its permissions, and try again"
         ) from error
     except (ValueError, SafetensorError) as error:
         raise DamagedError(f"{file} is damaged: {error}") from error

@@ -1,4 +1,4 @@
-"""Weights on disk, as safetensors that PyTorch loads without fnet."""
+"""Files of weights, in safetensors format, which PyTorch can load without fnet."""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,19 +15,19 @@ from fnet import files
 from fnet.files import write_atomically
 from fnet.nn import Model, ModelError, Params, from_state_dict, to_module
 
-# One entry of a file's metadata: safetensors writes several in an order of its own each time.
+# A single entry of the metadata: safetensors writes several entries in a random order.
 _ABOUT = "fnet"
 
 
 def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None = None) -> None:
-    """Write the `state_dict` of the equivalent `nn.Module`, which PyTorch loads without fnet.
+    """Write the `state_dict` of the equivalent `nn.Module`, which PyTorch can load without fnet.
 
     Args:
-        path: the file, replaced as a whole.
+        path: the file, replaced atomically.
         model: the network.
         params: its parameters.
-        epoch: the one they are of, counted from 1: kept in the file's metadata with a checksum of
-            the tensors; see `weights_epoch`.
+        epoch: the epoch of the weights, counted from 1. The metadata of the file contain it and a
+            checksum of the tensors; see `weights_epoch`.
 
     >>> import tempfile
     >>> from safetensors.torch import load_file
@@ -45,26 +45,25 @@ def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None 
 
 
 def load_weights(path: Path, like: Params) -> Params:
-    """Return the weights in the file, laid out as those of `like`.
+    """Return the weights in the file, with the devices and strides of `like`.
 
-    What other programs have written comes without a checksum, and is taken as it is.
+    A file of another program has no checksum, so damage in it is not detected.
 
     Raises:
-        ModelError: the file cannot be read or is damaged, or its weights are those of another
-            model.
+        ModelError: the file cannot be read or is damaged, or its weights are of another model.
     """
     with _opened(path) as file:
         about = _about(file)
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if about is not None and about.get("tensors") != _checksum(state):
         raise ModelError(
-            f"{path} is damaged (its checksum is wrong): bring it back from a copy, or train again"
+            f"{path} is damaged (its checksum is wrong): restore it from a backup, or train again"
         )
     return from_state_dict(like, state)
 
 
 def weights_epoch(path: Path) -> int | None:
-    """Return the epoch that the weights in the file are of, None where it does not say.
+    """Return the epoch of the weights in the file, or None if the file does not record it.
 
     Raises:
         ModelError: the file cannot be read.
@@ -75,7 +74,7 @@ def weights_epoch(path: Path) -> int | None:
 
 
 def _about(file: Any) -> dict[str, Any] | None:
-    """Return what `save_weights` has noted, None in another program's file."""
+    """Return the metadata of `save_weights`, or None for a file of another program."""
     text = (file.metadata() or {}).get(_ABOUT)
     return None if text is None else files.loads(text)
 
@@ -91,9 +90,9 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a file of weights, and turn what goes wrong until it is read into a message."""
+    """Open a file of weights, and turn errors within the context into a `ModelError`."""
     try:
-        # safetensors says of every file that cannot be opened that it is not there.
+        # Opened in Python first: safetensors reports any file it cannot open as missing.
         with path.open("rb"), safe_open(path, framework="pt") as file:
             yield file
     except (OSError, ValueError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""Live curves of a run: CSV files, TensorBoard, Visdom; one interface, composed."""
+"""Loggers, which show a run while it trains: CSV files, TensorBoard, Visdom."""
 
 from fnet.show.loggers.csv_log import CsvLog
 from fnet.show.loggers.logger import Logger, Start, compose

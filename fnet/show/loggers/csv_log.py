@@ -1,4 +1,4 @@
-"""A run's figures as CSV: `metrics.csv`, a row an epoch, and `steps.csv` on request."""
+"""A logger that writes CSV: `metrics.csv` with a row for each epoch, and `steps.csv`."""
 
 import csv
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from fnet.show.loggers.logger import Start
 
 
 class CsvLog:
-    """Adds to the files in a directory; each row is on disk as soon as it is known.
+    """Appends rows to the files in a directory, and writes each row immediately.
 
-    The columns are the entries of the first row, which the file has as its heading.
+    The keys of the first row are the columns and the header of the file.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def start(self, start: Start) -> None:
-        """Take out the rows of steps and epochs that are done again."""
+        """Remove the rows of steps and epochs that a resumed run repeats."""
         for name, column, done in (
             ("metrics.csv", b"epoch", start.epoch),
             ("steps.csv", b"step", start.step),
@@ -32,15 +32,15 @@ class CsvLog:
                 write_atomically(file, b"".join([heading, *kept]))
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:
-        """Add a row to `steps.csv`."""
+        """Append a row to `steps.csv`."""
         self._append("steps.csv", {"step": step, **figures})
 
     def epoch(self, line: Mapping[str, Any]) -> None:
-        """Add a row to `metrics.csv`."""
+        """Append a row to `metrics.csv`."""
         self._append("metrics.csv", line)
 
     def close(self) -> None:
-        """Do nothing: all is written."""
+        """Do nothing: all rows are written."""
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         with (self._directory / name).open("a", encoding="utf-8", newline="") as file:
@@ -51,6 +51,9 @@ class CsvLog:
 
 
 def _is_done(row: bytes, columns: list[bytes], column: bytes, done: int) -> bool:
-    """Say whether a row is whole, which the last of a run that was killed may not be, and done."""
+    """Return whether a row is complete and of a step or epoch up to `done`.
+
+    The last row of a run that was killed may be truncated.
+    """
     number = dict(zip(columns, row.split(b","), strict=False)).get(column, b"")
     return row.endswith(b"\n") and number.isdigit() and int(number) <= done

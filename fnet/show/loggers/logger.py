@@ -1,4 +1,4 @@
-"""What a logger is: told of a run's start, steps, epochs and end, it shows them somewhere."""
+"""The interface of a logger: it receives the start, steps, epochs and end of a run."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Start:
-    """What there is to show before a run begins, or goes on.
+    """What a logger can show before a run starts or resumes.
 
     Attributes:
         config: the complete config of the run.
         images: uint8 `[N, C, H, W]`, some of the training images.
-        example: `[1, C, H, W]`, one of them as the network sees it.
-        module: makes the network, with its weights at that time, as an ordinary `nn.Module`.
-        step: how many steps are done: what was shown of later ones is shown again.
-        epoch: how many epochs are done, and told of: the same holds of them.
+        example: `[1, C, H, W]`, one of them, preprocessed.
+        module: returns the network with its current weights as an ordinary `nn.Module`.
+        step: the number of steps done. A resumed run repeats later steps and logs them again.
+        epoch: the number of epochs done and logged. The same is true for later epochs.
     """
 
     config: Mapping[str, Any]
@@ -30,19 +30,19 @@ class Start:
 
 
 class Logger(Protocol):
-    """Shows a run while it goes on; changes nothing in it, and never holds it up for long."""
+    """Shows a run while it trains; must not change the run, nor block it for long."""
 
     def start(self, start: Start) -> None:
-        """Begin, before the first step."""
+        """Start, before the first step."""
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:
-        """Show the training figures ("loss", "accuracy") reached at this step, counted from 1."""
+        """Show the training figures ("loss", "accuracy") of this step, counted from 1."""
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """Show the metrics line of an epoch: "epoch", "step", "train_loss", "test_loss", ..."""
 
     def close(self) -> None:
-        """Write what is left, at the end of the run, however it ends."""
+        """Write what is still buffered, at the end of the run, also after an error."""
 
 
 class _Composed:
@@ -68,13 +68,15 @@ class _Composed:
             except OSError as error:
                 self._loggers.remove(logger)
                 reason = error.strerror or error
-                self._warn(f"{type(logger).__name__} ends ({reason}): training goes on without it.")
+                self._warn(
+                    f"{type(logger).__name__} failed ({reason}): training continues without it."
+                )
 
 
 def compose(*loggers: Logger, warn: Callable[[str], None] = warnings.warn) -> Logger:
-    """Return the logger that tells each of these, in their order; of none, one that does nothing.
+    """Return a logger that calls each of these in order; with none, one that does nothing.
 
-    One that cannot write (a full disk) is left out from then on, and `warn` is told.
+    A logger that raises an `OSError` (a full disk) is removed, and `warn` is called.
 
     >>> compose().epoch({"epoch": 1})
     """

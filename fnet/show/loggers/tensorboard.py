@@ -1,4 +1,4 @@
-"""A run in TensorBoard, by PyTorch's own writer: curves, config, sample images, the graph."""
+"""A logger for TensorBoard, with PyTorch's writer: curves, config, sample images, the graph."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,17 +17,17 @@ _COMPARED = ("test_accuracy", "test_loss", "train_accuracy", "train_loss")
 
 
 class TensorBoardLog:
-    """Writes an event file to a directory: look at it with `tensorboard --logdir`.
+    """Writes an event file to a directory: view it with `tensorboard --logdir`.
 
-    Curves of epochs ("loss/train", "loss/test", "accuracy/test", "learning_rate", ...) are drawn
-    over the epoch, those of steps ("step/loss", "step/accuracy") over the step. The config is
-    there as hyperparameters from the start, beside the figures reached so far. A run that goes on
-    shows each step once, though it does some again.
+    The x-axis is the epoch for "loss/train", "loss/test", "accuracy/test", "learning_rate", ...,
+    and the step for "step/loss" and "step/accuracy". The config is written at the start as
+    hyperparameters, next to the current figures. A resumed run shows each step once, although it
+    repeats some.
 
     Args:
-        directory: of the event file.
-        warn: is told where the graph cannot be had.
-        graph: whether the network's graph is written.
+        directory: the directory of the event file.
+        warn: called if the graph cannot be traced.
+        graph: whether to write the network's graph.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class TensorBoardLog:
 
     def start(self, start: Start) -> None:
         """Write the config, the sample images and the graph."""
-        # No epoch that is done is purged from the other curves: its number is at most its step's.
+        # This also purges epochs by number, but none that is done: an epoch's number is at most
+        # the number of its last step.
         self._writer = SummaryWriter(
             str(self._directory), purge_step=start.step + 1, flush_secs=_FLUSH_SECONDS
         )
-        # Not `add_hparams`, which wants the run's last figures and so comes too late for a run
-        # that is stopped.
+        # Not `add_hparams`: it needs the final figures, so it is too late if the run is stopped.
         experiment, begin, self._end = hparams(
             {name: _plain(value) for name, value in start.config.items()},
             {_tag(name): None for name in _COMPARED},
@@ -54,11 +54,11 @@ class TensorBoardLog:
         self._writer.add_image("training images", make_grid(start.images.cpu(), padding=1))
         if self._graph:
             with warnings.catch_warnings():
-                # PyTorch's writer traces the network, and says that tracing is deprecated.
+                # PyTorch's writer traces the network, which warns that tracing is deprecated.
                 warnings.simplefilter("ignore")
                 try:
                     self._writer.add_graph(start.module(), start.example)
-                except Exception as error:  # of the user's own network: anything
+                except Exception as error:  # the user's network can raise anything
                     reason = str(error).partition("\n")[0]
                     self._warn(f"No graph in TensorBoard: the network cannot be traced ({reason}).")
         self._writer.flush()
@@ -76,7 +76,7 @@ class TensorBoardLog:
         self._writer.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is still buffered."""
         if self._end is not None:
             self._add(self._end)
             self._writer.close()
@@ -86,7 +86,7 @@ class TensorBoardLog:
 
 
 def _tag(name: str) -> str:
-    """Return the tag of an entry: what comes before its slash is a group of plots.
+    """Return the tag of an entry: TensorBoard groups plots by the part before the slash.
 
     >>> _tag("test_loss"), _tag("learning_rate")
     ('loss/test', 'learning_rate')

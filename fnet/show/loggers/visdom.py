@@ -1,6 +1,6 @@
-"""The loss of a run in one window of a Visdom server, sent by a thread that training never awaits.
+"""A logger that sends the loss to one window of a Visdom server, from a background thread.
 
-Speaks the two requests it needs, `/events` and `/update` of Visdom 0.2.4, without Visdom's client.
+Uses two HTTP requests of Visdom 0.2.4, `/events` and `/update`, without the visdom package.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from fnet.show.loggers.logger import Start
 
-# Points that wait for a slow server; those beyond are left out.
+# The capacity of the queue for a slow server; further points are dropped.
 _PENDING = 10_000
 _BATCH_SECONDS = 1.0
 _REPLY_SECONDS = 10.0
@@ -23,7 +23,7 @@ _CLOSE_SECONDS = 3.0
 
 
 class _Point(NamedTuple):
-    """A point of one of the lines."""
+    """A point of one curve."""
 
     line: str
     step: int
@@ -31,15 +31,16 @@ class _Point(NamedTuple):
 
 
 class VisdomLog:
-    """Appends the loss to a window, over the step: of steps as "train", of epochs as "test", ...
+    """Plots the losses over the step: "train" from steps, "test" and "validation" from epochs.
 
-    The window, in the environment "main", is made anew. Points go out in batches, one a second at
-    most. A server that does not answer, or not well, gets one warning and nothing more.
+    The window, in the environment "main", replaces an older one of the same name. Points are sent
+    in batches, at most one a second. If the server fails, there is one warning, and nothing is sent
+    from then on.
 
     Args:
-        url: of the server, "http://localhost:8097".
-        window: its name, "mnist_default_loss".
-        warn: is told, once and from another thread, that the server has failed.
+        url: the URL of the server, "http://localhost:8097".
+        window: the name of the window, "mnist_default_loss".
+        warn: called once, from the background thread, if the server fails.
     """
 
     def __init__(self, url: str, window: str, warn: Callable[[str], None]) -> None:
@@ -47,11 +48,11 @@ class VisdomLog:
         self._points: Queue[_Point] = Queue(_PENDING)
         self._closing, self._failed = threading.Event(), threading.Event()
         self._exists = False
-        # A daemon, so that a server that hangs cannot keep the process.
+        # A daemon thread, so that a server that hangs cannot keep the process alive.
         self._thread = threading.Thread(target=self._send_all, daemon=True)
 
     def start(self, start: Start) -> None:
-        """Begin to send."""
+        """Start the background thread."""
         self._thread.start()
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:
@@ -65,7 +66,7 @@ class VisdomLog:
                 self._put(_Point(split, line["step"], line[f"{split}_loss"]))
 
     def close(self) -> None:
-        """Send what is left, and wait for that for 3 seconds at most."""
+        """Send the queued points; wait for at most 3 seconds."""
         self._closing.set()
         if self._thread.ident is None:
             return
@@ -74,7 +75,7 @@ class VisdomLog:
             self._fail("it is too slow")
 
     def _put(self, point: _Point) -> None:
-        with suppress(Full):  # a curve with a gap is better than a run that waits
+        with suppress(Full):  # better a gap in the curve than a run that waits
             self._points.put_nowait(point)
 
     def _send_all(self) -> None:
@@ -88,7 +89,7 @@ class VisdomLog:
                 return
 
     def _batch(self) -> dict[str, list[_Point]]:
-        """Return the points that wait, by line."""
+        """Return the queued points, by curve."""
         lines: dict[str, list[_Point]] = {}
         try:
             while True:
@@ -112,16 +113,16 @@ class VisdomLog:
                 },
                 "opts": {"title": self._window},
             }
-            # The first replaces the window of an earlier run.
+            # The first request replaces the window of an earlier run.
             self._post("update" if self._exists else "events", message)
             self._exists = True
 
     def _post(self, path: str, message: Mapping[str, Any]) -> None:
-        """Send a request, and wait for its answer.
+        """Send a request and wait for the response.
 
         Raises:
-            OSError: it cannot be reached, takes too long, or answers with an error.
-            HTTPException, ValueError: what answers does not speak HTTP; the address is none.
+            OSError: the server cannot be reached, takes too long, or answers with an error.
+            HTTPException, ValueError: the response is not HTTP, or the URL is invalid.
         """
         request = urllib.request.Request(
             f"{self._url}/{path}",
@@ -135,7 +136,7 @@ class VisdomLog:
         if not self._failed.is_set():
             self._failed.set()
             self._warn(
-                f"Visdom does not answer at {self._url} ({reason}): training goes on without it. "
+                f"Visdom does not answer at {self._url} ({reason}): training continues without it. "
                 "Start a server, or give --visdom URL."
             )
 
@@ -146,6 +147,6 @@ def _trace(name: str, points: list[_Point]) -> dict[str, Any]:
         "type": "scatter",
         "mode": "lines",
         "x": [point.step for point in points],
-        # JSON has no nan and no infinity: such a point is a gap.
+        # JSON has neither NaN nor infinity: such a point is a gap.
         "y": [point.loss if math.isfinite(point.loss) else None for point in points],
     }

@@ -1,4 +1,4 @@
-"""Figures of runs and networks: matplotlib, without pyplot and its global state."""
+"""Plots of runs and networks, with matplotlib but without pyplot and its global state."""
 
 from fnet.show.plots.confusion import confusion
 from fnet.show.plots.curves import accuracy_by_time, curves

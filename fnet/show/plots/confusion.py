@@ -1,4 +1,4 @@
-"""Which class is taken for which."""
+"""The plot of a confusion matrix."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,21 +10,21 @@ from numpy.typing import ArrayLike
 
 from fnet.show.plots.style import LIGHT, label, new_axes, new_figure
 
-_NUMBERED = 20  # classes at most, for numbers in the cells
+_NUMBERED = 20  # with more classes, cells have no numbers
 
 
 def confusion(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
-    """Return a confusion matrix as a figure: a row for each true class, a column for the predicted.
+    """Return a confusion matrix as a figure: rows are true classes, columns predicted classes.
 
-    A cell's colour is its share of the images of the true class, on a scale that keeps rare
-    mistakes visible; its number (up to 20 classes) is the count.
+    The colour of a cell is its share of the images of the true class, on a nonlinear scale that
+    keeps rare mistakes visible; its number (up to 20 classes) is the count.
 
     Args:
         matrix: counts `[classes, classes]`, `matrix[true, predicted]`.
-        classes: their names.
+        classes: the names of the classes.
 
     Raises:
-        ValueError: the matrix is not square, or has not a row for each class.
+        ValueError: the matrix does not have a row and a column for each class.
     """
     counts = np.asarray(matrix)
     n = len(classes)
@@ -55,7 +55,7 @@ def confusion(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
     if n <= _NUMBERED:
         for true, predicted in np.ndindex(n, n):
             if counts[true, predicted]:
-                dark = shares[true, predicted] < 36  # the middle of the colours
+                dark = shares[true, predicted] < 36  # the middle of the colour scale
                 axes.text(
                     predicted,
                     true,
@@ -63,6 +63,6 @@ def confusion(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
                     ha="center",
                     va="center",
                     size=8,
-                    color="#fefefe" if dark else "#000000",  # of no theme: cells stay as they are
+                    color="#fefefe" if dark else "#000000",  # in no theme: not swapped by `render`
                 )
     return figure

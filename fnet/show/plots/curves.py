@@ -1,4 +1,4 @@
-"""How runs went, epoch by epoch: loss, accuracy and learning rate."""
+"""Curves of runs over epochs: loss, accuracy and learning rate."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from fnet.show.plots.style import COLORS, LIGHT, MARKERS, label, new_axes, new_f
 Line: TypeAlias = Mapping[str, float]
 """The figures of one epoch: a line of `metrics.jsonl`."""
 
-_MARKS = 12  # on a curve; a shorter one has one at every epoch
+_MARKS = 12  # about as many markers on a curve; a shorter one has a marker at every epoch
 
 
 def curves(runs: Mapping[str, Sequence[Line]]) -> Figure:
-    """Return the loss, the accuracy and the learning rate of one or more runs, by epoch.
+    """Return a figure of the loss, the accuracy and the learning rate of one or more runs.
 
-    A run has its colour and marker in all three plots; its train curve is dashed, its test curve
-    solid. The learning rate of an epoch is a step from the epoch before. A scale is logarithmic
-    where learning rates differ tenfold (but not ten thousandfold: those go down to zero) or losses
-    a thousandfold. What a line lacks, or is not finite, leaves a gap.
+    A run has the same colour and marker in all three plots; train curves are dashed, test curves
+    solid. The learning rate is a step function of the epoch. An axis is logarithmic if the losses
+    differ by a factor of 1000, or the learning rates by a factor of 10 (but not by more than
+    10,000, because then the schedule decays to zero). A missing or non-finite value is a gap.
 
     Args:
-        runs: the lines of each run's `metrics.jsonl`, by the name for the legend.
+        runs: the lines of each run's `metrics.jsonl`, by the name in the legend.
 
     Raises:
         ValueError: no run is given.
@@ -44,7 +44,7 @@ def curves(runs: Mapping[str, Sequence[Line]]) -> Figure:
     for number, lines in enumerate(runs.values()):
         _draw(loss, number, lines, "loss")
         _draw(accuracy, number, lines, "accuracy", scale=100)
-        # Schedules that are the same lie on each other: the later, the thinner.
+        # Equal schedules overlap: later runs have thinner lines, so that all are visible.
         _draw_rate(rate, number, lines, width=1.5 + 3.5 * (1 - (number + 1) / len(runs)))
     epochs = [line["epoch"] for lines in runs.values() for line in lines]
     for axes, name in ((loss, "loss"), (accuracy, "accuracy (%)"), (rate, "learning rate")):
@@ -78,7 +78,7 @@ def _draw(axes: Axes, number: int, lines: Sequence[Line], quantity: str, scale: 
             **look,
             markersize=5,
             markerfacecolor=fill,
-            # Curves that lie on each other have their markers in different places.
+            # Shifted, so that overlapping curves have their markers at different epochs.
             markevery=(number % every, every),
         )
 
@@ -145,7 +145,7 @@ def _columns(names: Sequence[str]) -> int:
 
 
 def _legend(figure: Figure, names: Sequence[str]) -> None:
-    """Name the two line styles once, and each run's colour and marker where there are several."""
+    """Add the legend of the two line styles, and of several runs' colours and markers."""
     options: Any = {"frameon": False, "labelcolor": LIGHT.ink}
     parts = [Line2D([], [], color=LIGHT.ink, dashes=dashes) for dashes in ((4, 2), (None, None))]
     figure.legend(parts, ("train", "test"), loc="outside upper right", ncols=2, **options)
@@ -159,7 +159,7 @@ def _legend(figure: Figure, names: Sequence[str]) -> None:
     legend = figure.legend(
         handles, places, loc="outside lower center", ncols=_columns(names), **options
     )
-    # Set afterwards: a label that begins with an underscore would not be shown.
+    # Set afterwards: matplotlib hides a label that begins with an underscore.
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text(name)
 

@@ -1,4 +1,4 @@
-"""Grids of images: what a network made of some of them, and what its first layer looks for."""
+"""Grids of images: predictions of a network, and the filters of its first layer."""
 
 import math
 from collections.abc import Sequence
@@ -16,21 +16,24 @@ _TITLE = 18  # characters that fit above an image
 
 
 def image_grid(images: Tensor, titles: Sequence[str], right: Sequence[bool]) -> Figure:
-    """Return images in a square grid, each titled in green with a tick or in red with a cross.
+    """Return images in a square grid; titles are green with a tick if right, else red with a cross.
 
     Args:
         images: uint8 `[N, C, H, W]`; one channel is grey, three are RGB.
-        titles: N of them, such as "cat (dog)": predicted (true).
-        right: N of them, whether the prediction is the true class.
+        titles: N titles such as "cat (dog)": predicted class (true class).
+        right: N flags, whether the prediction is the true class.
 
     Raises:
-        ValueError: no image, not uint8, other channels, or not a title and a verdict for each.
+        ValueError: no image, another dtype or number of channels, or another number of titles or
+            flags than images.
     """
     if images.dtype != torch.uint8:
         raise ValueError(f"the images are {images.dtype}, expected torch.uint8")
     n = len(images)
     if not n == len(titles) == len(right):
-        raise ValueError(f"got {n} images, {len(titles)} titles and {len(right)} verdicts")
+        raise ValueError(
+            f"got {n} images, {len(titles)} titles and {len(right)} flags, expected as many of each"
+        )
     figure, pictures = _cells(images, 1.35, 1.7)
     two_lines = any(len(title) > _TITLE for title in titles)
     for axes, pixels, title, verdict in zip(
@@ -47,15 +50,15 @@ def image_grid(images: Tensor, titles: Sequence[str], right: Sequence[bool]) -> 
 
 
 def filters(weights: Tensor) -> Figure:
-    """Return the filters of a first convolution in a square grid, in the order of its outputs.
+    """Return the filters of a first convolution in a square grid, in the order of output channels.
 
-    Grey is a weight of zero; the largest magnitude of all filters is white or black.
+    A weight of zero is grey; the largest absolute weight of all filters is white or black.
 
     Args:
         weights: `[out, in, h, w]`, with `in` 1 (grey) or 3 (RGB).
 
     Raises:
-        ValueError: another shape.
+        ValueError: the weights have another shape.
     """
     figure, pictures = _cells(weights, 0.7, 0.7)
     for axes, pixels in zip(pictures, filter_pixels(weights), strict=True):
@@ -65,14 +68,14 @@ def filters(weights: Tensor) -> Figure:
 
 
 def filter_pixels(weights: Tensor) -> NDArray[np.floating]:
-    """Return filters as values in [0, 1] of the same shape, 0.5 for a weight of zero."""
+    """Return the filters scaled to [0, 1], the same shape, 0.5 for a weight of zero."""
     values = np.nan_to_num(weights.detach().cpu().float().numpy(), posinf=0, neginf=0)
     largest = np.abs(values).max() or 1.0
     return 0.5 + values / (2 * largest)
 
 
 def _cells(images: Tensor, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Return axes without ticks for each image, of this size in inches."""
+    """Return a figure and axes without ticks for each image; width and height are in inches."""
     if images.dim() != 4 or not len(images) or images.shape[1] not in (1, 3):
         raise ValueError(
             f"got {list(images.shape)}, expected [N, C, H, W] with N at least 1 and C 1 or 3"
@@ -92,7 +95,7 @@ def _cells(images: Tensor, width: float, height: float) -> tuple[Figure, list[Ax
 
 
 def _show(axes: Axes, pixels: NDArray[np.floating]) -> None:
-    """Draw values in [0, 1], `[C, H, W]`."""
+    """Draw an image `[C, H, W]` with values in [0, 1]."""
     if len(pixels) == 1:
         axes.imshow(pixels[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     else:

@@ -1,4 +1,4 @@
-"""From a figure to PNG and SVG, on a light or a dark background, the same bytes every time."""
+"""Rendering of a figure to PNG and SVG, reproducible bytes, on a light or a dark background."""
 
 import io
 import pickle
@@ -26,20 +26,20 @@ def render(figure: Figure, format: Format, dark: bool = False) -> bytes:
     """Return a figure of `fnet.show.plots` as the bytes of a PNG or SVG file.
 
     The same figure gives the same bytes with the same version of matplotlib: no date is written.
-    With `dark` the background is dark, and what was dark on it is light. The figure itself is
-    not drawn, and stays as it was.
+    With `dark` the background is dark, and text, axes and grid are light. The figure itself is not
+    changed.
     """
     figure = _recolored(figure, DARK if dark else LIGHT)
     buffer = io.BytesIO()
     with matplotlib.rc_context(_REPRODUCIBLE), warnings.catch_warnings():
-        # A name in letters that matplotlib has no font for: a box stands for each of them.
+        # A name can have glyphs that no font has: matplotlib draws a box instead, and warns.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
         if format == "png":
             canvas: Any = FigureCanvasAgg(figure)
             canvas.print_figure(buffer, format="png", dpi=_DPI, metadata={"Software": None})
         else:
             canvas = FigureCanvasSVG(figure)
-            # The resolution is that of the images within.
+            # In SVG, the dpi is only the resolution of embedded images.
             canvas.print_figure(buffer, format="svg", dpi=_DPI, metadata={"Date": None})
     return buffer.getvalue()
 
@@ -47,12 +47,12 @@ def render(figure: Figure, format: Format, dark: bool = False) -> bytes:
 def save(figure: Figure, path: Path | str, dark: bool = False) -> list[Path]:
     """Write `path.png` and `path.svg`, and return their paths.
 
-    With `dark`, `path-dark.png` and `path-dark.svg` follow, for pages with a dark background.
+    With `dark`, also `path-dark.png` and `path-dark.svg`, for pages with a dark background.
 
     Args:
         figure: from one of the functions of `fnet.show.plots`.
         path: without a suffix, in a directory that exists.
-        dark: whether the dark variants are written as well.
+        dark: whether to write the dark variants as well.
 
     Raises:
         OSError: a file cannot be written.
@@ -67,9 +67,9 @@ def save(figure: Figure, path: Path | str, dark: bool = False) -> list[Path]:
 
 
 def _recolored(figure: Figure, theme: Theme) -> Figure:
-    """Return a copy in which what has a colour of the light theme has that of another.
+    """Return a copy of the figure, with the colours of the light theme replaced by another's.
 
-    Drawing lays a figure out, and the second time differently: a copy is drawn the first time.
+    Always a copy: drawing changes the layout, so drawing the same figure twice gives other bytes.
     """
     figure = pickle.loads(pickle.dumps(figure))
     if theme == LIGHT:
@@ -79,7 +79,7 @@ def _recolored(figure: Figure, theme: Theme) -> Figure:
         for name in ("color", "facecolor", "edgecolor"):
             _swap_color(artist, name, colors)
         if isinstance(artist, Axes):
-            # Ticks that do not exist yet take their colours from here.
+            # Ticks are created later, with the colours set here.
             artist.tick_params(
                 which="both", color=theme.ink, labelcolor=theme.ink, grid_color=theme.grid
             )
@@ -94,6 +94,6 @@ def _swap_color(artist: Artist, name: str, colors: dict[str, str]) -> None:
     try:
         color = to_hex(value)
     except (TypeError, ValueError):
-        return  # a collection, with a colour for each of its members
+        return  # a collection has a list of colours
     if color in colors:
         setter(colors[color])

@@ -1,4 +1,4 @@
-"""Colours that colour-blind readers can tell apart, and what every figure has."""
+"""The common style of all figures: a palette for colour-blind readers, themes, axes, labels."""
 
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "p", "h")
 
 
 class Theme(NamedTuple):
-    """The colours of what carries no data: the background, the text and axes, the grid."""
+    """The colours of everything but the data: the background, the text and axes, the grid."""
 
     paper: str
     ink: str
@@ -33,7 +33,7 @@ DARK = Theme("#0d1117", "#e6edf3", "#30363d")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty light figure of this size in inches, whose parts make room for each other."""
+    """Return an empty figure in the light theme with constrained layout; the size is in inches."""
     return Figure(
         figsize=(width, height),
         layout="constrained",
@@ -43,7 +43,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def new_axes(figure: Figure, place: Any, **options: Any) -> Axes:
-    """Return axes in one place of a figure's grid, in the light theme and with a grid."""
+    """Return axes at a subplot position of the figure, in the light theme, with grid lines."""
     axes = figure.add_subplot(place, facecolor=LIGHT.paper, **options)
     axes.tick_params(which="both", color=LIGHT.ink, labelcolor=LIGHT.ink)
     for spine in axes.spines.values():
@@ -57,9 +57,9 @@ def new_axes(figure: Figure, place: Any, **options: Any) -> Axes:
 
 
 def label(text: str, width: int) -> str:
-    """Return a text to draw, an ellipsis for its middle where it is longer than `width`.
+    """Return a text to draw; if it is longer than `width`, an ellipsis replaces its middle.
 
-    A dollar is one, and does not begin a formula.
+    Dollar signs are escaped, so that matplotlib does not parse a formula.
 
     >>> label("dainet7-seed-17", 9)
     'dain…d-17'

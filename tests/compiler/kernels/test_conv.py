@@ -1,4 +1,4 @@
-"""Convolutions exchanged in the graph: the numbers of PyTorch's own layer."""
+"""Convolutions replaced in the graph: the same results as PyTorch's own layer."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def run(layer, weights, x):
 
 
 def is_direct(layer, weights, x):
-    """Say whether the compiled layer is `direct.cpp`; its result is that of the plain one."""
+    """Return whether the compiled layer uses `direct.cpp`; its result must equal the eager one."""
     call, seen = recorded(lambda w, x: functional_call(layer, w, (x,)))
     result = call(weights, x)
     torch.testing.assert_close(result, functional_call(layer, weights, (x,)), rtol=1e-5, atol=1e-5)
@@ -93,7 +93,7 @@ def test_vmap_over_models_of_the_same_images_is_a_loop(training):
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
 
 
-# PyTorch's own, where it first meets forward mode.
+# PyTorch raises this warning itself at the first use of forward-mode differentiation.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
 def test_forward_mode_is_right():
     layer, weights, x = case("padded")
@@ -157,7 +157,7 @@ def test_small_images_are_read_where_they_lie(monkeypatch):
     assert is_direct(layer, weights, x)
     assert is_direct(layer.eval(), weights, x)
     assert is_direct(layer, weights, x[0])
-    # 8 rows of 7 results, which take as long as 8.
+    # 8 rows of 7 results, which cost as much as 8 results: one SIMD register.
     work = 2 * 8 * 8 * weights["weight"].numel()
     monkeypatch.setattr(direct, "_MAX_MULTIPLY_ADDS", work)
     assert is_direct(layer, weights, x)
@@ -207,7 +207,7 @@ IMAGES = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def anybodys(weights, x):
-    """A network that calls functions: what it makes of a result depends on strides in many ways."""
+    """A network that uses the result of a convolution in many ways that depend on its strides."""
     y = functional.conv2d(x, weights["weight"], weights["bias"], padding=1)
     scale = y.view(len(y), -1).softmax(1).view(y.shape) if y.is_contiguous() else y.tanh()
     z = functional.max_pool2d(y * scale, 2)

@@ -1,4 +1,4 @@
-"""Small convolutions in C++: the numbers of the library's."""
+"""Small convolutions in C++: the same results as the library's."""
 
 import pytest
 import torch
@@ -71,12 +71,12 @@ def test_without_a_bias():
 
 def test_tensors_lie_as_they_will():
     weights, x = case(size=(18, 22))
-    # Parts of larger tensors, mirrored and transposed ones.
+    # Slices of larger tensors, flipped and transposed tensors.
     views = {"weight": weights["weight"].transpose(2, 3), "bias": torch.arange(14.0).double()[::2]}
     assert_equal_but_for_rounding(views, x[:, :, ::2, ::2], [1, 1])
     assert_equal_but_for_rounding(views, x.transpose(2, 3)[:, :, 3:], [0, 4])
     assert_equal_but_for_rounding(views, x[:1].expand(3, 3, 18, 22), [0, 0])
-    # Windows that are one and the same.
+    # Expanded windows (stride 0).
     views["weight"] = weights["weight"][:, :1].expand(7, 3, 5, 5)
     assert_equal_but_for_rounding(views, x, [2, 2])
 
@@ -150,7 +150,7 @@ def test_called_by_cpp_it_is_the_same():
         ((4, 3, 4, 4), (6, 3, 5, 5), 0, False),
         ((11, 3, 32, 32), (6, 3, 5, 5), 0, True),
         ((12, 3, 32, 32), (6, 3, 5, 5), 0, False),
-        # A single result in a row takes as long as eight.
+        # A single result in a row costs as much as eight: one SIMD register.
         ((4, 64, 3, 3), (64, 64, 3, 3), 0, True),
         ((4, 128, 3, 3), (128, 128, 3, 3), 0, False),
     ],

@@ -1,4 +1,4 @@
-"""Weight gradients of linear layers of few rows: the numbers of PyTorch's own layer."""
+"""Weight gradients of linear layers for few rows: the same results as PyTorch's own layer."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def run(layer, weights, x):
 
 
 def is_own(layer, weights, x):
-    """Say whether the compiled gradient of the weights is a sum over rows, no matrix product."""
+    """Return whether the compiled weight gradient is a sum over rows, not a matrix product."""
     call, seen = recorded(lambda w, x: run(layer, w, x))
     call(weights, x)
     return sum("mm" in target for target in seen) == 2
@@ -52,7 +52,7 @@ def test_it_is_for_a_few_rows():
     layer, weights, x = case(8)
     assert is_own(layer, weights, x[:7])
     assert not is_own(layer, weights, x)
-    # Six rows, whatever their shape was.
+    # Six rows in total, with two batch dimensions.
     assert is_own(layer, weights, x[:6].view(2, 3, 5))
     assert is_own(layer.eval(), weights, x[:7])
 

@@ -1,4 +1,4 @@
-"""What a compiler's loops are told: what is computed once, and kept."""
+"""Hints for Inductor's loops: a value that is computed once and stored."""
 
 import pytest
 import torch
@@ -6,14 +6,14 @@ from exchange import compiled
 from torch._inductor import metrics
 from torch._inductor.utils import fresh_cache
 
-from fnet.compiler.kernels.loops import in_memory
+from fnet.compiler.kernels.loops import materialized
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_what_is_in_memory_is_a_result_of_its_own(keep):
+def test_a_materialized_value_is_a_result_of_the_graph(keep):
     def normalised(x, scale):
         root = scale.rsqrt()
-        return x * (in_memory(root) if keep else root)
+        return x * (materialized(root) if keep else root)
 
     x, scale = torch.rand(64, 16), torch.rand(16) + 1
     metrics.reset()

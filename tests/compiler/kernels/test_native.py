@@ -1,4 +1,4 @@
-"""C++ of the package: compiled once, called with tensors of the dtype it is for."""
+"""The C++ sources of the package: compiled once, and called with tensors of supported dtypes."""
 
 from functools import cache
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from fnet.compiler.kernels import native
 
 @pytest.fixture
 def asked_anew(monkeypatch):
-    """Have what is kept of the libraries be as in a new process, for a while."""
+    """Clear the caches of loaded libraries, as in a new process, and restore them at the end."""
     for name in ("library", "_is_compiled"):
         monkeypatch.setattr(native, name, cache(getattr(native, name).__wrapped__))
 
@@ -41,7 +41,7 @@ def test_operations_are_pytorchs():
 def test_operations_that_pytorch_refuses_are_done_without(asked_anew, monkeypatch):
     loaded = SimpleNamespace(install=lambda: 1)
     monkeypatch.setattr("torch._inductor.codecache.CppCodeCache.load", lambda _: loaded)
-    with pytest.warns(UserWarning, match=r"did not take the operations of direct\.cpp"):
+    with pytest.warns(UserWarning, match=r"did not register the operations of direct\.cpp"):
         assert not native.is_possible("direct.cpp")
 
 

@@ -1,4 +1,4 @@
-"""Batch norm and max pooling exchanged: the numbers of PyTorch's own layers."""
+"""Batch norm and max pooling replaced: the same results as PyTorch's own layers."""
 
 import pytest
 import torch
@@ -31,9 +31,9 @@ each_layout = pytest.mark.parametrize("layout", [torch.channels_last, torch.cont
 
 @pytest.fixture(autouse=True)
 def no_graphs(monkeypatch):
-    """As if the images below had many pixels."""
+    """Treat the images below as large ones."""
     torch.compiler.reset()
-    monkeypatch.setattr(pool, "_MANY", 0)
+    monkeypatch.setattr(pool, "_MAX_LOOP_ELEMENTS", 0)
 
 
 def made(name):
@@ -80,7 +80,7 @@ def compiled(layer, weights, x, compiler=exchanged):
 @pytest.mark.parametrize("training", [True, False])
 def test_compiled_it_is_the_layer_it_replaces(name, layout, dtype, training):
     layer = made(name)
-    # With ties, as after an activation, and below zero.
+    # With ties, as after an activation, and with negative numbers.
     x, weights = images(layout, dtype).relu() - 1, state(layer)
     expected = run(layer.train(training), weights, x)
     got = compiled(layer.train(training), weights, x)
@@ -162,7 +162,7 @@ def test_second_derivatives_are_right(name):
 
 
 def way(name, x, training=True):
-    """Return which way a compiled layer goes: the library's, its own loops, or an operation."""
+    """Return the implementation of a compiled layer: "library", "loops" or "operation"."""
     layer = made(name)
     step, seen = recorded(lambda w, x: run(layer.train(training), w, x))
     step(state(layer), x)
@@ -172,7 +172,7 @@ def way(name, x, training=True):
 
 
 def forward_way(name, x):
-    """Return which way an evaluated layer goes whose gradient nobody asks for."""
+    """Return the implementation of a layer in evaluation mode, without a gradient."""
     layer = made(name).eval()
     call, seen = recorded(lambda w, x: functional_call(layer, w, (x,)))
     weights = state(layer)
@@ -192,7 +192,7 @@ def test_which_way_a_layer_goes(name, layout, monkeypatch):
     if name == "batch norm":
         assert way(name, x, training=False) == "library"
     assert forward_way(name, x) == "library"
-    monkeypatch.setattr(pool, "_MANY", x.numel())
+    monkeypatch.setattr(pool, "_MAX_LOOP_ELEMENTS", x.numel())
     assert way(name, x) == ("loops" if loops else "operation" if in_rows else "library")
 
 
@@ -206,7 +206,7 @@ def test_rows_of_any_width_are_pooled_as_pytorch_does(shape, threads, dtype):
     n, channels, height, width = shape
     generator = torch.Generator().manual_seed(width)
     x = torch.randn(n, channels, 2 * height, 2 * width, generator=generator, dtype=dtype)
-    # With ties, some of them at the largest.
+    # With ties, also among the largest numbers.
     x = x.clamp(-0.5, 0.5)
     ours, theirs = (run(layer, {}, x) for layer in (InRows(threads), nn.MaxPool2d(2)))
     tree.assert_equal(ours, theirs)
@@ -215,7 +215,7 @@ def test_rows_of_any_width_are_pooled_as_pytorch_does(shape, threads, dtype):
 
 
 class InRows(nn.Module):
-    """What `pool` makes of tiles of 2 x 2 in contiguous images."""
+    """The operations of `pool` for tiles of 2 x 2 in contiguous images."""
 
     def __init__(self, threads):
         super().__init__()

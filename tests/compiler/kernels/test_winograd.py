@@ -1,4 +1,4 @@
-"""Convolutions by Winograd's transforms: the numbers of the library's."""
+"""Winograd convolutions: the same results as the library's."""
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ def called(layer):
 
 
 def assert_close(got, exact, tolerance=1e-5):
-    """Assert that no number is off by more than this part of the largest beside it."""
+    """Assert that the error of each number is at most this fraction of the largest number."""
 
     def error(ours, theirs):
         assert ours.shape == theirs.shape
@@ -105,7 +105,7 @@ def test_any_size_has_whole_tiles(n, size, padding, window):
     expected = gradients(
         lambda w, x: functional.conv2d(x, w["weight"], w["bias"], padding=padding), weights, x
     )
-    # In fp64, where it is never used, nothing but the arithmetic itself can be wrong.
+    # The kernel is never used for fp64. Here fp64 tests the formulas without rounding errors.
     assert_close(got, expected, tolerance=1e-12)
 
 
@@ -127,7 +127,7 @@ def test_second_derivatives_are_right():
 
 
 def is_used(layer, weights, x, wrap=lambda fn: fn):
-    """Say whether the compiled layer is made of tiles."""
+    """Return whether the compiled layer uses Winograd tiles."""
     call, seen = recorded(wrap(lambda w, x: gradients(called(layer), w, x)))
     call(weights, x)
     return any("winograd" in target for target in seen)
@@ -155,13 +155,13 @@ def test_it_is_for_fp32_without_vmap():
         (8, (32, 32), (64, 64), 5, 2, True),
         (8, (32, 32), (64, 64), 5, 5, False),
         (8, (32, 32), (64, 64), 7, 3, False),
-        # As many multiplications as it takes, and fewer.
+        # The smallest number of multiplications that is worth it, and fewer.
         (2, (32, 32), (16, 128), 3, 1, True),
         (2, (32, 32), (16, 112), 3, 1, False),
         # Tiles of 4 x 4 results: 32 of them, and 31.
         (32, (4, 4), (128, 64), 3, 1, True),
         (31, (4, 4), (256, 256), 3, 1, False),
-        # 0.72 of the tiles full, and 0.56.
+        # 72 % of the tiles' results are used, and 56 %.
         (8, (17, 17), (64, 64), 3, 1, True),
         (8, (9, 9), (64, 64), 3, 1, False),
         (8, (1, 1), (64, 64), 3, 0, False),

@@ -187,12 +187,12 @@ def test_a_flip_tells_nothing_about_the_crop_before_it():
         (lambda: random_flip(1.5), "from 0 to 1, got 1.5"),
         (lambda: random_flip(-0.5), "from 0 to 1, got -0.5"),
         (lambda: cutout(0), "1 or more, got 0"),
-        (lambda: random_affine(-5), "degrees is a number, 0 or more"),
-        (lambda: random_affine((5, -5)), "degrees is a number, 0 or more"),
+        (lambda: random_affine(-5), "degrees must be a number, 0 or more"),
+        (lambda: random_affine((5, -5)), "degrees must be a number, 0 or more"),
         (lambda: random_affine(0, translate=(0, 1.5)), "0 to 1, got"),
         (lambda: random_affine(0, scale=(0, 1)), "above 0, got"),
-        (lambda: random_affine(0, shear=(1, 2, 3)), "shear is a number, 0 or more"),
-        (lambda: random_affine(0, shear=(0, 1, 2, 1)), "shear is a number, 0 or more"),
+        (lambda: random_affine(0, shear=(1, 2, 3)), "shear must be a number, 0 or more"),
+        (lambda: random_affine(0, shear=(0, 1, 2, 1)), "shear must be a number, 0 or more"),
     ],
 )
 def test_arguments_that_make_no_sense(make, message):

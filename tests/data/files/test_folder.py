@@ -150,7 +150,7 @@ PROBLEMS = {
     "an empty file": (lambda f: (f / "train/ant/0.png").write_text(""), r"ant.0\.png is not"),
     "mixed sizes": (
         lambda f: save(f / "train/bee/1.png", size=(8, 5)),
-        r"ant.0\.png is 6 x 5 pixels, .*bee.1\.png is 8 x 5",
+        r"ant.0\.png has 6 x 5 pixels, .*bee.1\.png has 8 x 5",
     ),
     "a folder among images": (lambda f: (f / "train/ant/more").mkdir(), r"ant.more is a folder"),
     "16 bits": (lambda f: save(f / "train/ant/0.png", "I;16"), r"0\.png is not an 8-bit image"),
@@ -173,7 +173,7 @@ FACES_PROBLEMS = {
     ),
     "no training images": (
         lambda f: [path.unlink() for path in f.glob("sad/Training_*")],
-        r"class folder .*sad has no file that begins with Training_: the train",
+        r"class folder .*sad has no file whose name begins with Training_: the train",
     ),
     "an empty class": (lambda f: (f / "angry").mkdir(), r"angry is empty"),
     "a folder train": (lambda f: (f / "train").mkdir(), r"train has no class folders"),

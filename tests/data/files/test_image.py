@@ -162,9 +162,9 @@ def bomb():
 
 
 PROBLEMS = {
-    "text": (lambda: b"not an image", "it is not an image, at least not one of BMP"),
+    "text": (lambda: b"not an image", "it is not an image in one of the formats BMP"),
     "nothing": (lambda: b"", "it is not an image"),
-    "cut short": (lambda: encoded(Image.fromarray(RGB))[:-30], "or a broken one"),
+    "cut short": (lambda: encoded(Image.fromarray(RGB))[:-30], "or is damaged"),
     "16 bits": (lambda: encoded(Image.fromarray(GREY.astype(np.uint16))), "not an 8-bit image"),
     "a program": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
     "a bomb": (bomb, r"more than [\d,]+ pixels"),

@@ -98,9 +98,9 @@ def test_nothing_given_is_changed_and_parameters_are_tensors(tmp_path):
 @pytest.mark.parametrize(
     ("like", "message"),
     [
-        ({**STATE, "fc": torch.ones(1)}, "'fc' is missing from it"),
+        ({**STATE, "fc": torch.ones(1)}, "it has no 'fc'"),
         ({**STATE, "opt": None}, "it has 'opt/first/mu', which is not expected"),
-        ({**STATE, "opt": Pair({"nu": torch.zeros(2)}, [])}, "'opt/first/nu' is missing from it"),
+        ({**STATE, "opt": Pair({"nu": torch.zeros(2)}, [])}, "it has no 'opt/first/nu'"),
         (
             {**STATE, "conv.weight": torch.ones(3, 2)},
             "the shape of 'conv.weight' is [2, 3] in it and [3, 2] here",
@@ -111,7 +111,7 @@ def test_nothing_given_is_changed_and_parameters_are_tensors(tmp_path):
         ),
         (
             {**STATE, "conv.weight": torch.ones(3, 2), "fc": torch.ones(1)},
-            "'fc' is missing from it",
+            "it has no 'fc'",
         ),
         ({}, "it has 'conv.weight', which is not expected"),
     ],
@@ -188,7 +188,7 @@ def test_on_a_full_disk_nothing_is_left(tmp_path, monkeypatch, stage):
     path = tmp_path / "a"
     with (
         failing(monkeypatch, stage),
-        pytest.raises(CheckpointError, match=r"a \(0\.0 MB\): No space left on device: mend"),
+        pytest.raises(CheckpointError, match=r"a \(0\.0 MB\): No space left on device: free disk"),
     ):
         save_state(path, STATE)
     assert list(tmp_path.iterdir()) == []
@@ -206,6 +206,8 @@ def test_what_may_not_be_read_is_not_damage(tmp_path, monkeypatch, name):
         return opens(file, *flags)
 
     monkeypatch.setattr(os, "open", forbidden)
-    with pytest.raises(CheckpointError, match=f"{name}: Permission denied: make it") as error:
+    with pytest.raises(
+        CheckpointError, match=f"{name}: Permission denied: change its permissions"
+    ) as error:
         restore_state(path, STATE)
     assert not isinstance(error.value, DamagedError)
