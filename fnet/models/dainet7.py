@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fnet.models.blocks import Activation, require_rates
+from fnet.models.blocks import Activation, MeanOfMap, require_rates
 from fnet.nn import Model, from_module
 
 DAINET7_DROPOUT = (0.1, 0.1, 0.5, 0.5)
@@ -17,6 +17,8 @@ def dainet7(
     activation: Activation = nn.ReLU,
 ) -> Model:
     """Return DaiNet7 for images `[N, channels, 32, 32]`: 1,149,770 parameters at the defaults.
+
+    Its average pooling takes the whole map, 8 x 8 of these images, so that smaller ones fit too.
 
     `dropout` has the rates after the first, second, fourth and fifth convolution; the author's
     are the default. The activation comes before batch norm, as in the original.
@@ -47,7 +49,7 @@ def _module(
         *_convolution(128, 256, activation),
         nn.Dropout(fourth),
         *_convolution(256, 256, activation),
-        nn.AvgPool2d(8),
+        MeanOfMap(),
         nn.Flatten(),
         nn.Linear(256, classes),
     )

@@ -37,7 +37,8 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        status: "complete", "interrupted" by a signal, or "diverged" to non-finite numbers.
+        status: "complete", "stopped at target", "interrupted" by a signal, or "diverged" to
+            non-finite numbers.
         signal: the signal that interrupted the run or came after its last step, else None.
         directory: the run directory.
         data: the name of the data set.
@@ -59,7 +60,12 @@ class Outcome:
         """0 if complete, 1 if diverged, 128 + the signal number if interrupted."""
         if self.signal is not None:
             return 128 + self.signal
-        return 0 if self.status == "complete" else 1
+        return 0 if self.ended_well else 1
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it came to its last epoch or its target."""
+        return self.status in ("complete", "stopped at target")
 
 
 def resume_hint(recipe: Recipe, directory: Path) -> str:
@@ -92,7 +98,7 @@ def say_result(
         rows = [[name, reported.get(name, MISSING), percent(figures[name])] for name in figures]
         columns = ["figure", "reported by the author", "measured"]
         display.table(f"{recipe.name} {where}", columns, rows)
-    if outcome.status != "complete":
+    if not outcome.ended_well:
         reached = f"after step {step}: the weights are saved"
         if not step:
             reached = "before the first step: there are no weights to save"
@@ -100,6 +106,10 @@ def say_result(
         interrupted = outcome.status == "interrupted"
         more = f" {resume_hint(recipe, outcome.directory)}" if interrupted else ""
         display.say(f"Stopped {reached}.{more}")
-    elif outcome.final is not None:
+    elif outcome.final is not None and outcome.best is not None:
         reached = percent(outcome.final.test_accuracy)
-        display.say(f"Test accuracy {reached} {where}. Run: {outcome.directory}")
+        best = f"best epoch {outcome.best.epoch}: {percent(outcome.best.test_accuracy)}"
+        at_target = "" if outcome.status == "complete" else " Stopped at target."
+        display.say(
+            f"Test accuracy {reached} ({best}) {where}.{at_target} Run: {outcome.directory}"
+        )

@@ -75,8 +75,8 @@ class RunRecord:
 
     @property
     def status(self) -> str:
-        """The status: "complete", "interrupted", "diverged", "unfinished" (still running, or
-        killed), or "damaged" if the result cannot be read.
+        """The status: "complete", "stopped at target", "interrupted", "diverged", "unfinished"
+        (still running, or killed), or "damaged" if the result cannot be read.
         """
         if RESULT in self.unreadable:
             return "damaged"
@@ -140,16 +140,30 @@ def read_run(path: Path | str) -> RunRecord:
 
 def base_variant(record: RunRecord, recipe: Recipe) -> str:
     """Return the variant to compare a run with: its own, or the default for an arm of a study."""
-    return record.variant if record.variant in recipe.variants else "default"
+    name = recipe.variant(record.variant)
+    return name if name in recipe.variants else "default"
+
+
+def complete_config(record: RunRecord, recipe: Recipe) -> dict[str, Any]:
+    """Return the options of a run, with those that are newer than the run.
+
+    These have the default of the config class, which is what the run did, and not that of the
+    variant, which may have changed since.
+    """
+    return _as_json(type(recipe.variants[base_variant(record, recipe)])()) | dict(record.config)
 
 
 def changed_options(record: RunRecord, recipe: Recipe) -> set[str]:
     """Return the names of the options that differ from those of `base_variant`."""
-    variant = asdict(recipe.variants[base_variant(record, recipe)])
-    base = json.loads(json.dumps(variant))  # tuples are lists in the record
-    return {
-        name for name, value in record.config.items() if name not in base or value != base[name]
-    }
+    base = _as_json(recipe.variants[base_variant(record, recipe)])
+    config = complete_config(record, recipe)
+    return {name for name, value in config.items() if name not in base or value != base[name]}
+
+
+def _as_json(config: Any) -> dict[str, Any]:
+    """Return a config as a record has it: tuples are lists."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return values
 
 
 def command(record: RunRecord, recipe: Recipe) -> str:
@@ -160,7 +174,7 @@ def command(record: RunRecord, recipe: Recipe) -> str:
     """
     words = [*record.setup.origin.words, "--variant", base_variant(record, recipe)]
     changed = changed_options(record, recipe) - ({"data"} if record.stand_in else set())
-    for name, value in record.config.items():
+    for name, value in complete_config(record, recipe).items():
         if name in changed:
             words += _option(name, value)
     if record.stand_in:

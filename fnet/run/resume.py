@@ -14,10 +14,11 @@ from fnet.run.record import RunRecord
 from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
 from fnet.run.schema import Note, config_from_json
 from fnet.run.splits import STAND_IN, Splits, open_splits
+from fnet.run.time_to_accuracy import is_reached
 from fnet.run.typed_json import from_json
 from fnet.show.terminal import Display
 
-MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom")
+MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom", "target")
 """Options that may differ, because they do not affect the computation."""
 INEXACT = ("epochs", "device", "on_nonfinite")
 """Options that may differ, but then the result is not that of a run that was never stopped."""
@@ -49,6 +50,11 @@ def check_options(record: RunRecord, given: Config) -> list[str]:
             later = report_command(record.setup.origin, record.path)
             more += f"; its report was not written: {later}"
         raise ConfigError(f"the run {record.path} is complete: {more}")
+    if record.status == "stopped at target" and is_reached(given.target, record.lines):
+        raise ConfigError(
+            f"the run {record.path} has reached its target: give a higher --target to continue, or "
+            "--target None"
+        )
     return inexact
 
 

@@ -3,14 +3,14 @@
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from fnet.run.config import Config, ConfigError
 from fnet.run.origin import Origin
 from fnet.run.typed_json import from_json
 
-Status = Literal["complete", "interrupted", "diverged"]
+Status = Literal["complete", "stopped at target", "interrupted", "diverged"]
 
 MAX_EPOCHS, MAX_IMAGES, MAX_SIDE, MAX_VALUES = 10**9, 10**12, 2**16, 2**28
 MAX_THREADS = 4096
@@ -128,6 +128,12 @@ class Line:
     def __post_init__(self) -> None:
         _require("epoch", self.epoch, 1 <= self.epoch <= MAX_EPOCHS)
 
+    @property
+    def evaluated_accuracy(self) -> float:
+        """The accuracy that the run is judged by: on its validation images, or the test images."""
+        held_out = self.validation_accuracy
+        return self.test_accuracy if held_out is None else held_out
+
     def figures(self) -> dict[str, float]:
         """Return the figures that are not None, by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -141,8 +147,7 @@ def best_line(lines: Sequence[Line]) -> Line | None:
     """
 
     def accuracy(line: Line) -> float:
-        held_out = line.validation_accuracy
-        value = line.test_accuracy if held_out is None else held_out
+        value = line.evaluated_accuracy
         return -math.inf if math.isnan(value) else value
 
     return max(lines, key=accuracy, default=None)
@@ -153,7 +158,8 @@ class Result:
     """The result of a run that has ended: `result.json`.
 
     Attributes:
-        status: "complete", "interrupted" by a signal, or "diverged" to non-finite numbers.
+        status: "complete", "stopped at target", "interrupted" by a signal, or "diverged" to
+            non-finite numbers.
         step: the last step.
         data: the name of the data set.
         stand_in: whether this data set is a stand-in for the recipe's own.
@@ -161,6 +167,8 @@ class Result:
         best: the line of the best epoch, or None.
         reported: the original author's figures, by name.
         reason: the reason of a divergence, else empty.
+        seconds_to_accuracy: the seconds of the run after which each accuracy, in per cent, was
+            first reached; see `fnet.run.time_to_accuracy`. Empty in older records.
     """
 
     status: Status
@@ -171,6 +179,7 @@ class Result:
     best: Line | None
     reported: dict[str, str]
     reason: str = ""
+    seconds_to_accuracy: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from fnet import random, tree
 from fnet.data import steps_per_epoch
 from fnet.debug import NonFiniteError
-from fnet.loop import Record
+from fnet.nn import Params
 from fnet.run.checkpoint import CheckpointError, Restored, run_lock
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
@@ -30,6 +30,7 @@ from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler,
 from fnet.run.schema import Result, Setup, Status
 from fnet.run.signals import noted_interrupt, stop_request
 from fnet.run.splits import STAND_IN, Splits, open_splits
+from fnet.run.time_to_accuracy import in_percent, time_to
 from fnet.run.trainer import Trainer
 from fnet.show.terminal import Display
 
@@ -181,7 +182,7 @@ def _train_and_conclude(job: _Job, display: Display, restored: Restored | None =
         lambda: display.say("Stopping after this step. Press Ctrl-C again to stop immediately.")
     ) as stop:
         try:
-            status = "complete" if trainer.run(stop, restored) else "interrupted"
+            status = trainer.run(stop, restored)
         except NonFiniteError as error:
             reason = str(error)
         except KeyboardInterrupt:
@@ -200,11 +201,13 @@ def _train_and_conclude(job: _Job, display: Display, restored: Restored | None =
             best=progress.best,
             reported=_reported(job),
             reason=reason,
+            seconds_to_accuracy=in_percent(time_to(progress.lines)),
         )
         directory.write_result(result)
     if reason:
         display.say(reason, "red")
-    interrupted = _write_report(job, progress.record, display)
+    params = trainer.eval_params(progress.record) if progress.record else None
+    interrupted = _write_report(job, params, display)
     outcome = Outcome(
         status,
         # One that came too late to stop the run still ends the command, and a study.
@@ -224,7 +227,8 @@ def _reported(job: _Job) -> dict[str, str]:
 
     A folder can contain the author's data set under another name.
     """
-    name, figures = job.splits.train.name, job.recipe.reported.get(job.variant, {})
+    variant = job.recipe.variant(job.variant)
+    name, figures = job.splits.train.name, job.recipe.reported.get(variant, {})
     if name == STAND_IN:
         return {}
     if name == job.recipe.data:
@@ -244,13 +248,12 @@ def _say_start(job: _Job, display: Display) -> None:
         display.say(f"Steps run eagerly, which is slower: this machine has {missing_compiler()}.")
 
 
-def _write_report(job: _Job, record: Record | None, display: Display) -> int | None:
+def _write_report(job: _Job, params: Params | None, display: Display) -> int | None:
     """Write the run's report; whatever goes wrong with it, the run is over and stays as it is.
 
     Returns the signal that came meanwhile, None if there was none.
     """
     path, experiment = job.directory.path, job.experiment
-    params = experiment.eval_params(record.params, record.opt_state) if record else None
     with noted_interrupt() as interrupt:
         try:
             # Here, for it imports matplotlib, which takes longer than all of fnet.

@@ -79,12 +79,12 @@ class Row:
 _DAINET7 = Adam(1e-3, b2=0.99, weight_decay=5e-4)
 
 ROWS: dict[RowName, Row] = {
-    "net": Row(net.RECIPE, "default", SGD(1e-3)),
-    "cnn": Row(cnn.RECIPE, "default", Adam(1e-3)),
-    "cnnpro": Row(cnn.RECIPE, "pro", Adam(1e-3)),
-    "dainet7": Row(dainet7.RECIPE, "original", _DAINET7, augmented=True),
-    "mynet": Row(mynet.RECIPE, "default", SGD(0.1, weight_decay=5e-4), augmented=True),
-    "resnet50": Row(resnet50.RECIPE, "original", _DAINET7, augmented=True),
+    "net": Row(net.RECIPE, "author", SGD(1e-3)),
+    "cnn": Row(cnn.RECIPE, "author", Adam(1e-3)),
+    "cnnpro": Row(cnn.RECIPE, "pro-author", Adam(1e-3)),
+    "dainet7": Row(dainet7.RECIPE, "author", _DAINET7, augmented=True),
+    "mynet": Row(mynet.RECIPE, "author", SGD(0.1, weight_decay=5e-4), augmented=True),
+    "resnet50": Row(resnet50.RECIPE, "author", _DAINET7, augmented=True),
 }
 
 

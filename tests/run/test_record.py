@@ -164,6 +164,25 @@ def test_the_command_repeats_the_config(run, variant, changes):
     assert changed_options(record, cnn.RECIPE) == changes.keys()
 
 
+def test_an_old_run_is_repeated_as_it_was_where_its_variant_has_changed(run):
+    """`default` was the author's once, and a record lacks the options that came since."""
+    author = dataclasses.asdict(cnn.VARIANTS["author"])
+    newer = {"schedule", "average", "sizes", "target", "pad_resize", "augment", "crop"}
+    old = {name: value for name, value in author.items() if name not in newer}
+    edit(run / "config.json", recipe="recipes.cnn", variant="default", config=old)
+    words = shlex.split(command(read_run(run), cnn.RECIPE))
+    found = tyro.cli(cnn.Config, default=cnn.VARIANTS[words[4]], args=words[5:])
+    assert found == cnn.VARIANTS["author"] != cnn.VARIANTS["default"]
+
+
+def test_a_run_of_a_variant_s_old_name_is_told_from_today_s(run):
+    config = dataclasses.asdict(dainet7.VARIANTS["author"]) | {"seed": 5}
+    edit(run / "config.json", recipe="recipes.dainet7", variant="original", config=config)
+    words = shlex.split(command(read_run(run), dainet7.RECIPE))
+    assert words[3:] == ["--variant", "author", "--seed", "5"]
+    assert changed_options(read_run(run), dainet7.RECIPE) == {"seed"}
+
+
 def test_a_stand_in_is_named_as_the_data(run):
     edit(run / "config.json", stand_in=True, data="shapes")
     edit_config(run, data="auto")

@@ -170,7 +170,7 @@ def test_runs_of_different_recipes_are_compared(trained_run, copy):
     assert differences(runs) == {"seed": [0, None], "other": [None, NASTY]}
     for shown in (*runs, "not on the same data", NASTY):
         assert shown in text
-    assert images == 1
+    assert images == 2
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(trained_run, tmp_path):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import fields, replace
 from pathlib import Path
 
 import kills
@@ -19,8 +20,10 @@ from stops import stopped_after
 
 from fnet.run import cli
 from fnet.run.checkpoint import run_lock
+from fnet.run.config import Config
 from fnet.run.signals import noted_interrupt, stop_request
 from recipes import cnn, dainet7, mynet, net
+from recipes.training import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 RECIPES = {"net": net.RECIPE, "mynet": mynet.RECIPE, "dainet7": dainet7.RECIPE}
@@ -122,6 +125,19 @@ def test_options_that_may_not_change_are_refused_by_name(given, message, stopped
     assert cli.main(net.RECIPE, ["--resume", str(stopped), *given]) == 2
     assert message in capsys.readouterr().err
     assert sorted(file.name for file in stopped.iterdir()) == before
+
+
+def test_a_run_of_a_variant_s_old_name_goes_on(stopped, straight, tmp_path):
+    """An older version called the variant otherwise, and did not know the options of today."""
+    directory = shutil.copytree(stopped, tmp_path / "run")
+    record = read(directory / "config.json")
+    shared = {field.name for field in fields(TrainingConfig)} - {f.name for f in fields(Config)}
+    new = {"target", *shared} - {"optimizer", "lr"}
+    old = {name: value for name, value in record["config"].items() if name not in new}
+    edit(directory / "config.json", variant="tiny", config=old)
+    recipe = replace(net.RECIPE, aliases={"tiny": "smoke"})
+    assert cli.main(recipe, ["--resume", str(directory), "--variant", "smoke"]) == 0
+    assert final_state(directory) == straight("net")
 
 
 def test_what_may_change_is_said_where_the_result_is_another(stopped, tmp_path, capsys):

@@ -51,7 +51,7 @@ def test_fewer_images_than_a_batch_of_an_evaluation_are_evaluated_compiled(monke
     monkeypatch.setattr(runtime, "compile", lambda step, **_: step)
     drawn = data.shapes(random.key(0), 20)
     splits = Splits(drawn, drawn)
-    config = net.VARIANTS["default"]
+    config = net.VARIANTS["author"]
     experiment = net.build(config, splits)
     held = held_out.HeldOut(experiment, splits, config, Runtime("cpu", "fp32", True, threads=2))
     params = experiment.model.init(random.key(0))

@@ -243,3 +243,19 @@ def test_matplotlib_is_imported_for_plots_only_and_pyplot_never():
         assert "matplotlib.pyplot" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_accuracy_by_time_is_drawn_over_the_seconds_of_all_epochs_before():
+    figure = plots.accuracy_by_time({"a": run(3, seconds=7.0), "b": run(2, seconds=20.0)})
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("seconds", "accuracy (%)")
+    places = [line.get_xdata() for line in axes.lines]
+    for found, expected in zip(places, [[7, 14, 21]] * 2 + [[20, 40]] * 2, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert legends(figure) == [["train", "test"], ["a", "b"]]
+    (axes,) = plots.accuracy_by_time({"a": run(10, seconds=90.0)}).axes
+    assert axes.get_xlabel() == "minutes"
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), np.arange(1, 11) * 1.5)
+    plots.accuracy_by_time({"nothing yet": []})
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plots.accuracy_by_time({})

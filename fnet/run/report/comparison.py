@@ -8,6 +8,7 @@ from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
 from fnet.run.record import RunRecord
 from fnet.run.report.html import Content, element, page, plot, section, table, warning
 from fnet.run.report.run_page import show
+from fnet.run.time_to_accuracy import THRESHOLDS, time_to
 from fnet.show import plots
 from fnet.show.tables import MISSING, percent
 
@@ -68,6 +69,22 @@ def figures(runs: Mapping[str, RunRecord]) -> list[list[str]]:
     return rows
 
 
+def times(runs: Mapping[str, RunRecord]) -> list[list[str]]:
+    """Return a row of each accuracy that one of the runs reached: it, and each run's seconds."""
+    reached = {name: time_to(record.lines) for name, record in runs.items()}
+    return [
+        [
+            f"{threshold:.0%}",
+            *(
+                f"{s:,.1f}" if (s := run[threshold]) is not None else MISSING
+                for run in reached.values()
+            ),
+        ]
+        for threshold in THRESHOLDS
+        if any(run[threshold] is not None for run in reached.values())
+    ]
+
+
 def differences(runs: Mapping[str, RunRecord]) -> dict[str, list[Any]]:
     """Return the options whose values differ, each with its value in every run.
 
@@ -100,7 +117,12 @@ def comparison(runs: Mapping[str, RunRecord]) -> str:
     else:
         content = element("p", "The options of these runs are the same.")
     parts.append(section("Differences of the config", content))
+    rows = times(runs)
+    if rows:
+        parts.append(section("Seconds to an accuracy", table(["accuracy", *runs], rows)))
     if any(record.lines for record in runs.values()):
         drawn = plots.curves({name: record.curves for name, record in runs.items()})
         parts.append(section("Curves", plot(drawn, "Curves of all runs")))
+        timed = plots.accuracy_by_time({name: record.curves for name, record in runs.items()})
+        parts.append(section("Accuracy by time", plot(timed, "Accuracy of all runs by seconds")))
     return page(title, *parts)

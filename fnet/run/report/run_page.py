@@ -7,7 +7,13 @@ from typing import Any
 from fnet.nn import Summary
 from fnet.run.outcome import TEST_BEST, measured
 from fnet.run.recipe import Recipe
-from fnet.run.record import RunRecord, base_variant, changed_options, command
+from fnet.run.record import (
+    RunRecord,
+    base_variant,
+    changed_options,
+    command,
+    complete_config,
+)
 from fnet.run.report.evaluated import Evaluated, evaluation_section
 from fnet.run.report.html import Content, Markup, element, page, plot, section, table, warning
 from fnet.show import plots
@@ -93,7 +99,7 @@ def _warnings(record: RunRecord, recipe: Recipe) -> list[str]:
             f"These data stand in for {recipe.data}, which could not be had: the run shows that "
             f"everything works, and is no result of {recipe.name}."
         )
-    if record.status != "complete":
+    if record.status not in ("complete", "stopped at target"):
         ended = {
             "interrupted": f"The run was stopped in epoch {len(record.lines) + 1} of {epochs}.",
             "unfinished": f"The run has no result: after {len(record.lines)} of {epochs} epochs it "
@@ -154,8 +160,9 @@ def _layers(summary: Summary) -> Markup:
 def _config(record: RunRecord, recipe: Recipe) -> list[Markup]:
     changed = changed_options(record, recipe)
     base = base_variant(record, recipe)
-    rows = [[name, show(value)] for name, value in record.config.items()]
-    marked = [place for place, name in enumerate(record.config) if name in changed]
+    config = complete_config(record, recipe)
+    rows = [[name, show(value)] for name, value in config.items()]
+    marked = [place for place, name in enumerate(config) if name in changed]
     said = f"Marked: what differs from variant {base}." if marked else f"As variant {base} has it."
     return [
         element("p", said, class_="soft"),
