@@ -26,6 +26,7 @@ GradFn: TypeAlias = Callable[[Params, Batch], tuple[Grads, Stats, Metrics]]
 Step: TypeAlias = Callable[[Params, Tree, Batch], tuple[Params, Tree, Metrics]]
 BatchLoss: TypeAlias = Callable[[Tensor, Batch], Tensor]
 EvalStep: TypeAlias = Callable[[Params, Batch], Metrics]
+StatisticsStep: TypeAlias = Callable[[Params, Batch], Stats]
 # A named alias: Dynamo traces annotations in a compiled function, and cannot subscript a type.
 _LossAndAux: TypeAlias = tuple[Tensor, tuple[Stats, Metrics]]
 
@@ -78,14 +79,12 @@ def make_grad(
         # The first two keys do not depend on how many keys are split off.
         model_key, augment_key, *rest = random.split(batch.key, 2 if batch_loss is None else 3)
         keys = random.fold_in(model_key, batch.index)
-        if augment is not None:
-            batch = augment(batch._replace(key=augment_key))
-        images = preprocess(batch.images).to(dtype)
-        seen = batch._replace(images=images, key=rest[0] if rest else batch.key)
+        batch = _as_seen(batch, augment_key, preprocess, augment, dtype)
+        seen = batch._replace(key=rest[0] if rest else batch.key)
 
         def mean_loss(trainable: Grads) -> _LossAndAux:
             logits, stats = model.apply(
-                Params(trainable, params.stats), images, key=keys, train=True
+                Params(trainable, params.stats), seen.images, key=keys, train=True
             )
             losses = losses_of(logits, seen)
             _require_one_each(losses, seen.weight)
@@ -139,7 +138,9 @@ def make_step(grad_fn: GradFn, tx: GradientTransformation) -> Step:
     """Return the pure step `(params, opt_state, batch) -> (params, opt_state, metrics)`.
 
     `metrics` are sums over the batch (`fnet.metrics`); the trees keep structure, shapes, dtypes,
-    devices and strides.
+    devices and strides. `fnet.compiler.compile` keeps them too. A `torch.compile(step)` of your own
+    may return other strides in dimensions of size 1, which address nothing (1 x 1 and depthwise
+    weights in channels-last).
     """
 
     def step(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:
@@ -222,6 +223,36 @@ def make_eval(
         return metrics.from_logits(loss(logits, batch.labels), logits, batch.labels, batch.weight)
 
     return eval_step
+
+
+def make_statistics(
+    model: Model,
+    *,
+    preprocess: Preprocess,
+    augment: Augment | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> StatisticsStep:
+    """Return `(params, batch) -> stats`: the forward pass in training mode, for its statistics.
+
+    What `fresh_statistics` runs; images and randomness are those of `make_grad`.
+    """
+
+    def forward(params: Params, batch: Batch) -> Stats:
+        model_key, augment_key = random.split(batch.key, 2)
+        keys = random.fold_in(model_key, batch.index)
+        images = _as_seen(batch, augment_key, preprocess, augment, dtype).images
+        return model.apply(params, images, key=keys, train=True)[1]
+
+    return forward
+
+
+def _as_seen(
+    batch: Batch, key: Tensor, preprocess: Preprocess, augment: Augment | None, dtype: torch.dtype
+) -> Batch:
+    """Return the batch with the images that the network sees, augmented with this key."""
+    if augment is not None:
+        batch = augment(batch._replace(key=key))
+    return batch._replace(images=preprocess(batch.images).to(dtype))
 
 
 def _require_one_each(losses: Tensor, weight: Tensor) -> None:

@@ -2,11 +2,12 @@
 
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from fnet import optim
 from fnet.data import (
     Augment,
+    alternating_flip,
     color_jitter,
     compose,
     random_affine,
@@ -14,24 +15,30 @@ from fnet.data import (
     random_flip,
     random_grayscale,
 )
+from fnet.data import cutout as black_square
 from fnet.models import Activation
-from fnet.optim import GradientTransformation, Schedule
+from fnet.optim import GradientTransformation
 
-OptimizerName = Literal["sgd", "momentum", "rmsprop", "adam", "adamw"]
+OptimizerName = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "muon"]
+ScheduleName = Literal["constant", "one_cycle", "plateau"]
+OLD_NAMES = {"original": "author"}
+"""Names that variants had in older versions."""
+
 ActivationName = Literal["relu", "sigmoid", "tanh", "softplus"]
-AugmentName = Literal["none", "crop_flip", "more"]
+AugmentName = Literal["none", "crop", "crop_flip", "crop_alternate", "affine", "more"]
 
 
 def optimizer(
     name: OptimizerName,
-    rate: float | Schedule,
+    rate: optim.Hyper,
     *,
     weight_decay: float | None = None,
     b2: float = 0.999,
 ) -> GradientTransformation:
     """Return an optimizer with the defaults of torch and momentum 0.9.
 
-    The weight decay of adamw is decoupled, that of all others is L2.
+    The weight decay of adamw is decoupled, that of all others is L2. For "muon", which has a second
+    learning rate, see `muon`.
     """
     if weight_decay is None:
         weight_decay = 0.01 if name == "adamw" else 0.0
@@ -40,13 +47,45 @@ def optimizer(
             tx = optim.sgd(rate, weight_decay=weight_decay)
         case "momentum":
             tx = optim.sgd(rate, momentum=0.9, weight_decay=weight_decay)
+        case "nesterov":
+            tx = optim.sgd(rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
         case "rmsprop":
             tx = optim.rmsprop(rate, weight_decay=weight_decay)
         case "adam":
             tx = optim.adam(rate, b2=b2, weight_decay=weight_decay)
         case "adamw":
             tx = optim.adamw(rate, b2=b2, weight_decay=weight_decay)
+        case "muon":
+            raise ValueError("muon has a learning rate of its own for what Adam trains: use muon()")
     return optim.flatten(tx, min_leaves=16)
+
+
+def muon(
+    rate: optim.Hyper,
+    adam_rate: optim.Hyper,
+    weight_decay: float,
+    *,
+    classes: int = 0,
+    b2: float = 0.99,
+) -> GradientTransformation:
+    """Return Muon for convolutions, and Adam without weight decay for all other parameters.
+
+    Args:
+        rate: Muon's learning rate.
+        adam_rate: Adam's.
+        weight_decay: Muon's, decoupled.
+        classes: the outputs of the last linear layer: all others are Muon's as well. 0: none is.
+        b2: Adam's.
+    """
+
+    def group(path: str, leaf: Tensor) -> str:
+        hidden = leaf.dim() == 2 and classes not in (0, leaf.shape[0])
+        return "muon" if leaf.dim() == 4 or hidden else "adam"
+
+    adam = optimizer("adam", adam_rate, b2=b2)
+    return optim.partition(
+        {"muon": optim.muon(rate, weight_decay=weight_decay), "adam": adam}, group
+    )
 
 
 def activation(name: ActivationName) -> Activation:
@@ -62,18 +101,32 @@ def activation(name: ActivationName) -> Activation:
             return nn.Softplus
 
 
-def augment(name: AugmentName) -> Augment | None:
-    """Return the augmentation: none, crop and flip, or more of them before crop and flip."""
-    crop_flip = random_crop(4), random_flip()
-    match name:
-        case "none":
-            return None
-        case "crop_flip":
-            return compose(*crop_flip)
-        case "more":
-            return compose(
-                random_affine(5),
-                random_grayscale(0.1),
-                color_jitter(0.3, 0.3, 0.3, 0.4),
-                *crop_flip,
-            )
+def augment(name: AugmentName, *, crop: int = 4, cutout: int = 0, seed: int = 0) -> Augment | None:
+    """Return the augmentation, None for "none" without cutout.
+
+    Args:
+        name: "crop": a shift by up to `crop` pixels. "crop_flip": crop, then a horizontal flip
+            with probability 0.5. "crop_alternate": crop, then a flip in every other epoch.
+            "affine", for digits: a small rotation, shift and scale. "more", of the study: affine,
+            grayscale and colour, then crop and flip.
+        crop: in pixels.
+        cutout: the side of a black square on each image, in pixels; 0: none.
+        seed: draws which images are flipped in the even epochs.
+    """
+    shift, mirror = random_crop(crop), random_flip()
+    parts: dict[AugmentName, tuple[Augment, ...]] = {
+        "none": (),
+        "crop": (shift,),
+        "crop_flip": (shift, mirror),
+        "crop_alternate": (shift, alternating_flip(seed)),
+        "affine": (random_affine(10, translate=(0.1, 0.1), scale=(0.9, 1.1)),),
+        "more": (
+            random_affine(5),
+            random_grayscale(0.1),
+            color_jitter(0.3, 0.3, 0.3, 0.4),
+            shift,
+            mirror,
+        ),
+    }
+    chosen = parts[name] + ((black_square(cutout),) if cutout else ())
+    return compose(*chosen) if chosen else None

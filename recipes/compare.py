@@ -29,8 +29,10 @@ from fnet.run.report import (
     free_name,
     named,
     show,
+    times,
     write_page,
 )
+from fnet.run.time_to_accuracy import in_percent, time_to
 from fnet.show.terminal import Display
 
 
@@ -75,6 +77,7 @@ def _record(runs: Mapping[str, RunRecord]) -> dict[str, object]:
                 "status": record.status,
                 "final": record.final.figures() if record.final else None,
                 "best": record.best.figures() if record.best else None,
+                "seconds_to_accuracy": in_percent(time_to(record.lines)),
                 "reported": record.reported,
             }
             for name, record in runs.items()
@@ -87,6 +90,8 @@ def _show(runs: Mapping[str, RunRecord], display: Display) -> None:
     """Print both tables, with one column for each run so that they are narrow."""
     rows = list(zip(COLUMNS, *figures(runs), strict=True))[1:]
     display.table("Figures", ["figure", *runs], rows)
+    if seconds := times(runs):
+        display.table("Seconds to an accuracy", ["accuracy", *runs], seconds)
     differing = [(name, *map(show, values)) for name, values in differences(runs).items()]
     if differing:
         display.table("Different options", ["option", *runs], differing)

@@ -5,7 +5,14 @@
 The data come from Kaggle: put fer2013.csv or icml_face_data.csv into DIR/fer2013. Or use a folder
 of class folders with files named Training_*, PublicTest_* and PrivateTest_* (`--data DIR`). The
 training images are the official Training split, the test images both others. The author reports
-60 % or more; fnet has not measured it yet.
+60 % or more, and of the training only that the network is of CNN's kind.
+
+Variants:
+
+* default, cnn: CNNpro and CNN trained as well as fnet can in ten minutes
+* author, cnn-author: the author's training on CIFAR-10, Adam at 0.001, batches of 32, images padded
+  by 4 pixels and resized back. The number of epochs is not known; this recipe uses 10
+* smoke: a few generated images, for a quick try
 """
 
 from fnet.run.process import start_command
@@ -18,17 +25,20 @@ from dataclasses import replace
 from fnet.run import cli
 from fnet.run.outcome import TEST_FINAL
 from fnet.run.recipe import Recipe
-from recipes import cnn
+from recipes import choices, cnn
 
+WELL = replace(cnn.WELL, epochs=20, augment="crop_flip", crop=4)
 VARIANTS = {
-    "default": cnn.Config(network="cnnpro", epochs=10, augment="crop_flip"),
-    "cnn": cnn.Config(epochs=10, augment="crop_flip"),
+    "default": replace(WELL, network="cnnpro"),
+    "cnn": WELL,
+    "author": cnn.Config(network="cnnpro", epochs=10),
+    "cnn-author": cnn.Config(epochs=10),
     "smoke": replace(cnn.SMOKE, augment="crop_flip"),
 }
 
-REPORTED = {variant: {TEST_FINAL: "60 % or more"} for variant in ("default", "cnn")}
+REPORTED = {variant: {TEST_FINAL: "60 % or more"} for variant in VARIANTS if variant != "smoke"}
 
-RECIPE = Recipe("fer2013", __doc__, "fer2013", VARIANTS, cnn.build, REPORTED)
+RECIPE = Recipe("fer2013", __doc__, "fer2013", VARIANTS, cnn.build, REPORTED, choices.OLD_NAMES)
 
 if __name__ == "__main__":
     cli.run(RECIPE)

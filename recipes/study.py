@@ -28,8 +28,8 @@ from fnet.run.study import COLUMNS, Arm, ArmResult, Study, check_arms, rows, run
 from fnet.show.terminal import Display
 from recipes import cnn, dainet, dainet7
 
-DAINET1 = dainet.Config(epochs=10)
-ORIGINAL = replace(dainet7.ORIGINAL, epochs=10)
+DAINET1 = replace(dainet.AUTHOR, epochs=10)
+DAINET7 = replace(dainet7.AUTHOR, epochs=10)
 
 _cnn, _dainet, _dainet7 = (partial(Arm, module.RECIPE) for module in (cnn, dainet, dainet7))
 
@@ -52,14 +52,14 @@ STUDIES: dict[Name, Study] = {
         [
             _cnn("lr 0.1", cnn.VARIANTS["lr0.1"], "43 %"),
             _cnn("lr 0.01", cnn.Config(lr=0.01)),
-            _cnn("lr 0.001", cnn.VARIANTS["default"], "66 %"),
+            _cnn("lr 0.001", cnn.VARIANTS["author"], "66 %"),
         ],
     ),
     "depth": Study(
         "Is one more block better?",
         [
-            _cnn("cnn", cnn.VARIANTS["default"], "66 %"),
-            _cnn("cnnpro", cnn.VARIANTS["pro"], "72 to 75 %"),
+            _cnn("cnn", cnn.VARIANTS["author"], "66 %"),
+            _cnn("cnnpro", cnn.VARIANTS["pro-author"], "72 to 75 %"),
             _dainet("dainet", replace(DAINET1, network="dainet")),
             _dainet("dainet1", DAINET1, "77.76 %"),
         ],
@@ -107,8 +107,8 @@ STUDIES: dict[Name, Study] = {
     "batch": Study(
         "DaiNet7: which batch size?",
         [
-            _dainet7("batch 128", ORIGINAL, "91.91 % (250 epochs)"),
-            _dainet7("batch 1024", replace(ORIGINAL, batch_size=1024), "higher test loss"),
+            _dainet7("batch 128", DAINET7, "91.91 % (250 epochs)"),
+            _dainet7("batch 1024", replace(DAINET7, batch_size=1024), "higher test loss"),
         ],
     ),
     "activation": Study(
@@ -123,9 +123,9 @@ STUDIES: dict[Name, Study] = {
     "schedule": Study(
         "DaiNet7: which schedule of Adam's learning rate?",
         [
-            _dainet7("by epoch", dainet7.ORIGINAL, "visible jumps"),
-            _dainet7("plateau", replace(dainet7.ORIGINAL, schedule="plateau")),
-            _dainet7("one cycle", replace(dainet7.ORIGINAL, schedule="one_cycle")),
+            _dainet7("by epoch", dainet7.AUTHOR, "visible jumps"),
+            _dainet7("plateau", replace(dainet7.AUTHOR, schedule="plateau")),
+            _dainet7("one cycle", replace(dainet7.AUTHOR, schedule="one_cycle")),
         ],
     ),
 }

@@ -13,7 +13,7 @@ from recipes.bench.work import SGD, Work
 WORK = Work(
     network="net",
     recipe="recipes.net",
-    variant="default",
+    variant="author",
     optimizer=SGD(1e-3),
     augmented=False,
     batch_size=4,

@@ -73,17 +73,23 @@ class CNNpro(nn.Module):
 
 
 class DaiNet(nn.Module):
-    def __init__(self, channels=3, features=1536, classes=10, activation=F.relu, linears=3):
+    def __init__(
+        self, channels=3, features=1536, classes=10, activation=F.relu, linears=3, deeper=False
+    ):
         super().__init__()
-        self.activation = activation
+        self.activation, self.deeper = activation, deeper
         self.conv1, self.norm1 = nn.Conv2d(channels, 12, 5, padding=2), nn.BatchNorm2d(12)
         self.conv2, self.norm2 = nn.Conv2d(12, 24, 3, padding=1), nn.BatchNorm2d(24)
+        if deeper:
+            self.conv3, self.norm3 = nn.Conv2d(24, 24, 3, padding=1), nn.BatchNorm2d(24)
         self.head = Head([features, *[128, 84][: linears - 1], classes], activation)
 
     def forward(self, x):
         x = F.max_pool2d(self.activation(self.norm1(self.conv1(x))), 2)
-        x = F.max_pool2d(self.activation(self.norm2(self.conv2(x))), 2)
-        return self.head(x)
+        x = self.activation(self.norm2(self.conv2(x)))
+        if self.deeper:
+            x = self.activation(self.norm3(self.conv3(x)))
+        return self.head(F.max_pool2d(x, 2))
 
 
 class DaiNet1(nn.Module):

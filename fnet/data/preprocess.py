@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 
 from fnet.data.dataset import Dataset
-from fnet.data.resize import pad_and_resize
+from fnet.data.resize import AT_ONCE, pad_and_resize
 
 Preprocess: TypeAlias = Callable[[Tensor], Tensor]
-
-_RESIZE_CHUNK = 1000  # images resized in one call
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def prepare(preprocess: Preprocess, *datasets: Dataset) -> tuple[Preprocess, lis
         return preprocess, list(datasets)
     padding = preprocess.padding
     resized = [
-        torch.cat([pad_and_resize(part, padding) for part in dataset.images.split(_RESIZE_CHUNK)])
+        torch.cat([pad_and_resize(part, padding) for part in dataset.images.split(AT_ONCE)])
         for dataset in datasets
     ]
     prepared = zip(datasets, resized, strict=True)

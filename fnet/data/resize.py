@@ -1,8 +1,16 @@
 """Resizing of images: bilinear with antialiasing, as in torchvision."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fnet.data.dataset import Dataset
+
+AT_ONCE = 1000
+"""How many images of a data set are resized in one call."""
 
 
 def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
@@ -23,14 +31,35 @@ def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
     >>> resize(images, (1, 2)).flatten().tolist()
     [14, 86]
     """
-    if isinstance(size, int):
-        shorter = min(images.shape[-2:])
-        height, width = (size * side // shorter for side in images.shape[-2:])
-    else:
-        height, width = size
+    height, width = scaled(images.shape[-2:], size) if isinstance(size, int) else size
     if images.dtype == torch.uint8 and images.device.type != "cpu":
         return _interpolate(images.to(torch.float32), height, width).round().to(torch.uint8)
     return _interpolate(images, height, width)
+
+
+def scaled(sides: Sequence[int], size: int) -> tuple[int, int]:
+    """Return height and width of images whose shorter side becomes `size`, in the same ratio.
+
+    Raises:
+        ValueError: the size is below 1.
+
+    >>> scaled((32, 48), 24)
+    (24, 36)
+    """
+    if size < 1:
+        raise ValueError(f"the side of an image is at least 1 pixel; got {size}")
+    height, width = sides
+    return size * height // min(sides), size * width // min(sides)
+
+
+def resize_dataset(dataset: Dataset, size: int) -> Dataset:
+    """Return the data set with images whose shorter side is `size`: itself where it is already."""
+    height, width = dataset.images.shape[-2:]
+    shape = scaled((height, width), size)
+    if shape == (height, width):
+        return dataset
+    parts = [resize(part, shape) for part in dataset.images.split(AT_ONCE)]
+    return replace(dataset, images=torch.cat(parts))
 
 
 def pad_and_resize(images: Tensor, padding: int) -> Tensor:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 Activation: TypeAlias = Callable[[], nn.Module]
 """Makes an activation layer: `nn.ReLU`, `nn.Tanh`, `lambda: nn.LeakyReLU(0.2)`."""
@@ -53,7 +54,7 @@ def classifier(
         linears = most
     if not 1 <= linears <= most:
         raise ValueError(f"linears is {linears}, expected a number from 1 to {most}")
-    layers: list[nn.Module] = [nn.Flatten()]
+    layers: list[nn.Module] = [Flatten(side)]
     features = maps * side**2
     for width in hidden[: linears - 1]:
         layers += [nn.Linear(features, width), activation()]
@@ -62,6 +63,34 @@ def classifier(
     if softmax:
         layers.append(nn.Softmax(dim=1))
     return layers
+
+
+class MeanOfMap(nn.Module):
+    """Average pooling over the whole of each map, of any size: `[N, C, H, W]` to `[N, C, 1, 1]`.
+
+    On a map of 8 x 8 the bits are those of `nn.AvgPool2d(8)`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the means."""
+        return F.avg_pool2d(x, (x.shape[-2], x.shape[-1]))
+
+
+class Flatten(nn.Flatten):
+    """`nn.Flatten` of maps of one size; maps of another are pooled to it, by averages.
+
+    So that the linear layers behind it fit images of another size than they were made for, such as
+    the smaller ones that a training may begin with.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `[N, C * side * side]` of maps `[N, C, H, W]`."""
+        grid = (self.side, self.side)
+        return super().forward(x if x.shape[-2:] == grid else F.adaptive_avg_pool2d(x, grid))
 
 
 def require_rates(dropout: tuple[float, ...], count: int) -> None:

@@ -1,8 +1,9 @@
 """DaiNet and DaiNet1: two or three convolutions, dropout before batch norm, linear layers."""
 
+import torch
 from torch import nn
 
-from fnet.models.blocks import Activation, classifier, require_rates
+from fnet.models.blocks import Activation, classifier, convolution, require_rates
 from fnet.nn import Model, from_module
 
 _BLOCKS = ((12, 5), (24, 3), (12, 3))
@@ -17,20 +18,25 @@ def dainet(
     activation: Activation = nn.ReLU,
     linears: int = 3,
     softmax: bool = False,
+    deeper: bool = False,
 ) -> Model:
     """Return DaiNet for images `[N, channels, size, size]`: 212,022 parameters at the defaults.
 
     A reconstruction: DaiNet is the first step from Net to DaiNet7, and only its first block is
-    known. The second block and the linear layers are those of `dainet1`, so that "DaiNet with one
-    more convolution" is `dainet1`. The arguments are those of `dainet1`, with two rates in
-    `dropout`.
+    known. The second block and the linear layers are those of `dainet1`. The arguments are those of
+    `dainet1`, with two rates in `dropout`.
+
+    With `deeper` it is "DaiNet with one more convolution", 217,278 parameters. It is not known
+    which one: here a second convolution of 24 channels, with batch norm and activation, before the
+    second block's pooling.
 
     Raises:
         ValueError: `size` is below 4, `linears` is not 1 to 3, or `dropout` does not have two
             rates.
     """
     return from_module(
-        lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax)
+        lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax, deeper),
+        memory_format=torch.channels_last,
     )
 
 
@@ -55,7 +61,8 @@ def dainet1(
             rates.
     """
     return from_module(
-        lambda: _module(3, classes, channels, size, dropout, activation, linears, softmax)
+        lambda: _module(3, classes, channels, size, dropout, activation, linears, softmax),
+        memory_format=torch.channels_last,
     )
 
 
@@ -68,6 +75,7 @@ def _module(
     activation: Activation,
     linears: int,
     softmax: bool,
+    deeper: bool = False,
 ) -> nn.Module:
     require_rates(dropout, blocks)
     layers: list[nn.Module] = []
@@ -80,6 +88,8 @@ def _module(
             nn.MaxPool2d(2),
         ]
         channels = width
+    if deeper:
+        layers[-1:-1] = convolution(channels, channels, 3, padding=1, activation=activation)
     return nn.Sequential(
         *layers,
         *classifier(

@@ -1,8 +1,9 @@
 """DaiNet7: six 3x3 convolutions of 64 to 256 channels, each ReLU then batch norm."""
 
+import torch
 from torch import nn
 
-from fnet.models.blocks import Activation, require_rates
+from fnet.models.blocks import Activation, MeanOfMap, require_rates
 from fnet.nn import Model, from_module
 
 DAINET7_DROPOUT = (0.1, 0.1, 0.5, 0.5)
@@ -17,13 +18,17 @@ def dainet7(
 ) -> Model:
     """Return DaiNet7 for images `[N, channels, 32, 32]`: 1,149,770 parameters at the defaults.
 
+    Its average pooling takes the whole map, 8 x 8 of these images, so that smaller ones fit too.
+
     `dropout` has the rates after the first, second, fourth and fifth convolution; the author's
     are the default. The activation comes before batch norm, as in the original.
 
     Raises:
         ValueError: `dropout` does not have four rates.
     """
-    return from_module(lambda: _module(classes, channels, dropout, activation))
+    return from_module(
+        lambda: _module(classes, channels, dropout, activation), memory_format=torch.channels_last
+    )
 
 
 def _module(
@@ -44,7 +49,7 @@ def _module(
         *_convolution(128, 256, activation),
         nn.Dropout(fourth),
         *_convolution(256, 256, activation),
-        nn.AvgPool2d(8),
+        MeanOfMap(),
         nn.Flatten(),
         nn.Linear(256, classes),
     )

@@ -7,6 +7,7 @@ from fnet.nn.export import from_state_dict, to_module
 from fnet.nn.init import Initializer, kaiming_normal, kaiming_uniform, xavier_normal, xavier_uniform
 from fnet.nn.load_report import LoadReport
 from fnet.nn.model import Model, Params
+from fnet.nn.statistics import fresh_statistics
 from fnet.nn.summary import Layer, Summary, summary
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Params",
     "Summary",
     "check",
+    "fresh_statistics",
     "from_module",
     "from_state_dict",
     "kaiming_normal",

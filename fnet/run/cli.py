@@ -42,7 +42,7 @@ def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
     early.add_argument("--summary", action="store_true")
     chosen, rest = early.parse_known_args(args)
     if chosen.resume is None:
-        variant = chosen.variant or "default"
+        variant = recipe.variant(chosen.variant or "default")
         default = _of_variant(recipe, variant)
     else:
         variant, default = _of_run(recipe, chosen.resume, chosen.variant)
@@ -84,7 +84,7 @@ def _of_run(recipe: Recipe, path: Path, variant: str | None) -> tuple[str, Confi
             f"the run {path} is a run of {origin.name}, not of {recipe.origin.name}: resume it "
             f"with {origin.command} --resume {shlex.quote(str(path))}"
         )
-    if variant not in (None, record.variant):
+    if variant is not None and recipe.variant(variant) != recipe.variant(record.variant):
         raise ConfigError(
             f"the run {path} has the variant {record.variant!r}, and a resumed run keeps its "
             "variant: do not give --variant"
@@ -100,8 +100,11 @@ def run(recipe: Recipe) -> None:
 
 
 def _description(recipe: Recipe, variant: str) -> str:
+    old = [f"{name} is an old name of {new}" for name, new in recipe.aliases.items()]
+    names = ", ".join(recipe.variants) + "".join(f" ({text})" for text in old)
     return (
-        f"{recipe.doc.strip()}\n\n--variant NAME chooses the defaults of the options below: "
-        f"{', '.join(recipe.variants)} (shown: {variant})\n--resume RUN continues a stopped run, "
+        f"{(recipe.doc or '').strip()}\n\n"
+        "--variant NAME chooses the defaults of the options below: "
+        f"{names} (shown: {variant})\n--resume RUN continues a stopped run, "
         "with its own options\n--summary only prints the layers of the network."
     )

@@ -34,6 +34,9 @@ class Config:
     """The seed of all random numbers."""
     limit: int | None = None
     """Train on this many images (default: all), with all classes in proportion."""
+    target: float | None = None
+    """Stop after the first epoch with at least this accuracy (0 to 1).
+    Measured on the images that choose the best epoch."""
     validation: float = 0.0
     """The fraction of training images held out to choose the best epoch (0: the test images)."""
     device: str = "auto"
@@ -74,6 +77,8 @@ class Config:
                 raise ConfigError(f"{option(name)} must be at least 1; got {getattr(self, name)}")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit must be at least 1; got {self.limit}")
+        if self.target is not None and not 0 < self.target <= 1:
+            raise ConfigError(f"--target must be above 0 and at most 1; got {self.target}")
         if not 0 <= self.validation < 1:
             raise ConfigError(f"--validation must be at least 0 and below 1; got {self.validation}")
         for field in fields(self):

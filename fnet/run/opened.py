@@ -17,8 +17,9 @@ from fnet.nn import Model, ModelError, Params
 from fnet.run.checkpoint import load_weights
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import CONFIG, read_setup
+from fnet.run.preprocess_json import preprocess_from_json
 from fnet.run.recipe import Experiment, Recipe, load_recipe, own_recipe
-from fnet.run.schema import Setup, config_from_json, preprocess_from_json
+from fnet.run.schema import Setup, config_from_json
 from fnet.run.splits import Splits
 
 Weights = Literal["best", "final"]
@@ -151,7 +152,7 @@ def build_recorded(path: Path, setup: Setup, recipe: Recipe) -> tuple[Config, Ex
     splits = _splits(setup)
     try:
         experiment = recipe.build(config, splits)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise ConfigError(
             f"the recipe {recipe.name} cannot build the network of the run {path}: {error}"
         ) from error

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fnet.run.origin import Origin
 from fnet.run.recipe import Recipe
 from fnet.run.schema import Line, Status
 from fnet.show.tables import MISSING, percent
@@ -36,8 +37,9 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        status: "complete", "interrupted" by a signal, or "diverged" to non-finite numbers.
-        signal: the signal that interrupted the run, else None.
+        status: "complete", "stopped at target", "interrupted" by a signal, or "diverged" to
+            non-finite numbers.
+        signal: the signal that interrupted the run or came after its last step, else None.
         directory: the run directory.
         data: the name of the data set.
         stand_in: whether this data set is a stand-in for the recipe's own.
@@ -58,7 +60,12 @@ class Outcome:
         """0 if complete, 1 if diverged, 128 + the signal number if interrupted."""
         if self.signal is not None:
             return 128 + self.signal
-        return 0 if self.status == "complete" else 1
+        return 0 if self.ended_well else 1
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it came to its last epoch or its target."""
+        return self.status in ("complete", "stopped at target")
 
 
 def resume_hint(recipe: Recipe, directory: Path) -> str:
@@ -66,9 +73,9 @@ def resume_hint(recipe: Recipe, directory: Path) -> str:
     return f"To resume: {recipe.origin.command} --resume {shlex.quote(str(directory))}"
 
 
-def report_command(recipe: Recipe, directory: Path) -> str:
-    """Return the command that writes the report of a run."""
-    return f"python -m recipes.report {shlex.quote(str(directory))}{recipe.origin.recipe_option}"
+def report_command(origin: Origin, directory: Path) -> str:
+    """Return the command that writes the report of a run of this recipe."""
+    return f"python -m recipes.report {shlex.quote(str(directory))}{origin.recipe_option}"
 
 
 def say_result(
@@ -91,7 +98,7 @@ def say_result(
         rows = [[name, reported.get(name, MISSING), percent(figures[name])] for name in figures]
         columns = ["figure", "reported by the author", "measured"]
         display.table(f"{recipe.name} {where}", columns, rows)
-    if outcome.status != "complete":
+    if not outcome.ended_well:
         reached = f"after step {step}: the weights are saved"
         if not step:
             reached = "before the first step: there are no weights to save"
@@ -99,6 +106,10 @@ def say_result(
         interrupted = outcome.status == "interrupted"
         more = f" {resume_hint(recipe, outcome.directory)}" if interrupted else ""
         display.say(f"Stopped {reached}.{more}")
-    elif outcome.final is not None:
+    elif outcome.final is not None and outcome.best is not None:
         reached = percent(outcome.final.test_accuracy)
-        display.say(f"Test accuracy {reached} {where}. Run: {outcome.directory}")
+        best = f"best epoch {outcome.best.epoch}: {percent(outcome.best.test_accuracy)}"
+        at_target = "" if outcome.status == "complete" else " Stopped at target."
+        display.say(
+            f"Test accuracy {reached} ({best}) {where}.{at_target} Run: {outcome.directory}"
+        )

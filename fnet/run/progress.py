@@ -4,6 +4,7 @@ Does not depend on how a step works, and displays nothing.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from fnet import random
 from fnet.loop import Record
-from fnet.nn import ModelError, Params
+from fnet.nn import Model, ModelError, Params
 from fnet.optim import PlateauState
 from fnet.run.checkpoint import Restored, weights_epoch
 from fnet.run.directory import RunDirectory
@@ -78,15 +79,25 @@ def initial_state(experiment: Experiment, seed: int, device: str) -> State:
 class Progress:
     """The progress of a run, also saved in its run directory so that the run can be resumed.
 
+    Args:
+        directory: the run directory.
+        model: the network.
+        eval_params: `(record) -> Params`, the parameters to save as best and final.
+        steps_per_epoch: the number of steps in an epoch.
+
     Attributes:
         record: the record of the last step, None before the first step.
         lines: the figures of each complete epoch.
     """
 
     def __init__(
-        self, directory: RunDirectory, experiment: Experiment, steps_per_epoch: int
+        self,
+        directory: RunDirectory,
+        model: Model,
+        eval_params: Callable[[Record], Params],
+        steps_per_epoch: int,
     ) -> None:
-        self._directory, self._experiment = directory, experiment
+        self._directory, self._model, self._eval_params = directory, model, eval_params
         self._steps_per_epoch = steps_per_epoch
         self._saved_at = time.monotonic()
         self.record: Record | None = None
@@ -160,5 +171,4 @@ class Progress:
     def write_weights(self, name: str, record: Record) -> None:
         """Write `name.safetensors`, the weights of a record."""
         epoch = -(-record.step // self._steps_per_epoch)  # an incomplete epoch counts
-        params = self._experiment.eval_params(record.params, record.opt_state)
-        self._directory.write_weights(name, self._experiment.model, params, epoch)
+        self._directory.write_weights(name, self._model, self._eval_params(record), epoch)

@@ -13,13 +13,22 @@ from torch import Tensor
 
 from fnet import random
 from fnet.data import Augment, Dataset, Preprocess, prepare
+from fnet.data.resize import scaled
 from fnet.losses import Loss
 from fnet.nn import Model, Params, check
 from fnet.optim import GradientTransformation, Plateau, get_hyper, hypers, set_hyper
 from fnet.run.config import ConfigError
 from fnet.run.origin import Origin, of_caller, of_file
 from fnet.run.splits import Splits
-from fnet.step import EvalStep, Step, make_eval, make_grad, make_step
+from fnet.step import (
+    EvalStep,
+    StatisticsStep,
+    Step,
+    make_eval,
+    make_grad,
+    make_statistics,
+    make_step,
+)
 from fnet.tree import Tree
 
 
@@ -38,6 +47,10 @@ class Experiment:
         learning_rate: the name of the learning rate in `get_hyper`, to log and to scale on a
             plateau. None: the first learning rate of `tx` is logged, all are scaled.
         plateau: reduces the learning rate after an epoch, depending on its train loss, or None.
+        fresh_statistics: the number of training batches on which the statistics of batch norm are
+            recomputed for the parameters to evaluate and to save; 0: those of the training.
+        sizes: the shorter side of the training images in each of the first epochs; later epochs
+            use the images as they are.
     """
 
     model: Model
@@ -48,19 +61,33 @@ class Experiment:
     eval_params: Callable[[Params, Tree], Params] = lambda params, opt_state: params
     learning_rate: str | None = None
     plateau: Plateau | None = None
+    fresh_statistics: int = 0
+    sizes: tuple[int, ...] = ()
 
     def train_step(self, dataset: Dataset, dtype: torch.dtype) -> tuple[Step, Dataset]:
         """Return the training step and the images for it, on the same device.
 
         If there is no augmentation, the images are already prepared as far as `prepare` can.
         """
-        preprocess = self.preprocess
-        if self.augment is None:
-            preprocess, (dataset,) = prepare(preprocess, dataset)
+        preprocess, dataset = self._for_training(dataset)
         grad_fn = make_grad(
             self.model, self.loss, preprocess=preprocess, augment=self.augment, dtype=dtype
         )
         return make_step(grad_fn, self.tx), dataset
+
+    def statistics(self, dataset: Dataset, dtype: torch.dtype) -> tuple[StatisticsStep, Dataset]:
+        """Return what `fresh_statistics` runs, and the images for it, as `train_step` does."""
+        preprocess, dataset = self._for_training(dataset)
+        forward = make_statistics(
+            self.model, preprocess=preprocess, augment=self.augment, dtype=dtype
+        )
+        return forward, dataset
+
+    def _for_training(self, dataset: Dataset) -> tuple[Preprocess, Dataset]:
+        preprocess = self.preprocess
+        if self.augment is None:
+            preprocess, (dataset,) = prepare(preprocess, dataset)
+        return preprocess, dataset
 
     def eval_step(self, *datasets: Dataset, dtype: torch.dtype) -> tuple[EvalStep, list[Dataset]]:
         """Return the evaluation step and the prepared images for it, on the same devices."""
@@ -116,22 +143,30 @@ class Recipe:
 
     Attributes:
         name: the name of the recipe, which begins the names of its run directories.
-        doc: the module's docstring, for `--help`.
+        doc: the module's docstring, for `--help`; None with `python -OO`.
         data: the data set for `--data auto`.
-        variants: configs by name; "default" is used without `--variant`.
+        variants: configs by name. "default", the network trained as well as fnet can, is used
+            without `--variant`; "author" trains it as its author did. A second network has its own
+            pair: "pro" and "pro-author".
         build: `(config, splits) -> Experiment`, pure.
         reported: the original author's figures by variant and name, to print next to the measured
             ones: "test accuracy, final", "test accuracy, best epoch", "train accuracy, final".
+        aliases: today's names of variants by their names in older versions.
         origin: the module or the file that creates the recipe; found automatically.
     """
 
     name: str
-    doc: str
+    doc: str | None
     data: str
     variants: Mapping[str, Any]
     build: Callable[[Any, Splits], Experiment]
     reported: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     origin: Origin = field(default_factory=of_caller)
+
+    def variant(self, name: str) -> str:
+        """Return the name that a variant has today."""
+        return self.aliases.get(name, name)
 
 
 def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:
@@ -148,6 +183,10 @@ def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:
         # A config without a batch size is possible.
         size = getattr(config, "batch_size", 2)
         classes = check(experiment.model, splits.input_shape, batch_size=size)
+        for side in sorted(set(experiment.sizes)):
+            channels, height, width = splits.input_shape
+            smaller = scaled((height, width), side)
+            check(experiment.model, (channels, *smaller), batch_size=size)
         experiment.loss(torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64))
         experiment.preprocess(splits.train.images[:1])
         _check_optimizer(experiment)

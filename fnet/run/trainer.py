@@ -4,26 +4,30 @@ import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 from torch import Tensor
 
 from fnet import data, metrics
 from fnet.data import Dataset
+from fnet.data.resize import resize_dataset
 from fnet.debug import NonFiniteError, check_finite
-from fnet.evaluation import EVAL_BATCH
-from fnet.loop import Record, evaluate, fit
+from fnet.loop import Record, fit
 from fnet.nn import Params, to_module
 from fnet.run.checkpoint import Restored
 from fnet.run.config import Config
 from fnet.run.directory import RunDirectory
 from fnet.run.divergence import Watch, find_divergence
+from fnet.run.eval_params import EvalParams
+from fnet.run.held_out import HeldOut
 from fnet.run.log import RunLog
 from fnet.run.progress import Progress, State, initial_state
 from fnet.run.recipe import Experiment
-from fnet.run.runtime import Runtime, ready, ready_eval
-from fnet.run.schema import Line
+from fnet.run.runtime import Runtime, ready
+from fnet.run.schema import Line, Status
 from fnet.run.signals import StopRequest
 from fnet.run.splits import Splits
+from fnet.run.time_to_accuracy import is_reached
 from fnet.show.loggers import Start
 from fnet.show.terminal import Display
 from fnet.step import Step
@@ -34,7 +38,12 @@ _CHECK_EVERY_GPU = 50
 
 
 class Trainer:
-    """The training of one run: trains, evaluates after each epoch, saves, displays and logs."""
+    """The training of one run: trains, evaluates after each epoch, saves, displays and logs.
+
+    Attributes:
+        progress: the progress of the run.
+        eval_params: `(record) -> Params`, the parameters to evaluate.
+    """
 
     def __init__(
         self,
@@ -51,14 +60,18 @@ class Trainer:
         train = splits.train.to(runtime.device)
         self._samples = train.images[:: max(1, len(train) // _SAMPLES)][:_SAMPLES]
         step, self._train = experiment.train_step(train, runtime.dtype)
+        self._resized = (0, self._train)
+        self.eval_params = EvalParams(experiment, train, config, runtime)
         self._held_out = HeldOut(experiment, splits, config, runtime)
         self._check_every = 1 if runtime.device == "cpu" else _CHECK_EVERY_GPU
         self._steps_per_epoch = data.steps_per_epoch(len(self._train), config.batch_size)
-        self.progress = Progress(directory, experiment, self._steps_per_epoch)
+        self.progress = Progress(
+            directory, experiment.model, self.eval_params, self._steps_per_epoch
+        )
         self._step = ready(step, config, runtime)
 
-    def run(self, stop: StopRequest, restored: Restored | None = None) -> bool:
-        """Train to the last epoch; return False if a request to stop came before its end.
+    def run(self, stop: StopRequest, restored: Restored | None = None) -> Status:
+        """Train to the last epoch, to the target or to a request to stop; return which it was.
 
         Args:
             stop: a request ends the training after the current step.
@@ -82,20 +95,22 @@ class Trainer:
         try:
             self._log.start(self._start(record), record.metrics)
             while record.epoch < self._config.epochs:
+                if is_reached(self._config.target, self.progress.lines):
+                    return "stopped at target"
                 started = time.monotonic() - seconds
                 record, speed, stopping = self._train_epoch(state, record, started, stop)
                 state = state.after(record)
                 if stopping:
                     self.progress.save(state, record, time.monotonic() - started)
-                    return False
+                    return "interrupted"
                 state = self._end_epoch(state, record, started, speed)
                 record, seconds = self._at(state, record.step), 0.0
                 self.progress.save(state, record, seconds)
                 if stop and record.epoch < self._config.epochs:
-                    return False
+                    return "interrupted"
         finally:
             self._log.close()
-        return True
+        return "complete"
 
     def _at(self, state: State, step: int) -> Record:
         """Return the record between two epochs, without metrics."""
@@ -150,18 +165,27 @@ class Trainer:
             record.params,
             record.opt_state,
             key,
-            self._train,
+            self._images_of(record.epoch),
             size=self._config.batch_size,
             epochs=record.epoch + 1,
             start=record.step,
             sums=record.metrics,
         )
 
+    def _images_of(self, epoch: int) -> Dataset:
+        """Return the training images in the size that they have in an epoch, counted from 0."""
+        sizes = self._experiment.sizes
+        if epoch >= len(sizes):
+            return self._train
+        if self._resized[0] != sizes[epoch]:
+            self._resized = (sizes[epoch], resize_dataset(self._train, sizes[epoch]))
+        return self._resized[1]
+
     def _show(self, record: Record, note: str) -> None:
         """Update the progress bars to a record."""
         of_epoch, epochs = self._steps_per_epoch, self._config.epochs
-        self._display.progress("epoch", record.step - record.epoch * of_epoch, of_epoch, note)
         self._display.progress("run", record.step, of_epoch * epochs)
+        self._display.progress("epoch", record.step - record.epoch * of_epoch, of_epoch, note)
 
     def _is_checkpoint_due(self) -> bool:
         return self.progress.minutes_since_save() >= self._config.checkpoint_minutes
@@ -181,10 +205,20 @@ class Trainer:
             f"--resume {shlex.quote(str(self._directory.path))} --on-nonfinite skip"
         )
 
+    def _evaluate(self, params: Params) -> dict[str, float]:
+        """Return the means over the held-out images, with a bar meanwhile."""
+        bar = "evaluating"
+        self._display.wait(bar)
+        try:
+            return self._held_out.evaluate(params, partial(self._display.progress, bar))
+        finally:
+            self._display.finish(bar)
+
     def _end_epoch(self, state: State, record: Record, started: float, speed: float) -> State:
         """Evaluate, write the epoch's line, and return the state for the next epoch."""
-        self._show(record, "evaluating")
-        params = self._experiment.eval_params(record.params, record.opt_state)
+        self._show(record, "")
+        self._display.finish("epoch")
+        params = self.eval_params(record)
         train = metrics.means(record.metrics)
         trained = round(record.metrics["count"].item() / self._config.batch_size)
         skipping = self._config.on_nonfinite == "skip"
@@ -193,7 +227,7 @@ class Trainer:
             step=record.step,
             train_loss=train["loss"],
             train_accuracy=train["accuracy"],
-            **self._held_out.evaluate(params),
+            **self._evaluate(params),
             learning_rate=self._experiment.effective_rate(record.opt_state),
             seconds=round(time.monotonic() - started, 3),
             images_per_second=round(speed, 1),
@@ -210,32 +244,6 @@ class Trainer:
         scale, plateau_state = plateau.update(line.train_loss, state.plateau)
         opt_state = self._experiment.with_lr_scale(state.opt_state, scale)
         return state._replace(opt_state=opt_state, plateau=plateau_state)
-
-
-class HeldOut:
-    """The evaluation of a run on its test images and, if it has some, its validation images."""
-
-    def __init__(
-        self, experiment: Experiment, splits: Splits, config: Config, runtime: Runtime
-    ) -> None:
-        datasets = {"test": splits.test.to(runtime.device)}
-        if splits.validation is not None:
-            datasets["validation"] = splits.validation.to(runtime.device)
-        step, prepared = experiment.eval_step(*datasets.values(), dtype=runtime.dtype)
-        self._datasets = dict(zip(datasets, prepared, strict=True))
-        self._step = ready_eval(step, config, runtime)
-
-    def evaluate(self, params: Params) -> dict[str, float]:
-        """Return the means over each data set: "test_loss", "test_accuracy", ..."""
-        return {
-            f"{split}_{name}": value
-            for split, dataset in self._datasets.items()
-            for name, value in self._means(params, dataset).items()
-        }
-
-    def _means(self, params: Params, dataset: Dataset) -> dict[str, float]:
-        size = min(EVAL_BATCH, len(dataset))
-        return metrics.means(evaluate(self._step, params, dataset, size=size))
 
 
 class Throughput:

@@ -28,7 +28,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,12 +79,12 @@ class Row:
 _DAINET7 = Adam(1e-3, b2=0.99, weight_decay=5e-4)
 
 ROWS: dict[RowName, Row] = {
-    "net": Row(net.RECIPE, "default", SGD(1e-3)),
-    "cnn": Row(cnn.RECIPE, "default", Adam(1e-3)),
-    "cnnpro": Row(cnn.RECIPE, "pro", Adam(1e-3)),
-    "dainet7": Row(dainet7.RECIPE, "original", _DAINET7, augmented=True),
-    "mynet": Row(mynet.RECIPE, "default", SGD(0.1, weight_decay=5e-4), augmented=True),
-    "resnet50": Row(resnet50.RECIPE, "original", _DAINET7, augmented=True),
+    "net": Row(net.RECIPE, "author", SGD(1e-3)),
+    "cnn": Row(cnn.RECIPE, "author", Adam(1e-3)),
+    "cnnpro": Row(cnn.RECIPE, "pro-author", Adam(1e-3)),
+    "dainet7": Row(dainet7.RECIPE, "author", _DAINET7, augmented=True),
+    "mynet": Row(mynet.RECIPE, "author", SGD(0.1, weight_decay=5e-4), augmented=True),
+    "resnet50": Row(resnet50.RECIPE, "author", _DAINET7, augmented=True),
 }
 
 
@@ -140,13 +140,13 @@ def _benchmark(options: Options) -> int:
     peers = _contenders(options, runtime, display)
     splits = _splits(options, display)
     experiments = {name: _experiment(name, splits) for name in _rows(options, runtime)}
-    environment = {**describe(runtime), **versions()}
+    environment = describe(runtime)
     display.say(
-        f"{environment['gpu'] or environment['cpu']}, {runtime.threads} threads, "
-        f"torch {environment['torch']}, fnet in {runtime.precision}"
+        f"{environment.gpu or environment.cpu}, {runtime.threads} threads, "
+        f"torch {environment.torch}, fnet in {runtime.precision}"
     )
     setting = {
-        "environment": environment,
+        "environment": {**asdict(environment), **versions()},
         "data": splits.train.name,
         "train_images": len(splits.train),
         "repeats": options.repeats,

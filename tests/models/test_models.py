@@ -13,6 +13,7 @@ from torch import nn
 from fnet import models, random, tree
 from fnet.data import Batch
 from fnet.losses import cross_entropy
+from fnet.models.blocks import MeanOfMap
 from fnet.nn import Model
 from fnet.step import make_grad
 
@@ -97,6 +98,10 @@ CASES = {
         lambda: models.dainet(3, 1, 21, dropout=(0, 0)),
         lambda: references.DaiNet(channels=1, features=24 * 5 * 5, classes=3),
         image=(1, 21, 21),
+    ),
+    "dainet, deeper": Case(
+        lambda: models.dainet(dropout=(0, 0), deeper=True),
+        lambda: references.DaiNet(deeper=True),
     ),
     "dainet1": Case(lambda: models.dainet1(dropout=(0, 0, 0)), references.DaiNet1),
     "dainet1, softplus, two linears": Case(
@@ -216,6 +221,24 @@ def test_dropout_has_its_rate_and_its_place(name):
             assert isinstance(layers[place - 1], before)
             assert isinstance(layers[place + 1], after)
     assert found == rates
+
+
+@pytest.mark.parametrize("name", ["net", "lenet5", "cnn", "mynet", "dainet1", "dainet7"])
+@pytest.mark.parametrize("factor", [0.75, 1.5])
+def test_images_of_another_size_are_pooled_to_the_grid_of_the_linear_layers(name, factor):
+    model, side = getattr(models, name)(), 28 if name == "lenet5" else 32
+    params = model.init(random.key(0))
+    channels = 1 if name == "lenet5" else 3
+    images = random.uniform(random.key(1), (2, channels, round(factor * side), side))
+    (logits, _), train = model.apply(params, images), {"key": random.key(2), "train": True}
+    assert logits.shape == model.apply(params, images, **train)[0].shape == (2, 10)
+    assert not logits[0].equal(logits[1])
+
+
+def test_the_mean_of_a_map_has_the_bits_of_average_pooling():
+    maps = random.normal(random.key(0), (16, 64, 8, 8))
+    assert MeanOfMap()(maps).equal(nn.AvgPool2d(8)(maps))
+    assert MeanOfMap()(maps[..., :6, :5]).shape == (16, 64, 1, 1)
 
 
 def test_mynet_begins_xavier_uniform_with_zero_biases():

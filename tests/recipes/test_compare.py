@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from pages import read_page
-from records import edit_config
+from records import edit, edit_config, line, write_lines
 
 from recipes import compare
 
@@ -27,9 +27,25 @@ def test_terminal_and_page_show_the_same(runs, tmp_path, capsys):
     for shown in (f"{final['test_accuracy']:.2%}", "dainet7-smoke-s0", "other", "seed", "17"):
         assert shown in printed
         assert shown in text
-    assert images == 3
+    assert images == 4
     assert compare.main(runs) == 0
     assert (tmp_path / "comparison-2.html").exists()
+
+
+def test_seconds_to_an_accuracy_and_the_status_are_compared(runs, tmp_path, capsys):
+    lines = [line(1, test_accuracy=0.55, seconds=12.5), line(2, test_accuracy=0.81, seconds=2.25)]
+    write_lines(tmp_path / "other" / "metrics.jsonl", lines)
+    edit(tmp_path / "other" / "result.json", final=lines[1], status="stopped at target")
+    assert compare.main(runs) == 0
+    printed = capsys.readouterr().out
+    text, _ = read_page((tmp_path / "comparison.html").read_text())
+    for shown in ("Seconds to an accuracy", "50%", "80%", "12.5", "14.8", "stopped at target"):
+        assert shown in printed
+        assert shown in text
+    assert "85%" not in printed
+    assert compare.main([*runs, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["runs"][1]["seconds_to_accuracy"]
+    assert (found["50"], found["80"], found["85"]) == (12.5, 14.75, None)
 
 
 def test_json(runs, tmp_path, monkeypatch, capsys):

@@ -84,8 +84,8 @@ def test_the_same_run_in_another_process_gives_the_same_bits(tmp_path):
     assert (a / "final.safetensors").read_bytes() == (b / "final.safetensors").read_bytes()
 
 
-def test_original_is_the_authors_training():
-    config = VARIANTS["original"]
+def test_author_is_the_authors_training():
+    config = VARIANTS["author"]
     assert (config.optimizer, config.schedule, config.epochs) == ("adam", "author", 250)
     images = data.load("shapes")
     experiment = RECIPE.build(config, Splits(images, images))

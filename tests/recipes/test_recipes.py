@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,6 +44,8 @@ PARAMETERS = {
     ("cnn", "pro"): 75_786,
     ("dainet", "default"): 42_618,
     ("dainet", "dainet"): 212_022,
+    ("dainet", "deeper"): 217_278,
+    ("net", "author"): 62_006,
     ("dainet7", "default"): 1_149_770,
     ("mnist", "default"): 61_706,
     ("mnist", "mycnn"): 8_110,
@@ -74,6 +78,64 @@ def test_reported_figures_belong_to_variants_and_are_in_the_docstring(name):
     for figures in recipe.reported.values():
         for figure in figures.values():
             assert figure.split("%")[0].split()[-1] in recipe.doc
+
+
+@each_variant
+def test_every_variant_is_in_the_docstring(name, variant):
+    described = RECIPES[name].doc.partition("Variants:")[2]
+    assert re.search(rf"(\* |, |; |\(){re.escape(variant)}(:|,| has)", described)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_variants_come_in_pairs_by_the_same_words(name):
+    variants = set(RECIPES[name].variants)
+    assert variants >= {"default", "author", "smoke"}
+    seconds = {variant.removesuffix("-author") for variant in variants if "-author" in variant}
+    assert variants >= seconds
+    assert RECIPES[name].variant("original") == "author"
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch_size", "optimizer", "lr"),
+    [
+        (("net", "author"), 2, 4, "momentum", 1e-3),
+        (("cnn", "author"), 5, 32, "adam", 1e-3),
+        (("cnn", "pro-author"), 5, 32, "adam", 1e-3),
+        (("cnn", "lr0.1"), 10, 32, "adam", 0.1),
+        (("mynet", "author"), 20, 128, "momentum", 0.1),
+        (("mnist", "author"), 5, 128, "adam", 1e-3),
+        (("mnist", "mycnn-author"), 5, 128, "adam", 1e-3),
+        (("dainet", "author"), 200, 128, "adam", 1e-3),
+        (("dainet", "dainet-author"), 200, 128, "sgd", 0.1),
+        (("dainet", "deeper-author"), 200, 128, "adam", 1e-3),
+        (("dainet7", "author"), 250, 128, "adam", 1e-3),
+        (("resnet50", "author"), 250, 128, "adam", 1e-3),
+        (("fer2013", "author"), 10, 32, "adam", 1e-3),
+    ],
+)
+def test_author_is_as_the_author_wrote_it(name, epochs, batch_size, optimizer, lr):
+    config = RECIPES[name[0]].variants[name[1]]
+    found = (config.epochs, config.batch_size, config.optimizer, config.lr)
+    assert found == (epochs, batch_size, optimizer, lr)
+    assert config.schedule in ("constant", "plateau", "author")
+    assert (config.label_smoothing, config.average, config.fresh_statistics) == (0, 0, 0)
+    assert (config.sizes, config.cutout, config.crop) == ((), 0, 4)
+
+
+def test_an_old_name_of_a_variant_is_understood(tmp_path, monkeypatch, capsys):
+    started = []
+
+    def train(recipe, variant, config, display):
+        started.append((variant, config))
+        return SimpleNamespace(exit_code=0)
+
+    monkeypatch.setattr(cli, "train", train)
+    assert cli.main(dainet7.RECIPE, ["--variant", "original", "--seed", "3"]) == 0
+    author = dainet7.VARIANTS["author"]
+    assert started == [("author", replace(author, seed=3))]
+    with pytest.raises(SystemExit):
+        cli.main(dainet7.RECIPE, ["--help"])
+    assert "original is an old name of author" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

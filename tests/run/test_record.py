@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import shlex
 import shutil
 
@@ -94,6 +95,39 @@ def test_a_damaged_file_is_named(run, name, content):
     assert record.status == ("damaged" if name == "result.json" else "complete")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes are those of POSIX")
+@pytest.mark.parametrize("kind", ["pipe", "endless", "a loop", "directory", "too long"])
+@pytest.mark.parametrize("name", ["environment.json", "result.json", "metrics.jsonl"])
+def test_only_regular_files_of_a_bounded_length_are_read(run, name, kind):
+    unusable(run / name, kind)
+    assert list(read_run(run).unreadable) == [name]
+    unusable(run / "config.json", kind)
+    with pytest.raises(ConfigError, match=r"cannot read .*config\.json"):
+        read_run(run)
+
+
+def unusable(file, kind):
+    """Put something else in the place of a file."""
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "directory":
+        file.mkdir()
+    elif kind == "too long":
+        file.touch()
+        os.truncate(file, 10**12)  # takes no room: it is all gap
+    else:
+        file.symlink_to("/dev/zero" if kind == "endless" else file)
+
+
+def test_a_link_to_a_file_is_read(run, tmp_path):
+    whole = read_run(run)
+    for name in ("config.json", "result.json", "metrics.jsonl"):
+        (run / name).rename(tmp_path / name)
+        (run / name).symlink_to(tmp_path / name)
+    assert read_run(run) == whole
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]"])
 def test_no_run_is_an_error(run, content):
     (run / "config.json").unlink()
@@ -128,6 +162,25 @@ def test_the_command_repeats_the_config(run, variant, changes):
     assert words[:4] == ["python", "-m", "recipes.cnn", "--variant"]
     assert tyro.cli(cnn.Config, default=cnn.VARIANTS[words[4]], args=words[5:]) == config
     assert changed_options(record, cnn.RECIPE) == changes.keys()
+
+
+def test_an_old_run_is_repeated_as_it_was_where_its_variant_has_changed(run):
+    """`default` was the author's once, and a record lacks the options that came since."""
+    author = dataclasses.asdict(cnn.VARIANTS["author"])
+    newer = {"schedule", "average", "sizes", "target", "pad_resize", "augment", "crop"}
+    old = {name: value for name, value in author.items() if name not in newer}
+    edit(run / "config.json", recipe="recipes.cnn", variant="default", config=old)
+    words = shlex.split(command(read_run(run), cnn.RECIPE))
+    found = tyro.cli(cnn.Config, default=cnn.VARIANTS[words[4]], args=words[5:])
+    assert found == cnn.VARIANTS["author"] != cnn.VARIANTS["default"]
+
+
+def test_a_run_of_a_variant_s_old_name_is_told_from_today_s(run):
+    config = dataclasses.asdict(dainet7.VARIANTS["author"]) | {"seed": 5}
+    edit(run / "config.json", recipe="recipes.dainet7", variant="original", config=config)
+    words = shlex.split(command(read_run(run), dainet7.RECIPE))
+    assert words[3:] == ["--variant", "author", "--seed", "5"]
+    assert changed_options(read_run(run), dainet7.RECIPE) == {"seed"}
 
 
 def test_a_stand_in_is_named_as_the_data(run):

@@ -80,7 +80,7 @@ def test_a_report_shows_everything(trained_run, image_folder):
         *dataset.classes,
         f"{layers.parameters:,}",
         "Conv2d",
-        record.environment["torch"],
+        record.environment.torch,
     ):
         assert shown in text
     for part in ("Curves", "Confusion matrix", "Most confident mistakes", "First-layer filters"):
@@ -190,7 +190,7 @@ def test_runs_of_different_recipes_are_compared(trained_run, copy):
     assert differences(runs) == {"seed": [0, None], "other": [None, NASTY]}
     for shown in (*runs, "not on the same data", NASTY):
         assert shown in text
-    assert images == 3
+    assert images == 4
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(trained_run, tmp_path):

@@ -6,20 +6,24 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import fields, replace
 from pathlib import Path
 
 import kills
 import pytest
 from disk import failing
 from kills import final_state, options
-from records import edit
+from records import edit, read
 from safetensors.torch import load_file
 from stops import stopped_after
 
 from fnet.run import cli
 from fnet.run.checkpoint import run_lock
-from fnet.run.signals import stop_request
+from fnet.run.config import Config
+from fnet.run.signals import noted_interrupt, stop_request
 from recipes import cnn, dainet7, mynet, net
+from recipes.training import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 RECIPES = {"net": net.RECIPE, "mynet": mynet.RECIPE, "dainet7": dainet7.RECIPE}
@@ -123,6 +127,19 @@ def test_options_that_may_not_change_are_refused_by_name(given, message, stopped
     assert sorted(file.name for file in stopped.iterdir()) == before
 
 
+def test_a_run_of_a_variant_s_old_name_goes_on(stopped, straight, tmp_path):
+    """An older version called the variant otherwise, and did not know the options of today."""
+    directory = shutil.copytree(stopped, tmp_path / "run")
+    record = read(directory / "config.json")
+    shared = {field.name for field in fields(TrainingConfig)} - {f.name for f in fields(Config)}
+    new = {"target", *shared} - {"optimizer", "lr"}
+    old = {name: value for name, value in record["config"].items() if name not in new}
+    edit(directory / "config.json", variant="tiny", config=old)
+    recipe = replace(net.RECIPE, aliases={"tiny": "smoke"})
+    assert cli.main(recipe, ["--resume", str(directory), "--variant", "smoke"]) == 0
+    assert final_state(directory) == straight("net")
+
+
 def test_what_may_change_is_said_where_the_result_is_another(stopped, tmp_path, capsys):
     directory = shutil.copytree(stopped, tmp_path / "run")
     arguments = ["--resume", str(directory), "--epochs", "3", "--log", "csv"]
@@ -173,7 +190,54 @@ def test_a_complete_run_needs_more_epochs(stopped, tmp_path, capsys):
     directory = shutil.copytree(stopped, tmp_path / "run")
     assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 0
     assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 2
-    assert "is complete" in capsys.readouterr().err
+    error = " ".join(capsys.readouterr().err.split())
+    assert "is complete" in error
+    # As if it had been killed while its report was written.
+    assert f"its report was not written: python -m recipes.report {directory}" in error
+    (directory / "report.html").touch()
+    assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 2
+    assert "recipes.report" not in capsys.readouterr().err
+
+
+def test_a_signal_after_the_last_step_ends_the_command(start, tmp_path, monkeypatch, capsys):
+    with stopped_after(12, monkeypatch):
+        code, directory = start(net.RECIPE, tmp_path)
+    assert code == 143
+    assert read(directory / "result.json")["status"] == "complete"
+    assert "Test accuracy" in capsys.readouterr().out
+
+
+def test_ctrl_c_that_a_library_swallows_is_noted():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with noted_interrupt() as interrupt:
+            assert not interrupt
+            with suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            assert interrupt.signal == signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def no_environment(directory):
+    (directory / "environment.json").unlink()
+
+
+def no_config(directory):
+    (directory / "config.json").unlink()
+
+
+@pytest.mark.parametrize("lost", [no_environment, damage_environment, no_config])
+def test_a_run_that_was_killed_while_it_was_set_up_is_begun_anew(lost, stopped, tmp_path, capsys):
+    directory = shutil.copytree(stopped, tmp_path / "run")
+    shutil.rmtree(directory / "checkpoints")
+    for file in directory.iterdir():
+        if file.name not in (".lock", "config.json", "environment.json"):
+            file.unlink()
+    lost(directory)
+    assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 2
+    assert "Start a new run" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_run_has_one_writer(stopped, tmp_path, capsys):

@@ -265,3 +265,19 @@ def test_panels_are_the_plots_of_the_curves():
             np.testing.assert_array_equal(ours.get_xydata(), theirs.get_xydata())
     assert [line.get_linestyle() for line in together.axes[0].lines] == ["--", "-", "--", "-", ":"]
     assert legends(together)[0] == ["train", "test", "validation"]
+
+
+def test_the_accuracy_by_time_is_drawn_over_the_seconds_of_all_epochs_before():
+    figure = plots.accuracy_by_time({"a": run(3, seconds=7.0), "b": run(2, seconds=20.0)})
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("seconds", "accuracy (%)")
+    places = [line.get_xdata() for line in axes.lines]
+    for found, expected in zip(places, [[7, 14, 21]] * 2 + [[20, 40]] * 2, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert legends(figure) == [["train", "test"], ["a", "b"]]
+    (axes,) = plots.accuracy_by_time({"a": run(10, seconds=90.0)}).axes
+    assert axes.get_xlabel() == "minutes"
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), np.arange(1, 11) * 1.5)
+    plots.accuracy_by_time({"nothing yet": []})
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plots.accuracy_by_time({})

@@ -1,6 +1,6 @@
 """Pages that hold everything they show: the report of a run, the comparison of several."""
 
-from fnet.run.report.comparison import COLUMNS, comparison, differences, figures, named
+from fnet.run.report.comparison import COLUMNS, comparison, differences, figures, named, times
 from fnet.run.report.evaluated import Evaluated, evaluate_run, evaluation_figures
 from fnet.run.report.formats import show
 from fnet.run.report.run_page import report
@@ -20,6 +20,7 @@ __all__ = [
     "report",
     "require_new",
     "show",
+    "times",
     "write_page",
     "write_report",
 ]

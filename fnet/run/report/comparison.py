@@ -9,9 +9,10 @@ from fnet.run.rates import recorded_rates
 from fnet.run.record import RunRecord
 from fnet.run.report.curves import curves_view
 from fnet.run.report.formats import show
-from fnet.run.report.headline import milestones
 from fnet.run.report.page import Header, Section, Table, render
-from fnet.run.time_to_accuracy import THRESHOLDS
+from fnet.run.report.pictures import plot
+from fnet.run.time_to_accuracy import THRESHOLDS, time_to
+from fnet.show import plots
 from fnet.show.tables import MISSING, percent
 
 COLUMNS = (
@@ -71,6 +72,22 @@ def figures(runs: Mapping[str, RunRecord]) -> list[list[str]]:
     return rows
 
 
+def times(runs: Mapping[str, RunRecord]) -> list[list[str]]:
+    """Return a row of each accuracy that one of the runs reached: it, and each run's seconds."""
+    reached = {name: time_to(record.lines) for name, record in runs.items()}
+    return [
+        [
+            f"{threshold:.0%}",
+            *(
+                f"{s:,.1f}" if (s := run[threshold]) is not None else MISSING
+                for run in reached.values()
+            ),
+        ]
+        for threshold in THRESHOLDS
+        if any(run[threshold] is not None for run in reached.values())
+    ]
+
+
 def differences(runs: Mapping[str, RunRecord]) -> dict[str, list[Any]]:
     """Return the options whose values differ, each with its value in every run.
 
@@ -98,8 +115,11 @@ def comparison(runs: Mapping[str, RunRecord]) -> str:
     if any(record.lines for record in runs.values()):
         rates = [recorded_rates(record) for record in runs.values()]
         sections.append(Section("Curves", "curves", curves_view(runs, rates)))
-    if times := _times(runs):
-        sections.append(Section("Time to test accuracy", "times", times))
+        timed = plots.accuracy_by_time({name: record.curves for name, record in runs.items()})
+        sections.append(Section("Accuracy by time", "by_time", plot(timed)))
+    if rows := times(runs):
+        table = Table(["accuracy", *runs], rows)
+        sections.append(Section("Seconds to an accuracy", "times", table))
     sections.append(Section("Differences of the config", "differences", _differences(runs)))
     return render(title, Header(title, warnings=warnings), sections)
 
@@ -115,17 +135,6 @@ def _figures(runs: Mapping[str, RunRecord]) -> Table:
         [[row[place] for place in kept] for row in rows],
         marked=frozenset(best),
     )
-
-
-def _times(runs: Mapping[str, RunRecord]) -> Table | None:
-    """Return when each run reached which test accuracy; None where none reached any."""
-    found = [dict(milestones(record)) for record in runs.values()]
-    shares = [f"{share:.0%}" for share in THRESHOLDS if any(f"{share:.0%}" in f for f in found)]
-    rows = [
-        [name, *(times.get(share, MISSING) for share in shares)]
-        for name, times in zip(runs, found, strict=True)
-    ]
-    return Table(["run", *shares], rows) if shares else None
 
 
 def _differences(runs: Mapping[str, RunRecord]) -> Table | None:

@@ -55,9 +55,8 @@ def _facts(record: RunRecord) -> tuple[str, ...]:
         epochs_word(record.config.get("epochs", "?")),
         f"seed {record.config.get('seed', '?')}",
     ]
-    machine = environment.get("gpu") or environment.get("cpu")
-    if machine:
-        facts.append(f"{machine}, {environment.get('precision', '?')}")
+    if environment:
+        facts.append(f"{environment.gpu or environment.cpu}, {environment.precision}")
     return tuple(facts)
 
 
@@ -70,7 +69,7 @@ def _warnings(record: RunRecord, recipe: Recipe) -> list[str]:
             "not be downloaded. The run shows that everything works. Its figures are not results "
             f"of {recipe.name}."
         )
-    if record.status != "complete":
+    if record.status not in ("complete", "stopped at target"):
         ended = {
             "interrupted": f"The run was stopped in epoch {len(record.lines) + 1} of {epochs}. "
             f"{resume_hint(recipe, record.path)}",

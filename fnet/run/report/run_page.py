@@ -1,11 +1,12 @@
 """The report of one run: a page that says what was run, what came of it, and how to repeat it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fnet.nn import Summary
 from fnet.run.recipe import Recipe
-from fnet.run.record import RunRecord, base_options, base_variant, changed_options
+from fnet.run.record import RunRecord, base_options, base_variant, changed_options, complete_config
 from fnet.run.report.curves import curves_view
 from fnet.run.report.evaluated import Evaluated, evaluation_view
 from fnet.run.report.formats import figure, show
@@ -61,7 +62,11 @@ def report(
     sections += [
         Section("Configuration", "config", _config(record, recipe)),
         Section("Data", "data", _data(record)),
-        Section("Environment", "environment", _environment(record.environment)),
+        Section(
+            "Environment",
+            "environment",
+            _environment(record),
+        ),
         Section("Reproduce and use", "reproduce", reproduce_view(record, recipe)),
     ]
     return render(f"{top.title}: {record.name}", top, sections)
@@ -94,8 +99,9 @@ def _network(summary: Summary) -> dict[str, Any]:
 def _config(record: RunRecord, recipe: Recipe) -> dict[str, Any]:
     """Return the options in two tables, those that were changed first."""
     changed, base = changed_options(record, recipe), base_options(record, recipe)
-    names = sorted(record.config, key=lambda name: name not in changed)  # stable
-    rows = [[name, show(record.config[name])] for name in names]
+    config = complete_config(record, recipe)
+    names = sorted(config, key=lambda name: name not in changed)  # stable
+    rows = [[name, show(config[name])] for name in names]
     for row in rows[: len(changed)]:
         if row[0] in base:
             row[1] += f" (was {show(base[row[0]])})"
@@ -130,7 +136,6 @@ def _data(record: RunRecord) -> list[tuple[str, str]]:
     ]
 
 
-def _environment(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(name, show(value)) for name, value in values.items()] or [
-        ("environment", "Not recorded.")
-    ]
+def _environment(record: RunRecord) -> list[tuple[str, str]]:
+    values = asdict(record.environment) if record.environment else {"environment": "Not recorded."}
+    return [(name, show(value)) for name, value in values.items()]

@@ -10,6 +10,7 @@ from fnet.evaluation import EVAL_BATCH
 from fnet.files import write_atomically
 from fnet.nn import Params, summary
 from fnet.run.config import ConfigError
+from fnet.run.directory import REPORT
 from fnet.run.outcome import report_command
 from fnet.run.rates import rate_curve
 from fnet.run.recipe import Experiment, Recipe
@@ -19,9 +20,6 @@ from fnet.run.report.formats import duration
 from fnet.run.report.run_page import report
 from fnet.run.runtime import Runtime
 from fnet.run.splits import Splits
-
-REPORT = "report.html"
-"""The name of a run's report in its directory."""
 
 _PATIENCE = 100.0
 """Seconds that an evaluation may take at the end of a training: 10,000 images take about ten."""
@@ -60,7 +58,7 @@ def write_report(
             note = (
                 f"The {len(splits.test):,} test images were not evaluated, because that would take "
                 f"{duration(seconds)} on this machine. To add the evaluation: "
-                f"{report_command(recipe, path)}"
+                f"{report_command(recipe.origin, path)}"
             )
     record = read_run(path)
     rates = rate_curve(experiment, record.lines)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -161,6 +162,37 @@ def _log_where_wide(axes: Axes, factor: float, most: float = math.inf) -> None:
         return
     if 0.999 * factor < max(values) / min(values) < 1.001 * most:
         axes.set_yscale("log")
+
+
+def accuracy_by_time(runs: Mapping[str, Sequence[Line]]) -> Figure:
+    """Return the accuracy of one or more runs by the seconds, or minutes, that they had taken.
+
+    Runs look as in `curves`. The time of a run is the sum of its epochs' `seconds`.
+
+    Args:
+        runs: the lines of each run's `metrics.jsonl`, by the name for the legend.
+
+    Raises:
+        ValueError: no run is given.
+    """
+    if not runs:
+        raise ValueError("there is nothing to draw: give at least one run")
+    names = [label(name, 40) for name in runs]
+    figure = new_figure(10, 4 + 0.25 * math.ceil(len(runs) / _columns(names)))
+    axes = new_axes(figure, 111)
+    passed = [list(accumulate(_values(lines, "seconds"))) for lines in runs.values()]
+    longest = max((times[-1] for times in passed if times), default=0.0)
+    unit, seconds = ("minutes", 60) if longest > 600 else ("seconds", 1)
+    for number, (lines, times) in enumerate(zip(runs.values(), passed, strict=True)):
+        by_time = [
+            {**line, "epoch": time / seconds} for line, time in zip(lines, times, strict=True)
+        ]
+        _draw(axes, number, by_time, "accuracy", scale=100)
+    axes.set_xlabel(unit)
+    axes.set_ylabel("accuracy (%)")
+    axes.set_xlim(left=0)
+    _legend(figure, names, validation=_has_validation(runs))
+    return figure
 
 
 def _columns(names: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ from fnet import random
 from fnet.data import (
     Batch,
     affine,
+    alternating_flip,
     compose,
     crop,
     cutout,
@@ -145,6 +146,20 @@ def test_flips_come_at_their_rate(p):
     images = random_flip(p)(white(n, 1, 2)).images
     flipped = (images[:, 0, 0, 0] > 0).float().mean()
     assert abs(flipped - p) <= 4 * (p * (1 - p) / n) ** 0.5
+
+
+def test_every_image_is_mirrored_in_every_other_epoch():
+    n = 10_000
+    batch = white(n, 1, 2)
+    batch.images.zero_()[..., 1] = 200
+    flipped = []
+    for epoch in (0.0, 0.999, 1.0, 2.25, 3.5):
+        passed = torch.tensor(epoch, dtype=torch.float64)
+        images = alternating_flip(7)(batch._replace(epoch=passed)).images
+        flipped.append(images[:, 0, 0, 0] == 200)
+    assert abs(flipped[0].float().mean() - 0.5) < 0.02
+    for other, same in zip(flipped[1:], (True, False, True, False), strict=True):
+        assert other.equal(flipped[0] if same else ~flipped[0])
 
 
 def test_parts_of_a_composition_draw_independently():

@@ -10,6 +10,7 @@ from fnet.compiler import compile
 from fnet.data import (
     NORM_CIFAR10,
     Batch,
+    alternating_flip,
     batch_at,
     color_jitter,
     compose,
@@ -26,6 +27,7 @@ BATCH = batch_at(random.key(1), shapes(random.key(0), 50), 20, step=3)
 AUGMENTS = {
     "crop": random_crop(4),
     "flip": random_flip(),
+    "alternating flip": alternating_flip(),
     "affine": random_affine(30, (0.1, 0.2), (0.8, 1.25), (-10, 10, -5, 5)),
     "grayscale": random_grayscale(0.5),
     "jitter": color_jitter(contrast=0.3, hue=0.4),
@@ -58,6 +60,11 @@ def test_it_changes_nothing_but_the_images(augment):
 
 @every_augment
 def test_another_key_gives_other_images(augment):
+    if augment is AUGMENTS["alternating flip"]:
+        augment = alternating_flip(1)  # its key is its own, of the whole run
+        assert augment(BATCH._replace(key=random.key(99))).images.equal(augment(BATCH).images)
+        assert not augment(BATCH).images.equal(alternating_flip(2)(BATCH).images)
+        return
     other = augment(BATCH._replace(key=random.key(99)))
     assert not other.images.equal(augment(BATCH).images)
 
