@@ -57,7 +57,6 @@ class Config(TrainingConfig):
     activation: choices.ActivationName = "relu"
     """The activation after every convolution."""
     augment: choices.AugmentName = "crop_flip"
-    augment: choices.AugmentName = "crop_flip"
     """The augmentation in training. crop_alternate mirrors each image in every other epoch.
     affine: small rotations, shifts and scales. more: affine, colour, then crop and flip."""
     network: Literal["dainet7", "resnet18", "resnet50"] = "dainet7"

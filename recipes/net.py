@@ -40,7 +40,6 @@ class Config(TrainingConfig):
     cpp_wrapper: bool = True
     """On a CPU, call the compiled kernels from C++ instead of Python: faster for small steps."""
     optimizer: choices.OptimizerName = "momentum"
-    optimizer: choices.OptimizerName = "momentum"
     """The optimizer; momentum and nesterov are SGD with momentum 0.9.
     muon: Muon for the convolutions, Adam for all other parameters."""
     activation: choices.ActivationName = "relu"
