@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 # Pytrees. No fallback: PyTorch itself cannot be imported without this module.
 from torch.utils import _pytree as pytree  # noqa: F401
@@ -61,11 +62,13 @@ def _tracing_context() -> Callable[[], Any]:
 
 
 def is_transformed() -> bool:
-    """Return whether the running code is inside a `torch.func` transform (`grad`, `vmap`, ...).
+    """Return whether the running code is inside a `torch.func` transform or a dual level.
 
-    Without functorch's interpreter stack: False, and PyTorch's own error instead of ours.
+    Without functorch's interpreter stack: False, and PyTorch's own error instead of ours. Without
+    the number of the dual level: a compiled function drops tangents.
     """
-    return _innermost_transform()() is not None
+    in_dual_level = getattr(forward_ad, "_current_level", -1) >= 0
+    return in_dual_level or _innermost_transform()() is not None
 
 
 @cache
@@ -93,11 +96,13 @@ _CPU = torch.device("cpu")
 def stance() -> str | None:
     """Return the current stance of `torch.compiler.set_stance`: "default", "force_eager", ...
 
-    Without the name: None, and each call goes through Dynamo, which checks the stance itself.
+    Without the name, or if the stance forces a backend: None, and each call goes through Dynamo,
+    which checks the stance itself.
     """
     from torch._dynamo import eval_frame
 
-    return getattr(getattr(eval_frame, "_stance", None), "stance", None)
+    stance = getattr(eval_frame, "_stance", None)
+    return None if getattr(stance, "backend", None) else getattr(stance, "stance", None)
 
 
 def inductor(options: dict[str, Any]) -> Callable[..., Any] | str:

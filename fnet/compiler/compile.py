@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from fnet import private, tree
-from fnet.compiler.aliasing import extent, overlaps
+from fnet.compiler.aliasing import extent, may_be_lazy, overlaps, require_plain
 from fnet.compiler.backend import compile_options
 from fnet.compiler.graph import ClosesOverError, Graph
 from fnet.compiler.passes import Kernels
-from fnet.compiler.trace import TraceError
+from fnet.compiler.refusals import TraceError
 from fnet.tree import Tree
 from fnet.tree.arguments import signature, split_tensors
 
@@ -72,9 +73,19 @@ def compile(
         return _compiled(fn, cpp_wrapper, kernels)  # type: ignore[return-value]
 
     def update(params: Tree, opt_state: Tree, batch: Tree) -> Tree:
+        state = params, opt_state
+        overwritten = {_memory(x) for x in tree.leaves(state)}
+
+        def kept(new: Any) -> Any:
+            is_old = isinstance(new, Tensor) and _memory(new) in overwritten
+            return new.clone() if is_old else new
+
         new_params, new_state, sums = fn(params, opt_state, batch)
-        tree.map(torch.Tensor.copy_, params, new_params)
-        tree.map(torch.Tensor.copy_, opt_state, new_state)
+        new = tree.map(
+            lambda old, new: new if new is old else kept(new), state, (new_params, new_state)
+        )
+        sums = tree.map(kept, sums)
+        tree.map(Tensor.copy_, state, new)
         return sums
 
     compiled = _compiled(update, cpp_wrapper, kernels)
@@ -99,10 +110,16 @@ def _compiled(fn: Callable[..., Tree], cpp_wrapper: bool, kernels: Kernels) -> C
             return fn(*args, **kwargs)
         if private.is_transformed():
             raise RuntimeError(
-                "a compiled function is called within grad or vmap: apply the transform first and "
-                "compile its result, compile(vmap(step)) instead of vmap(compile(step))"
+                "a compiled function is called within grad, vmap or forward-mode AD: apply the "
+                "transform first and compile its result, compile(vmap(step)) instead of "
+                "vmap(compile(step))"
             )
-        tensors, static = signature((args, kwargs))
+        try:
+            tensors, static = signature((args, kwargs))
+        except RuntimeError:  # a sparse tensor has no strides
+            for x in tree.leaves((args, kwargs)):
+                require_plain(x)
+            raise
         key = static, _modes()
         try:
             found = signatures.get(key)
@@ -127,13 +144,18 @@ class _Signature:
 
     def __init__(self, fn: Callable[..., Tree], like: Tree, options: tuple[bool, Kernels]) -> None:
         tensors, self._join = split_tensors(like)
+        for x in tensors:
+            require_plain(x)
         self._fn, self._options = fn, options
+        self._may_be_lazy = [place for place, x in enumerate(tensors) if may_be_lazy(x)]
         self._extents = [extent(x) for x in tensors]
         self._requires_grad = any(x.requires_grad for x in tensors)
         self._closed_over: list[Tensor] = []
         self._graphs: dict[Hashable, Graph] = {}
 
     def __call__(self, tensors: list[Tensor]) -> Tree:
+        for place in self._may_be_lazy:
+            require_plain(tensors[place])
         if self._requires_grad:
             tensors = [x.detach() for x in tensors]
         if self._closed_over:
@@ -178,6 +200,19 @@ class _Signature:
         )
 
 
+def _memory(x: Tensor) -> Hashable:
+    """Return a key that is equal for tensors in the same storage, fake tensors too."""
+    return StorageWeakRef(x.untyped_storage())
+
+
+def _matmul_precision() -> Hashable:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # the program sets the precision of single backends
+        backends = torch.backends.mkldnn, torch.backends.cuda
+        return tuple(backend.matmul.fp32_precision for backend in backends)
+
+
 def _modes() -> Hashable:
     """Return the global settings of PyTorch that a graph depends on."""
     return (
@@ -186,8 +221,8 @@ def _modes() -> Hashable:
         torch.get_num_threads(),
         torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
         torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.get_float32_matmul_precision(),
+        torch.get_deterministic_debug_mode(),
+        _matmul_precision(),
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
     )

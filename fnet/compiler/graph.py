@@ -11,7 +11,8 @@ from fnet import private, tree
 from fnet.compiler.backend import Backend, no_restart, torch_compile
 from fnet.compiler.kernels import tracing_modes
 from fnet.compiler.passes import Kernels
-from fnet.compiler.trace import TraceError, Watch, explained, identity, stand_in
+from fnet.compiler.refusals import Reads, explained
+from fnet.compiler.trace import Watch, identity, stand_in
 from fnet.tree import Tree
 from fnet.tree.arguments import split_tensors
 
@@ -47,7 +48,7 @@ class Graph:
         self._device = nullcontext() if device.type == "cpu" else device
         self._kernels = options[1]
         self._runs = 0
-        self._error: Exception | None = None
+        self._error: tuple[Exception, tuple[object, ...]] | None = None
         self._join: Callable[[Sequence[Tensor]], Tree] | None = None
         self._backend = Backend(*options)
         self._compiled = torch_compile(self._flat, getattr(fn, "__name__", "fn"), self._backend)
@@ -60,15 +61,19 @@ class Graph:
 
     def first(self, inputs: Sequence[Tensor]) -> Tree:
         """Compile, and return the results; an exception of the function is raised unchanged."""
-        self._runs = 0
+        self._runs, self._error, results = 0, None, None
         try:
             with no_restart():
                 results = self._compiled(*inputs)
         except Exception:
             if self._error is None:
                 raise
-            error, self._error = self._error, None
-            raise error from None
+        if results is None:  # outside of the except clause, which would set __context__
+            error, arguments = self._error  # type: ignore[misc]
+            self._error = None
+            error.args = arguments  # torch.fx appends its own text
+            error.__suppress_context__ |= error.__context__ is None
+            raise error
         self.is_compiled = self._runs > 0
         self._direct = self._backend.function(len(inputs), results)
         return self._join(results)  # type: ignore[misc]
@@ -81,7 +86,8 @@ class Graph:
             return self._traced(inputs)
         except Exception as error:
             # Stored, because Dynamo raises its own exception instead.
-            self._error = explained(error)
+            error = explained(error)
+            self._error = error, error.args
             raise
 
     def _results(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -96,15 +102,27 @@ class Graph:
         is_first = self._runs == 1
         if is_first:
             private.forget_values(inputs)
+            # New tensors, which only the function references if it keeps them.
+            new = {id(x): x.detach() for x in inputs}
+            inputs = [new[id(x)] for x in inputs]
+            del new
         count = len(inputs) - len(self._closed_over)
         closed_over = dict(zip(self._closed_over, inputs[count:], strict=True))
         watch = Watch(closed_over, inputs if is_first else None)
         torch.clear_autocast_cache()  # it has weights that another run cast
         # Tensors that the function closes over are all found in the first run.
         watched = watch if is_first or self._closed_over else nullcontext()
-        with self._device, tracing_modes(self._kernels), watched:
-            results = self._results(inputs)
-        torch.clear_autocast_cache()
+        reads = Reads(watch.recorded) if is_first else nullcontext()
+        try:
+            with self._device, tracing_modes(self._kernels), watched, reads:
+                results = self._results(inputs)
+        except Exception:
+            if watch.errors:  # others follow from it
+                raise watch.errors[0] from None
+            raise
+        finally:
+            torch.clear_autocast_cache()
+            watch.require_no_backward()
         if watched is watch:
             results = [watch.input(x) for x in results]
         if not is_first:
@@ -112,14 +130,13 @@ class Graph:
         else:
             # Dynamo only needs the layout of the results; so the computed tensors can be freed.
             results = [stand_in(x) for x in results]
+        if watch.errors:  # the function caught it
+            raise watch.errors[0]
         if watch.found:
             raise ClosesOverError(list(watch.found.values()))
-        leak = watch.leaks()
-        if leak is not None:
-            raise TraceError(
-                f"the function keeps a reference to a tensor that it computes ({leak}): during "
-                "tracing, such a tensor has no data. Return the tensor instead"
-            )
+        if is_first:
+            del inputs, closed_over
+            watch.require_no_leak()
         return results
 
 

@@ -3,23 +3,19 @@
 import gc
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fnet import private
+from fnet.compiler.aliasing import require_plain
+from fnet.compiler.refusals import TraceError, require_traceable
 from fnet.tree.arguments import split_tensors
 
-_DRAWS = torch.Tag.nondeterministic_seeded
-_READS_VALUES = torch.Tag.data_dependent_output
-_HAS_DYNAMIC_SHAPE = torch.Tag.dynamic_output_shape
 # Operations that `torch.tensor(...)` traces to: their data is a constant of the graph.
 _LIFTS = (torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default)
-
-
-class TraceError(RuntimeError):
-    """The function cannot be compiled: the message says what it did, and what to write instead."""
 
 
 class Watch(private.dispatch_mode()):  # type: ignore[misc]
@@ -31,11 +27,13 @@ class Watch(private.dispatch_mode()):  # type: ignore[misc]
 
     Args:
         closed_over: the graph's inputs for the tensors known to be closed over, by `identity`.
-        inputs: the inputs of the function. If given, the mode also refuses operations that cannot
-            be traced, and records all results for `leaks`.
+        inputs: the inputs of the function, if only it references them. If given, the mode also
+            refuses operations that cannot be traced, and records all results for `leaks`.
+        parent: the mode around the `torch.cond` whose branch this mode is for.
 
     Attributes:
         found: tensors that the function closes over, but that are not inputs of the graph yet.
+        errors: the errors raised so far; the function may have caught them.
 
     Raises:
         TraceError: by an operation that draws from the global generator, or needs values.
@@ -44,47 +42,79 @@ class Watch(private.dispatch_mode()):  # type: ignore[misc]
     supports_higher_order_operators = True
 
     def __init__(
-        self, closed_over: Mapping[Hashable, Tensor], inputs: Sequence[Tensor] | None = None
+        self,
+        closed_over: Mapping[Hashable, Tensor],
+        inputs: Sequence[Tensor] | None = None,
+        parent: "Watch | None" = None,
     ) -> None:
         super().__init__()
-        self.found: dict[Hashable, Tensor] = {}
+        self.found: dict[Hashable, Tensor] = parent.found if parent else {}
+        self.errors: list[Exception] = parent.errors if parent else []
         self._inputs = dict(closed_over)
-        self._known = None if inputs is None else {id(x) for x in inputs}
-        self._computed: list[weakref.ref[Tensor]] = []
+        self._is_strict = parent._is_strict if parent else inputs is not None
+        self._fakes = parent._fakes if parent else list(map(weakref.ref, inputs or ()))
 
     def __torch_dispatch__(
         self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Call the operation with inputs of the graph instead of closed-over tensors."""
         kwargs = kwargs or {}
-        if self._known is not None:
-            _require_traceable(op, args, kwargs)
+        if self._is_strict:
+            with self.recorded():
+                require_traceable(op, args, kwargs)
         join = None
         if any(map(callable, args)):
             args, join = self._with_branches(args)
         if op not in _LIFTS:
             args, kwargs = self._replaced(args), self._replaced(kwargs)
         result = op(*args, **kwargs)
-        if self._known is not None:
-            new = (x for x in _tensors(result) if id(x) not in self._known)
-            self._computed += map(weakref.ref, new)
+        if self._is_strict:
+            self._fakes += map(weakref.ref, _tensors(result))
         return result if join is None else join[-1](result)
 
-    def leaks(self) -> str | None:
-        """Return a phrase that says where a fake tensor is still referenced, or None.
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Append an exception of this context to `errors`."""
+        try:
+            yield
+        except Exception as error:
+            self.errors.append(error)
+            raise
 
-        Call it when no reference to the function's result is left.
+    def require_no_backward(self) -> None:
+        """Refuse `backward()` on tensors that are closed over; remove the gradients it stored."""
+        stored = [x for x in self.found.values() if x.is_leaf and private.is_fake(x.grad)]
+        for x in stored:
+            x.grad = None
+        if stored:
+            raise TraceError(
+                "backward() stores gradients in the attribute .grad of a tensor that the function "
+                "closes over, so the function is not pure: use torch.func.grad or "
+                "torch.autograd.grad, and return the gradients"
+            )
+
+    def require_no_leak(self) -> None:
+        """Refuse a function that keeps a reference to a fake tensor.
+
+        Call it last, when no reference to the function's inputs and result is left.
         """
-        if not any(ref() is not None for ref in self._computed):
-            return None
+        self._inputs.clear()
+        if not any(ref() is not None for ref in self._fakes):
+            return
         gc.collect()
-        kept = [x for x in (ref() for ref in self._computed) if x is not None]
-        return _holder(kept) if kept else None
+        kept = [x for x in (ref() for ref in self._fakes) if x is not None]
+        if kept:
+            raise TraceError(
+                f"the function keeps a reference to an argument, or to a tensor that it computes "
+                f"({_holder(kept)}): during tracing, such a tensor has no data. Return it instead"
+            )
 
     def input(self, x: Tensor) -> Tensor:
         """Return the graph's input for a real tensor; return a fake tensor unchanged."""
         if private.is_fake(x):
             return x
+        with self.recorded():
+            require_plain(x, "that the function closes over")
         key = identity(x)
         if key not in self._inputs:
             self.found[key] = x
@@ -114,10 +144,8 @@ class Watch(private.dispatch_mode()):  # type: ignore[misc]
         def watched(branch: Callable[..., Any]) -> Callable[..., Any]:
             def call(*operands: Tensor) -> Any:
                 own = len(operands) - len(keys)
-                watch = Watch(dict(zip(keys, operands[own:], strict=True)))
-                with watch:
+                with Watch(dict(zip(keys, operands[own:], strict=True)), parent=self):
                     result = branch(*operands[:own])
-                self.found |= watch.found
                 results, join = split_tensors(result)
                 joins.append(join)
                 return tuple(results)
@@ -140,57 +168,6 @@ def identity(x: Tensor) -> Hashable:
 def stand_in(x: Tensor) -> Tensor:
     """Return an empty tensor of the same layout; under a fake tensor mode it is a fake tensor."""
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
-
-
-def explained(error: Exception) -> Exception:
-    """Return a TraceError with advice for an error of tracing; return other errors unchanged."""
-    name = type(error).__name__
-    if name in ("DataDependentOutputException", "GuardOnDataDependentSymNode"):
-        return TraceError(_NO_VALUES)
-    if isinstance(error, RuntimeError) and ".tolist() is not supported" in str(error):
-        return TraceError(_NO_VALUES)
-    return error
-
-
-_NO_VALUES = (
-    "data-dependent control flow: the function reads a tensor's value (if, float, int, .item(), "
-    ".tolist()), and there are no values during tracing. Use torch.where or torch.cond, or read "
-    "the value outside of the compiled function"
-)
-
-
-def _require_traceable(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    tags = getattr(op, "tags", ())
-    if _DRAWS in tags and _draws(op, args, kwargs):
-        raise TraceError(
-            f"{op} draws from the global generator, so the function is not pure: draw from a key "
-            "(fnet.random); for a network with dropout, use fnet.nn.from_module"
-        )
-    # `torch.tensor(3.0)` in the function is a constant: its value is known during tracing.
-    if any(getattr(x, "constant", None) is not None for x in args):
-        return
-    if _READS_VALUES in tags:
-        raise TraceError(_NO_VALUES)
-    if _HAS_DYNAMIC_SHAPE in tags and not _is_gather(op, args):
-        raise TraceError(
-            f"a data-dependent shape: the shape of the result of {op} depends on a tensor's "
-            "values, as with nonzero or a mask as an index. Use torch.where"
-        )
-
-
-def _is_gather(op: Any, args: tuple[Any, ...]) -> bool:
-    # Only a mask as an index gives a data-dependent shape.
-    if op is not torch.ops.aten.index.Tensor:
-        return False
-    masks = (torch.bool, torch.uint8)
-    return not any(index is not None and index.dtype in masks for index in args[1])
-
-
-def _draws(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    # Dropout with rate 0 and attention without dropout are tagged, but draw nothing.
-    values = {**dict(zip(private.argument_names(op), args, strict=False)), **kwargs}
-    rate = values.get("dropout_p", values.get("p"))
-    return not (isinstance(rate, float) and rate == 0.0) and values.get("train") is not False
 
 
 def _tensors(result: Any) -> Iterator[Tensor]:
