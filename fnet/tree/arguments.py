@@ -1,7 +1,12 @@
 """The arguments of a function, separated into tensors and everything else."""
 
-from collections.abc import Callable, Hashable, Sequence
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from fnet.private import pytree
@@ -50,29 +55,52 @@ def signature(tree: Tree) -> tuple[list[Tensor], Hashable]:
     """
     tensors: list[Tensor] = []
     rest: list[Hashable] = []
-    _gather(tree, tensors, rest)
+    _gather((tree,), tensors, rest)
     return tensors, tuple(rest)
 
 
-def _gather(node: Tree, tensors: list[Tensor], rest: list[Hashable]) -> None:
-    kind = type(node)
-    if isinstance(node, Tensor):
-        tensors.append(node)
-        rest.append((node.shape, node.stride(), node.dtype, node.device, node.requires_grad))
-    elif kind is dict:
-        rest.append((kind, tuple(node)))
-        for child in node.values():
-            _gather(child, tensors, rest)
-    elif kind is tuple or kind is list or hasattr(kind, "_fields"):
-        rest.append((kind, len(node)))
-        for child in node:
-            _gather(child, tensors, rest)
-    elif kind is float or kind is complex:
-        rest.append((kind, repr(node)))  # 0.0 == -0.0, and NaN is not equal to itself
-    elif pytree.tree_is_leaf(node):
-        rest.append((kind, node))
-    else:
-        children, spec = pytree.tree_flatten(node, is_leaf=lambda child: child is not node)
-        rest.append(spec)
-        for child in children:
-            _gather(child, tensors, rest)
+def _gather(nodes: Iterable[Tree], tensors: list[Tensor], rest: list[Hashable]) -> None:
+    for node in nodes:
+        kind = type(node)
+        if isinstance(node, Tensor):
+            tensors.append(node)
+            rest.append((node.shape, node.stride(), node.dtype, node.device, node.requires_grad))
+        elif kind is dict:
+            rest.append((kind, _keys(node)))
+            _gather(node.values(), tensors, rest)
+        elif kind is tuple or kind is list or hasattr(kind, "_fields"):
+            rest.append((kind, len(node)))
+            _gather(node, tensors, rest)
+        elif pytree.tree_is_leaf(node):
+            rest.append(_exact(node))
+        else:
+            is_child = functools.partial(operator.is_not, node)
+            children, spec = pytree.tree_flatten(node, is_leaf=is_child)
+            rest.append((spec, _keys(node) if isinstance(node, dict) else None))
+            _gather(children, tensors, rest)
+
+
+def _keys(node: dict[Hashable, Tree]) -> Hashable:
+    for key in node:
+        if type(key) is not str:
+            return _exact(tuple(node))
+    return tuple(node)
+
+
+def _exact(value: Any) -> Hashable:
+    """Return a key that tells constants apart that Python calls equal: 0.0 and -0.0, 1 and True.
+
+    It is equal for each NaN. Objects of other classes than these are compared by their `==`.
+    """
+    kind = type(value)
+    if isinstance(value, float | complex | np.generic):
+        return kind, repr(value)
+    if isinstance(value, tuple):
+        return kind, tuple(map(_exact, value))
+    if isinstance(value, frozenset):
+        return kind, frozenset(map(_exact, value))
+    parameters = getattr(kind, "__dataclass_params__", None)
+    if parameters is not None and parameters.eq and parameters.frozen:
+        compared = (field.name for field in dataclasses.fields(value) if field.compare)
+        return kind, tuple(_exact(getattr(value, name)) for name in compared)
+    return kind, value

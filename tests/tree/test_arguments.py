@@ -1,5 +1,8 @@
+import copy
 from collections import OrderedDict
+from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -47,3 +50,39 @@ def test_a_signature_is_all_but_the_values(a, b):
 )
 def test_signatures_tell_trees_apart(others):
     assert len({signature(other)[1] for other in others}) == len(others)
+
+
+@dataclass(frozen=True)
+class Rate:
+    start: float
+    note: object = field(default=None, compare=False)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (0.0, -0.0),
+        (np.float64(0.0), np.float64(-0.0)),
+        (np.float32(0.0), np.float32(-0.0)),
+        (np.float64(1.0), 1.0),
+        (complex(0.0, 0.0), complex(0.0, -0.0)),
+        (Rate(0.0), Rate(-0.0)),
+        (Rate(1), Rate(True)),
+        (Rate((Rate(0.0),)), Rate((Rate(-0.0),))),
+        (frozenset({0.0}), frozenset({-0.0})),
+        *(({a: X, "b": X}, {b: X, "b": X}) for a, b in ((1, True), (0.0, -0.0), ((0,), (False,)))),
+        (OrderedDict({1: X}), OrderedDict({True: X})),
+    ],
+)
+def test_constants_that_are_equal_but_not_the_same_are_told_apart(pair):
+    one, other = (signature({"x": [value]})[1] for value in pair)
+    assert one != other
+    again, _ = (signature({"x": [copy.deepcopy(value)]})[1] for value in pair)
+    assert one == again
+
+
+def test_every_nan_is_one_constant():
+    for kind in (float, np.float64, np.float32, lambda nan: Rate(float(nan), note=[])):
+        one, other = (signature(kind("nan"))[1] for _ in range(2))
+        assert one == other
+        assert hash(one) == hash(other)
