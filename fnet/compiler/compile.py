@@ -20,6 +20,7 @@ from fnet.compiler.backend import compile_options
 from fnet.compiler.graph import ClosesOverError, Graph
 from fnet.compiler.passes import Kernels
 from fnet.compiler.refusals import TraceError
+from fnet.opaque import operation
 from fnet.tree import Tree
 from fnet.tree.arguments import signature, split_tensors
 
@@ -78,7 +79,7 @@ def compile(
 
         def kept(new: Any) -> Any:
             is_old = isinstance(new, Tensor) and _memory(new) in overwritten
-            return new.clone() if is_old else new
+            return _copy(new.detach()) if is_old else new
 
         new_params, new_state, sums = fn(params, opt_state, batch)
         new = tree.map(
@@ -198,6 +199,10 @@ class _Signature:
             "the function creates a tensor from data outside of PyTorch at each run: create it "
             "once outside of the function, and close over it or pass it as an argument"
         )
+
+
+# Inductor removes `clone` even if its input is overwritten before the result is used.
+_copy = operation("copy", "(Tensor x) -> Tensor", fake=torch.clone, kernel=torch.clone)
 
 
 def _memory(x: Tensor) -> Hashable:

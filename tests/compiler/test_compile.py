@@ -1,5 +1,6 @@
 """Compiled functions: the same results and errors as the function, and the number of traces."""
 
+import functools
 import gc
 import os
 import random
@@ -9,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
+from unittest import mock
 
+import graphs
 import numpy as np
 import pytest
 import torch
@@ -546,6 +549,68 @@ def test_the_environment_is_what_it_was():
     before = dict(os.environ)
     traced(lambda x: x + 1)(X)
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("compiler", [None, "inductor"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda p, s, b: ({"a": p["b"], "b": p["a"]}, s, {}),
+        lambda p, s, b: ({"a": p["b"].flip(0).T, "b": p["a"].T}, s, {"a": p["a"], "s": s["t"][0]}),
+        lambda p, s, b: ({**p, "a": p["a"] + b}, {"t": p["a"]}, {"b": p["b"]}),
+        lambda p, s, b: ({"a": s["t"], "b": p["b"]}, {"t": p["b"]}, {}),
+    ],
+)
+def test_a_donated_step_may_return_what_it_is_given(step, compiler):
+    def args():
+        a, b, t, batch = torch.arange(16.0).view(4, 2, 2)
+        return {"a": a.clone(), "b": b.clone()}, {"t": t.clone()}, batch
+
+    with mock.patch.object(graphs, "compile", functools.partial(compile, donate=True)):
+        donated = traced(step, compiler)
+    p, s, b = args()
+    for n in range(2):
+        expected = tree.map(torch.clone, step(p, s, b + n))
+        new_p, new_s, sums = donated(p, s, b + n)
+        assert new_p is p
+        tree.assert_equal((new_p, new_s, sums), expected)
+
+
+def test_modes_of_precision_and_determinism_are_part_of_the_signature():
+    compiled = traced(lambda x: x * torch.get_deterministic_debug_mode())
+    try:
+        for mode in (0, 1, 2, 0):
+            torch.set_deterministic_debug_mode(mode)
+            assert torch.equal(compiled(X), X * mode)
+    finally:
+        torch.set_deterministic_debug_mode(0)
+
+
+def test_the_precision_of_one_backend_may_be_set():
+    settings = torch.backends.mkldnn.matmul
+    before = settings.fp32_precision
+    compiled = traced(lambda x: x * (1 + (settings.fp32_precision == "bf16")))
+    try:
+        for precision in ("bf16", "ieee", "bf16"):
+            settings.fp32_precision = precision
+            assert torch.equal(compiled(X), X * (1 + (precision == "bf16")))
+    finally:
+        settings.fp32_precision = before
+
+
+def test_a_forced_backend_holds_for_what_is_compiled_already():
+    calls = []
+
+    def forced(graph, inputs):
+        calls.append(len(inputs))
+        return graph.forward
+
+    weight = torch.ones(3)
+    compiled = traced(lambda x: {"y": 2 * x + weight}, "inductor")
+    for force in (False, True, True, False):
+        with torch.compiler.set_stance("default", force_backend=forced if force else None):
+            assert torch.equal(compiled(X + force)["y"], 2 * X + 2 * force + weight)
+    assert len(calls) == 1
 
 
 def test_kernels_are_named():
