@@ -12,15 +12,14 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from fnet import private, tree
 from fnet.compiler.aliasing import extent, may_be_lazy, overlaps, require_plain
 from fnet.compiler.backend import compile_options
+from fnet.compiler.donation import overwrite
 from fnet.compiler.graph import ClosesOverError, Graph
 from fnet.compiler.passes import Kernels
 from fnet.compiler.refusals import TraceError
-from fnet.opaque import operation
 from fnet.tree import Tree
 from fnet.tree.arguments import signature, split_tensors
 
@@ -45,11 +44,18 @@ def compile(
     inputs of the graph: their current values are used at each call. Everything else that it closes
     over is a constant. An exception of `fn` is raised unchanged.
 
+    Other effects of `fn` (`print`, `torch.manual_seed`, a counter of its calls) happen during
+    tracing only, more than once. The first of its runs is checked for what `Raises` lists, so `fn`
+    must do the same in each. Two constants are the same if they have one type and are equal, with
+    0.0 and -0.0 apart, also in tuples and frozen dataclasses; in objects of other classes `==`
+    decides.
+
     Compile outermost: `compile(vmap(step))`. Take derivatives inside `fn`: results do not require
     gradients. Within a function that is being compiled, a call of the compiled function calls `fn`.
     Several threads may call the compiled function. On the CPU it needs a C++ compiler
     (`fnet.run.runtime.missing_compiler` checks this). `torch.compiler.set_stance` and `TORCH_LOGS`
-    work as for any `torch.compile`.
+    work as for any `torch.compile`, but to Dynamo each graph is a function of its own:
+    `TORCH_LOGS=recompiles` shows nothing, `TORCH_LOGS=dynamo` shows each graph.
 
     Args:
         fn: the function to compile.
@@ -62,11 +68,15 @@ def compile(
             leave the graph unchanged.
 
     Raises:
-        RuntimeError: by the compiled function, if it is called within `grad` or `vmap`.
-        TraceError: by the compiled function, if `fn` branches on a value, draws from the global
-            generator, or keeps a reference to a tensor that it computes.
-        TypeError: by the compiled function, if an argument is neither a tensor nor hashable, or the
-            result is not a tree of tensors and constants.
+        RuntimeError: by the compiled function, if it is called within `grad`, `vmap` or a dual
+            level of forward-mode AD.
+        TraceError: by the compiled function, if `fn` reads a value (a branch, `.item()`,
+            `.numpy()`), draws from a `torch.Generator` (also the global one), calls `backward()`
+            on a tensor that it closes over, or keeps a reference to an argument or to a tensor
+            that it computes.
+        TypeError: by the compiled function, if an argument is neither a tensor nor hashable, a
+            tensor is sparse or a lazy conjugate, or the result is not a tree of tensors and
+            constants.
     """
     if kernels not in ("auto", "library"):
         raise ValueError(f'kernels must be "auto" or "library", got {kernels!r}')
@@ -74,20 +84,8 @@ def compile(
         return _compiled(fn, cpp_wrapper, kernels)  # type: ignore[return-value]
 
     def update(params: Tree, opt_state: Tree, batch: Tree) -> Tree:
-        state = params, opt_state
-        overwritten = {_memory(x) for x in tree.leaves(state)}
-
-        def kept(new: Any) -> Any:
-            is_old = isinstance(new, Tensor) and _memory(new) in overwritten
-            return _copy(new.detach()) if is_old else new
-
         new_params, new_state, sums = fn(params, opt_state, batch)
-        new = tree.map(
-            lambda old, new: new if new is old else kept(new), state, (new_params, new_state)
-        )
-        sums = tree.map(kept, sums)
-        tree.map(Tensor.copy_, state, new)
-        return sums
+        return overwrite((params, opt_state), (new_params, new_state), sums)
 
     compiled = _compiled(update, cpp_wrapper, kernels)
 
@@ -199,15 +197,6 @@ class _Signature:
             "the function creates a tensor from data outside of PyTorch at each run: create it "
             "once outside of the function, and close over it or pass it as an argument"
         )
-
-
-# Inductor removes `clone` even if its input is overwritten before the result is used.
-_copy = operation("copy", "(Tensor x) -> Tensor", fake=torch.clone, kernel=torch.clone)
-
-
-def _memory(x: Tensor) -> Hashable:
-    """Return a key that is equal for tensors in the same storage, fake tensors too."""
-    return StorageWeakRef(x.untyped_storage())
 
 
 def _matmul_precision() -> Hashable:

@@ -69,7 +69,7 @@ class Graph:
             if self._error is None:
                 raise
         if results is None:  # outside of the except clause, which would set __context__
-            error, arguments = self._error  # type: ignore[misc]
+            error, arguments = self._error
             self._error = None
             error.args = arguments  # torch.fx appends its own text
             error.__suppress_context__ |= error.__context__ is None

@@ -51,8 +51,10 @@ class Watch(private.dispatch_mode()):  # type: ignore[misc]
         self.found: dict[Hashable, Tensor] = parent.found if parent else {}
         self.errors: list[Exception] = parent.errors if parent else []
         self._inputs = dict(closed_over)
-        self._is_strict = parent._is_strict if parent else inputs is not None
-        self._fakes = parent._fakes if parent else list(map(weakref.ref, inputs or ()))
+        self._is_strict: bool = parent._is_strict if parent else inputs is not None
+        self._fakes: list[weakref.ref[Tensor]] = (
+            parent._fakes if parent else [weakref.ref(x) for x in inputs or ()]
+        )
 
     def __torch_dispatch__(
         self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
