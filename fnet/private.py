@@ -263,6 +263,15 @@ def forward_pre_hooks(layer: nn.Module) -> list[Any]:
     return list(getattr(layer, "_forward_pre_hooks", {}).values())
 
 
+def backward_hooks(owner: nn.Module | Tensor) -> bool:
+    """Say whether a layer or a tensor has hooks that autograd calls in a backward pass.
+
+    Without the registries: False, and such hooks are left out without a word.
+    """
+    names = ("_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks")
+    return any(getattr(owner, name, None) for name in names)
+
+
 def registries() -> frozenset[str]:
     """Return the names of the attributes in which a layer registers its tensors and sublayers.
 

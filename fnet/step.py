@@ -138,7 +138,9 @@ def make_step(grad_fn: GradFn, tx: GradientTransformation) -> Step:
     """Return the pure step `(params, opt_state, batch) -> (params, opt_state, metrics)`.
 
     `metrics` are sums over the batch (`fnet.metrics`); the trees keep structure, shapes, dtypes,
-    devices and strides.
+    devices and strides. `fnet.compiler.compile` keeps them too. A `torch.compile(step)` of your own
+    may return other strides in dimensions of size 1, which address nothing (1 x 1 and depthwise
+    weights in channels-last).
     """
 
     def step(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:

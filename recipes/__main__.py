@@ -1,11 +1,14 @@
 """The list of all experiments and tools, with one line each: `python -m recipes`."""
 
 import ast
+import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from fnet.run.process import output_failed
 
 
 def modules() -> dict[str, tuple[str, bool]]:
@@ -40,4 +43,13 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+        sys.stdout.flush()
+    except OSError as error:
+        if not output_failed():
+            raise
+        if isinstance(error, BrokenPipeError):  # nobody reads on
+            sys.exit(1)
+        print(f"error: cannot write to standard output: {error.strerror}", file=sys.stderr)
+        sys.exit(2)

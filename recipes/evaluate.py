@@ -24,7 +24,7 @@ from fnet.run.command import DataOptions, RunOptions, Tool
 from fnet.run.config import ConfigError
 from fnet.run.opened import Run
 from fnet.show.tables import CLASS_COLUMNS, class_rows, evaluation_rows, percent
-from fnet.show.terminal import Display
+from fnet.show.terminal import Display, inert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def _matrix(classes: tuple[str, ...], confusion: list[list[int]]) -> Table:
             Text(str(count) if count else "", "bold" if at == place else "")
             for at, count in enumerate(counts)
         ]
-        table.add_row(Text(f"{place} {name}", no_wrap=True), *cells)
+        table.add_row(Text(inert(f"{place} {name}"), no_wrap=True), *cells)
     return table
 
 

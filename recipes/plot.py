@@ -25,6 +25,7 @@ from tyro.conf import Positional, arg
 from fnet.data.load import expanded
 from fnet.run.command import DataOptions, OpenOptions, Tool
 from fnet.run.config import ConfigError
+from fnet.run.rates import recorded_rates
 from fnet.run.record import RunRecord, read_run
 from fnet.run.report import evaluate_run, evaluation_figures, named
 from fnet.show import plots
@@ -58,7 +59,9 @@ def _plot(options: Options) -> int:
     figures = {}
     if CURVES in wanted:
         runs = named(records) if len(records) > 1 else {records[0].name: records[0]}
-        figures[CURVES] = plots.curves({name: record.curves for name, record in runs.items()})
+        rates = {name: recorded_rates(record) for name, record in runs.items()}
+        curves = {name: record.curves for name, record in runs.items()}
+        figures[CURVES] = plots.curves(curves, rates)
     if set(wanted) & set(SINGLE_RUN):
         drawn = _single_run_figures(records[0], options)
         figures |= {name: figure for name, figure in drawn.items() if name in wanted}

@@ -26,11 +26,12 @@ from tyro.conf import Positional, arg
 
 from fnet.data import DataError
 from fnet.data.files.image import SUFFIXES, decode_image, read_image
-from fnet.data.files.url import SECONDS, fetch, is_url
+from fnet.data.files.url import MAX_SECONDS, SECONDS, fetch, is_url
 from fnet.evaluation import make_forward
 from fnet.run.command import RunOptions, Tool
 from fnet.run.config import ConfigError
 from fnet.run.opened import Run
+from fnet.show.terminal import inert
 
 _BAR = 30  # characters
 
@@ -59,8 +60,10 @@ def _predict(options: Options) -> int:
         )
     if options.top is not None and options.top < 1:
         raise ConfigError(f"--top must be at least 1; got {options.top}")
-    if not options.timeout > 0:
-        raise ConfigError(f"--timeout must be above 0; got {options.timeout}")
+    if not 0 < options.timeout <= MAX_SECONDS:
+        raise ConfigError(
+            f"--timeout must be above 0 and at most {MAX_SECONDS:g}; got {options.timeout}"
+        )
     run, runtime = options.open()
     # All images are read before the first is classified, so that an error is the only output.
     images = {
@@ -77,7 +80,7 @@ def _predict(options: Options) -> int:
     else:
         console = Console()
         for name, values in predictions.items():
-            console.print(Text(name, "bold"), soft_wrap=True)
+            console.print(Text(inert(name), "bold"), soft_wrap=True)
             console.print(_bars(_ranked(run.classes, values, options.top)))
     return 0
 
@@ -150,7 +153,8 @@ def _bars(rows: list[tuple[str, float]]) -> Table:
     for place, (label, probability) in enumerate(rows):
         style = "bold green" if place == 0 else ""
         bar = "█" * round(_BAR * probability)
-        table.add_row(Text(label, style), Text(f"{probability:.2%}", style), Text(bar, style))
+        share = f"{probability:.2%}"
+        table.add_row(Text(inert(label), style), Text(share, style), Text(bar, style))
     return table
 
 

@@ -23,6 +23,7 @@ from fnet.data.load import expanded
 from fnet.nn import summary
 from fnet.run.command import DataOptions, RunOptions, Tool
 from fnet.run.opened import Weights
+from fnet.run.rates import rate_curve, recorded_rates
 from fnet.run.recipe import load_recipe, own_recipe
 from fnet.run.record import RunRecord, read_run
 from fnet.run.report import REPORT, evaluate_run, report, require_new, write_page
@@ -56,7 +57,7 @@ def _write_report(options: Options) -> int:
             else own_recipe(record.setup.origin, options.run)
         )
         note = f"The run has no {options.weights} weights: there is nothing to evaluate."
-        page = report(record, recipe, note=note)
+        page = report(record, recipe, note=note, rates=recorded_rates(record))
     file = out or options.run / REPORT
     write_page(file, page, replace=out is None)
     display = Display(Console())
@@ -70,13 +71,14 @@ def _with_weights(record: RunRecord, options: Options) -> tuple[str, str]:
     """Return the page and, if it has no evaluation, the reason, else ""."""
     run, runtime = options.open()
     layers = summary(run.model, run.input_shape)
+    rates = rate_curve(run.experiment, record.lines)
     root = options.root or run.config.root
     if options.data is None and not data.at_hand(run.own_data, root, split="test"):
         note = f"Not evaluated: {run.own_data} is not on this machine. Give --data, or --root."
-        return report(record, run.recipe, layers, note=note), note
+        return report(record, run.recipe, layers, note=note, rates=rates), note
     dataset = options.open_data(run)
     evaluated = evaluate_run(run.experiment, run.params, run.weights, dataset, runtime)
-    return report(record, run.recipe, layers, evaluated), ""
+    return report(record, run.recipe, layers, evaluated, rates=rates), ""
 
 
 main = Tool("report", __doc__, Options, _write_report)

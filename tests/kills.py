@@ -75,7 +75,7 @@ def kill_and_resume(name: str, root: Path, kills: int, seed: int) -> int:
         done += 1
         if (killed / "result.json").exists():  # killed while it wrote its report
             break
-        if (killed / "environment.json").exists():
+        if (killed / "config.json").exists():
             arguments = ["--resume", str(killed)]
         else:  # killed before there was a run to resume
             arguments = [*own, "--out", str(root / f"killed-{done}")]

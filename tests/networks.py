@@ -13,7 +13,8 @@ def plain() -> Model:
     return from_module(
         lambda: nn.Sequential(
             nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(36, 5)
-        )
+        ),
+        memory_format=torch.channels_last,
     )
 
 
@@ -28,7 +29,8 @@ def full() -> Model:
             nn.Dropout2d(0.25),
             nn.Flatten(),
             nn.Linear(144, 5),
-        )
+        ),
+        memory_format=torch.channels_last,
     )
 
 

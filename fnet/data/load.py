@@ -4,12 +4,11 @@ import os
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
 import torch
 
 from fnet import random
 from fnet.data.dataset import DataError, Dataset, printable
-from fnet.data.files.cache import Arrays
+from fnet.data.files.cache import Arrays, user_cache
 from fnet.data.files.decode import Progress
 from fnet.data.files.folder import load_folder
 from fnet.data.shapes import shapes
@@ -30,7 +29,7 @@ def data_dir(root: str | os.PathLike[str] | None = None) -> Path:
     'data'
     """
     chosen = root or os.environ.get("FNET_DATA")
-    return expanded(chosen) if chosen else Path(platformdirs.user_cache_dir("fnet"), "data")
+    return expanded(chosen) if chosen else user_cache("data")
 
 
 def load(

@@ -1,5 +1,6 @@
 """CNN and CNNpro: two or three blocks of 5x5 convolution, batch norm, ReLU and max pooling."""
 
+import torch
 from torch import nn
 
 from fnet.models.blocks import classifier, convolution
@@ -15,7 +16,9 @@ def cnn(classes: int = 10, channels: int = 3, size: int = 32) -> Model:
     Raises:
         ValueError: `size` is below 4.
     """
-    return from_module(lambda: _module(classes, channels, size, (16, 32)))
+    return from_module(
+        lambda: _module(classes, channels, size, (16, 32)), memory_format=torch.channels_last
+    )
 
 
 def cnnpro(classes: int = 10, channels: int = 3, size: int = 32) -> Model:
@@ -26,7 +29,9 @@ def cnnpro(classes: int = 10, channels: int = 3, size: int = 32) -> Model:
     Raises:
         ValueError: `size` is below 8.
     """
-    return from_module(lambda: _module(classes, channels, size, (16, 32, 64)))
+    return from_module(
+        lambda: _module(classes, channels, size, (16, 32, 64)), memory_format=torch.channels_last
+    )
 
 
 def _module(classes: int, channels: int, size: int, widths: tuple[int, ...]) -> nn.Module:

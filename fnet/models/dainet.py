@@ -1,5 +1,6 @@
 """DaiNet and DaiNet1: two or three convolutions, dropout before batch norm, linear layers."""
 
+import torch
 from torch import nn
 
 from fnet.models.blocks import Activation, classifier, convolution, require_rates
@@ -34,7 +35,8 @@ def dainet(
             rates.
     """
     return from_module(
-        lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax, deeper)
+        lambda: _module(2, classes, channels, size, dropout, activation, linears, softmax, deeper),
+        memory_format=torch.channels_last,
     )
 
 
@@ -59,7 +61,8 @@ def dainet1(
             rates.
     """
     return from_module(
-        lambda: _module(3, classes, channels, size, dropout, activation, linears, softmax)
+        lambda: _module(3, classes, channels, size, dropout, activation, linears, softmax),
+        memory_format=torch.channels_last,
     )
 
 

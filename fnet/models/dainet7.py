@@ -1,5 +1,6 @@
 """DaiNet7: six 3x3 convolutions of 64 to 256 channels, each ReLU then batch norm."""
 
+import torch
 from torch import nn
 
 from fnet.models.blocks import Activation, MeanOfMap, require_rates
@@ -25,7 +26,9 @@ def dainet7(
     Raises:
         ValueError: `dropout` does not have four rates.
     """
-    return from_module(lambda: _module(classes, channels, dropout, activation))
+    return from_module(
+        lambda: _module(classes, channels, dropout, activation), memory_format=torch.channels_last
+    )
 
 
 def _module(

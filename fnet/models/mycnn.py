@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import torch
 from torch import nn
 
 from fnet.models.blocks import classifier, convolution
@@ -17,7 +18,7 @@ def mycnn(classes: int = 10, channels: int = 1, size: int = 28) -> Model:
     Raises:
         ValueError: `size` is below 6.
     """
-    return from_module(lambda: _module(classes, channels, size))
+    return from_module(lambda: _module(classes, channels, size), memory_format=torch.channels_last)
 
 
 def _module(classes: int, channels: int, size: int) -> nn.Module:

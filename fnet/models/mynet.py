@@ -1,5 +1,6 @@
 """Mynet: four 3x3 convolutions and a wide linear layer, Xavier-uniform weights."""
 
+import torch
 from torch import nn
 
 from fnet.models.blocks import classifier, convolution
@@ -18,7 +19,9 @@ def mynet(
     side of 32 becomes 17, then 9. By default the weights are Xavier-uniform and the biases zero,
     as in the original; with `init=None` the layers use their own initialisers.
     """
-    return from_module(lambda: _module(classes, channels, size), init=init)
+    return from_module(
+        lambda: _module(classes, channels, size), init=init, memory_format=torch.channels_last
+    )
 
 
 def _module(classes: int, channels: int, size: int) -> nn.Module:

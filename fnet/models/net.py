@@ -1,5 +1,6 @@
 """LeNet-5 and the tutorial Net: they differ only in the padding of the first convolution."""
 
+import torch
 from torch import nn
 
 from fnet.models.blocks import Activation, classifier
@@ -23,7 +24,10 @@ def net(
     Raises:
         ValueError: `size` is below 16, or `linears` is not 1 to 3.
     """
-    return from_module(lambda: _module(classes, channels, size, 0, activation, linears, softmax))
+    return from_module(
+        lambda: _module(classes, channels, size, 0, activation, linears, softmax),
+        memory_format=torch.channels_last,
+    )
 
 
 def lenet5(classes: int = 10, channels: int = 1, size: int = 28) -> Model:
@@ -35,7 +39,10 @@ def lenet5(classes: int = 10, channels: int = 1, size: int = 28) -> Model:
     Raises:
         ValueError: `size` is below 12.
     """
-    return from_module(lambda: _module(classes, channels, size, 2, nn.ReLU, 3, False))
+    return from_module(
+        lambda: _module(classes, channels, size, 2, nn.ReLU, 3, False),
+        memory_format=torch.channels_last,
+    )
 
 
 def _module(

@@ -1,5 +1,6 @@
 """ResNets in the form for CIFAR: torchvision's, with a stem that keeps the resolution."""
 
+import torch
 from torch import nn
 
 from fnet.nn import Model, from_module
@@ -10,7 +11,9 @@ def resnet18(classes: int = 10, channels: int = 3) -> Model:
 
     Basic blocks, otherwise as `resnet50`.
     """
-    return from_module(lambda: _module([2, 2, 2, 2], False, classes, channels))
+    return from_module(
+        lambda: _module([2, 2, 2, 2], False, classes, channels), memory_format=torch.channels_last
+    )
 
 
 def resnet50(classes: int = 10, channels: int = 3) -> Model:
@@ -21,7 +24,9 @@ def resnet50(classes: int = 10, channels: int = 3) -> Model:
     the last feature maps (4x4 for images of 32x32). Weights are initialised as in torchvision:
     convolutions Kaiming-normal by fan-out. It accepts images of any size.
     """
-    return from_module(lambda: _module([3, 4, 6, 3], True, classes, channels))
+    return from_module(
+        lambda: _module([3, 4, 6, 3], True, classes, channels), memory_format=torch.channels_last
+    )
 
 
 def _module(blocks: list[int], are_bottlenecks: bool, classes: int, channels: int) -> nn.Module:

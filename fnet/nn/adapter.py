@@ -24,6 +24,7 @@ def from_module(
     init: Initializer | None = None,
     input_shape: tuple[int, int, int] | None = None,
     output: Callable[[Any], Tensor] | None = None,
+    memory_format: torch.memory_format = torch.preserve_format,
 ) -> Model:
     """Return the `Model` of the unmodified network that `make()` builds (torchvision's, too).
 
@@ -43,7 +44,17 @@ def from_module(
 
     The first call of `apply` in each mode, for each shape of images, does a dry run
     (`fnet.nn.dry_run`), which refuses a network that is not pure: it uses Python or numpy
-    generators, its `forward` changes attributes or writes to weights, ...
+    generators, its `forward` changes attributes or writes to weights, ... Within your own
+    `torch.compile`, `rand_like`, `randn_like` and `randint_like` are refused as well, because
+    Dynamo hides them: draw with a shape (`torch.rand(x.shape, device=x.device)`), or compile with
+    `fnet.compiler.compile`.
+
+    In evaluation mode, uncompiled, the logits are those of `make().eval()` with the same weights,
+    to the last bit. This holds for images with the same values and strides, on the same device with
+    the same number of threads, and with gradients recorded for both or for neither. Weights must
+    have the same strides too, because these choose the convolution kernel: `init` and
+    `from_state_dict` keep the module's own strides. With another `memory_format`, the logits are
+    those of `make().to(memory_format=...)` and of `to_module`.
 
     Args:
         make: builds a new module at each call.
@@ -54,6 +65,9 @@ def from_module(
             (`fnet.nn.check`).
         output: picks the logits if the module does not return a tensor, such as
             `lambda out: out.logits` for torchvision's googlenet with its auxiliary outputs.
+        memory_format: the strides of the weights that `init` makes. The default keeps the module's
+            own. `torch.channels_last` lays out those of four dimensions as fnet's images are;
+            fnet's own networks have it.
 
     Raises:
         ModelError: a layer cannot be made pure, or the layers do not fit `input_shape`.
@@ -86,7 +100,7 @@ def from_module(
         return network(params, images, key, train, learned)
 
     def initial(key: Tensor) -> Params:
-        return initial_params(make, key, init, network.require_new)
+        return initial_params(make, key, init, network.require_new, memory_format)
 
     apply.network = network  # type: ignore[attr-defined]
     if input_shape is not None:

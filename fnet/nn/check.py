@@ -19,8 +19,12 @@ def check(model: Model, input_shape: tuple[int, ...], *, batch_size: int = 2) ->
         ModelError: layers do not fit together, or a layer cannot be pure. The message has the
             layer's dotted name, the shape it got and the shape it expected.
     """
-    network = getattr(model.apply, "network", None) or Network(model.make)
-    return check_network(network, input_shape, batch_size=batch_size)
+    return check_network(network_of(model), input_shape, batch_size=batch_size)
+
+
+def network_of(model: Model) -> Network:
+    """Return the network that `from_module` made, or a new one of a model made otherwise."""
+    return getattr(model.apply, "network", None) or Network(model.make)
 
 
 def check_network(network: Network, input_shape: tuple[int, ...], *, batch_size: int = 2) -> int:

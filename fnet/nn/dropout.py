@@ -34,6 +34,10 @@ class KeyedDropout(nn.Module):
         self.register_buffer("rate", torch.tensor(rate, dtype=torch.float32))
         self.register_buffer("key", torch.zeros(2, dtype=torch.int64), persistent=False)
 
+    def drawn_shape(self, x: Tensor) -> torch.Size:
+        """Return the shape of the mask: the dimensions of `x` that get a draw of their own."""
+        return x.shape if self.dims is None else x.shape[: self.dims]
+
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` with parts of it zeroed; same shape, dtype and strides."""
         if not self.training:

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
+from fnet.nn.check import network_of
 from fnet.nn.dropout import is_dropout_rate, keyed
 from fnet.nn.errors import ModelError
 from fnet.nn.leaves import Leaves, is_step_count, leaves_of
@@ -21,15 +22,53 @@ class _Names(NamedTuple):
     unsaved: frozenset[str]
 
 
-# The key is the set of names of a network's leaves: it identifies the network of some parameters.
-_NETWORKS: dict[frozenset[str], _Names] = {}
+# The key is the set of names of a network's leaves, which identifies the network of some parameters
+# where `from_state_dict` is not given the model. Several networks may have the same names.
+_NETWORKS: dict[frozenset[str], list[_Names]] = {}
 
 
 def remember(leaves: Leaves, rates: Iterable[str]) -> None:
     """Store the aliases and unsaved names of a network for `from_state_dict`."""
-    unsaved = leaves.unsaved | {leaf_name(name, "p") for name in rates}
-    names = frozenset((*leaves.trainable, *leaves.frozen, *leaves.buffers)) | unsaved
-    _NETWORKS[names] = _Names(leaves.aliases, unsaved)
+    own = _names_of(leaves, rates)
+    names = frozenset((*leaves.trainable, *leaves.frozen, *leaves.buffers)) | own.unsaved
+    known = _NETWORKS.setdefault(names, [])
+    if own not in known:
+        known.append(own)
+
+
+def _names_of(leaves: Leaves, rates: Iterable[str]) -> _Names:
+    return _Names(leaves.aliases, leaves.unsaved | {leaf_name(name, "p") for name in rates})
+
+
+def _names_for(
+    own: Mapping[str, Tensor], state_dict: Mapping[str, Tensor], model: Model | None
+) -> _Names:
+    """Return the names of the model's network, or without a model, of the one that fits best."""
+    if model is not None:
+        network = network_of(model)
+        return _names_of(network.leaves, network.rates)
+    known = _NETWORKS.get(frozenset(own))
+    if known is None:
+        return _Names({}, frozenset(name for name in own if is_dropout_rate(name)))
+
+    def fits(names: _Names) -> bool:
+        given = _of_network(state_dict, own, names)
+        there = {names.aliases.get(name, name) for name in given}
+        return own.keys() - names.unsaved <= there <= own.keys()
+
+    return next(filter(fits, reversed(known)), known[-1])
+
+
+def _of_network(
+    state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor], names: _Names
+) -> dict[str, Tensor]:
+    """Return the weights, without the prefixes of wrappers, without batch norm's step counts."""
+    weights = without_prefixes(state_dict, [*own, *names.aliases])
+    return {
+        name: leaf
+        for name, leaf in weights.items()
+        if name in own or not name.endswith("num_batches_tracked")
+    }
 
 
 def to_module(model: Model, params: Params) -> nn.Module:
@@ -66,18 +105,30 @@ def to_module(model: Model, params: Params) -> nn.Module:
 
 @overload
 def from_state_dict(
-    like: Params, state_dict: Mapping[str, Tensor], *, strict: Literal[True] = True
+    like: Params,
+    state_dict: Mapping[str, Tensor],
+    *,
+    strict: Literal[True] = True,
+    model: Model | None = None,
 ) -> Params: ...
 
 
 @overload
 def from_state_dict(
-    like: Params, state_dict: Mapping[str, Tensor], *, strict: Literal[False]
+    like: Params,
+    state_dict: Mapping[str, Tensor],
+    *,
+    strict: Literal[False],
+    model: Model | None = None,
 ) -> tuple[Params, LoadReport]: ...
 
 
 def from_state_dict(
-    like: Params, state_dict: Mapping[str, Tensor], *, strict: bool = True
+    like: Params,
+    state_dict: Mapping[str, Tensor],
+    *,
+    strict: bool = True,
+    model: Model | None = None,
 ) -> Params | tuple[Params, LoadReport]:
     """Return parameters with the values of a `state_dict` and the strides of `like`.
 
@@ -91,6 +142,9 @@ def from_state_dict(
         strict: require exactly the names and shapes of the model. If False, matching values are
             loaded, the others keep the values of `like`, and a `LoadReport`, which lists both, is
             returned as a second result.
+        model: the model, whose network has the names of the `state_dict`. Without it, they are
+            those of the network with the same parameter names that this process made last; or of an
+            earlier one, if exactly its names are given.
 
     Raises:
         ModelError: two names of one shared leaf have different values; or, if strict, a name or a
@@ -102,15 +156,8 @@ def from_state_dict(
     >>> again = from_state_dict(params, to_module(model, params).state_dict())
     """
     own = {**like.trainable, **like.stats}
-    names = _NETWORKS.get(frozenset(own))
-    if names is None:
-        names = _Names({}, frozenset(name for name in own if is_dropout_rate(name)))
-    known = {**own, **{name: own[first] for name, first in names.aliases.items()}}
-    given = {
-        name: leaf
-        for name, leaf in without_prefixes(state_dict, known).items()
-        if name in own or not name.endswith("num_batches_tracked")
-    }
+    names = _names_for(own, state_dict, model)
+    given = _of_network(state_dict, own, names)
     for name, first in names.aliases.items():
         leaf = given.pop(name, None)
         if leaf is not None and not torch.equal(given.setdefault(first, leaf), leaf):

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fnet import random
+from fnet import random, tree
 from fnet.nn.dropout import KeyedDropout, keyed
 from fnet.nn.leaves import Leaves, leaves_of
 from fnet.nn.model import Params, leaf_name
@@ -52,11 +52,13 @@ def initial_params(
     key: Tensor,
     init: Initializer | None = None,
     require_new: Callable[[nn.Module], None] = lambda module: None,
+    memory_format: torch.memory_format = torch.preserve_format,
 ) -> Params:
     """Return the parameters of a fresh `make()`, on the key's device.
 
-    Weights with four dimensions are in channels-last format. The global random state is restored.
-    Under `vmap`, the parameters are made for one key after the other.
+    They have the module's own strides. If `memory_format` is channels-last, trainable weights with
+    four dimensions (five for `channels_last_3d`) are in that format. The global random state is
+    restored. Under `vmap`, the parameters are made for one key after the other.
 
     Raises:
         ModelError: `make` returns layers that it has returned before (`require_new` raises it).
@@ -70,7 +72,9 @@ def initial_params(
         if init is not None:
             params.trainable.update(_redrawn(module, params, key, init))
         names[:] = [(kind, name) for kind in Params._fields for name in getattr(params, kind)]
-        trainable = [_laid_out(leaf.to(key.device)) for leaf in params.trainable.values()]
+        trainable = [
+            _laid_out(leaf.to(key.device), memory_format) for leaf in params.trainable.values()
+        ]
         return trainable + [leaf.to(key.device, copy=True) for leaf in params.stats.values()]
 
     params = Params({}, {})
@@ -147,16 +151,19 @@ def _redrawn(
         weight, bias = leaf_name(name, "weight"), leaf_name(name, "bias")
         if weight in params.trainable:
             shape = tuple(params.trainable[weight].shape)
-            drawn[weight] = init(random.fold_in(key, position), shape)
+            value = init(random.fold_in(key, position), shape)
+            drawn[weight] = tree.laid_out_like(value, params.trainable[weight])
         if bias in params.trainable:
             drawn[bias] = torch.zeros_like(params.trainable[bias])
     return drawn
 
 
-def _laid_out(leaf: Tensor) -> Tensor:
-    if leaf.dim() == 4:
-        return leaf.clone(memory_format=torch.channels_last)
-    return leaf.clone()
+_DIMENSIONS = {torch.channels_last: 4, torch.channels_last_3d: 5}
+
+
+def _laid_out(leaf: Tensor, memory_format: torch.memory_format) -> Tensor:
+    fits = leaf.dim() == _DIMENSIONS.get(memory_format, leaf.dim())
+    return leaf.clone(memory_format=memory_format if fits else torch.preserve_format)
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:

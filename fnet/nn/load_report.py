@@ -1,6 +1,6 @@
 """The report of a partial load: which weights of a `state_dict` match a model, and which do not."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -58,9 +58,7 @@ def compare_weights(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> L
     )
 
 
-def without_prefixes(
-    state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def without_prefixes(state_dict: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
     """Return the weights without the prefixes of wrappers, such as `module.`.
 
     A prefix is kept if names of the model have it, or if the name without it exists as well.

@@ -20,6 +20,19 @@ def misfit(
             "torch.func cannot differentiate: build it without "
             "(memory_efficient=False, use_checkpoint=False)"
         )
+    if "mutate a captured Tensor" in str(error) or "directly with `.data`" in str(error):
+        return (
+            f"{called(name, layer)} writes to a weight in its forward pass, so the model would "
+            "not be a pure function: a forward pass may change buffers, in training mode (a "
+            "teacher's weights as buffers, their average by optim.ema_params); a weight is "
+            "constrained by torch.nn.utils.parametrize, or by the optimizer"
+        )
+    if "setup_context" in str(error):
+        return (
+            f"{called(name, layer)} uses a torch.autograd.Function whose forward takes ctx, which "
+            "torch.func cannot differentiate: split it into forward(*inputs) and "
+            "setup_context(ctx, inputs, output)"
+        )
     if "more than 1 value per channel" in str(error):
         return (
             f"{called(name, layer)} {got}: a single value per channel has no variance, so batch "

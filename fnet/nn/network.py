@@ -17,7 +17,7 @@ from fnet.nn.leaves import Leaves, leaves_of
 from fnet.nn.model import Params
 from fnet.nn.skeleton import dropout_layers, fresh, skeleton, with_stand_ins
 from fnet.nn.structure import called
-from fnet.nn.watch import empty_caches, has_caches
+from fnet.nn.watch import caches, restore
 
 Output = Callable[[Any], Tensor]
 
@@ -53,7 +53,7 @@ class Network:
             True: Collecting(training, buffers).train(),
             False: Collecting(copy.deepcopy(training), buffers).eval(),
         }
-        self.caches = has_caches(training)
+        self._caches = {train: caches(module) for train, module in self.modules.items()}
         self.where = Where()
         self._facts: dict[tuple[Any, ...], Facts] = {}
         self._hooked: set[tuple[bool, str]] = set()
@@ -125,8 +125,8 @@ class Network:
                 output, stats = run(module, self.leaves, self.rates, params, images, keys)
         else:
             output, stats = run(module, self.leaves, self.rates, params, images, keys)
-        if self.caches:
-            empty_caches(module)
+        if self._caches[train]:
+            restore(self._caches[train])
         return self.logits(output, train), stats
 
     def logits(self, output: Any, train: bool) -> Tensor:

@@ -16,7 +16,7 @@ from fnet import private
 from fnet.nn.errors import ModelError
 
 # Lists of an RNN's own parameters, which it rebuilds if the parameters have changed.
-_OF_RNNS = frozenset({"_flat_weights", "_flat_weight_refs"})
+OF_RNNS = frozenset({"_flat_weights", "_flat_weight_refs"})
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
@@ -25,20 +25,40 @@ def require_plain(module: nn.Module) -> None:
     """Check that a module registers its tensors and layers, so that PyTorch finds them.
 
     Raises:
-        ModelError: there is a lazy layer, a layer whose statistics cannot be pure, a hook that
-            computes a weight, a parameter with another dtype than float32, or an attribute that
-            holds an unregistered tensor or layer.
+        ModelError: there is a lazy layer, a compiled one, a layer whose statistics cannot be pure,
+            a hook that computes a weight, a backward hook, a parameter with another dtype than
+            float32, `__slots__`, an attribute that holds an unregistered tensor or layer, or two
+            tensors in the same memory.
     """
+    _require_own_memory(module)
     registered = set(module.modules())
     for name, layer in module.named_modules():
         here = called(name, layer)
+        _require_not_compiled(here, layer)
         _require_known_shape(here, layer)
         _require_pure_normalisation(here, layer)
         _require_no_weight_hook(here, layer)
         _require_float32(here, layer)
+        _require_no_slots(here, layer)
+        _require_no_backward_hook(here, layer)
         for attribute, value in attributes(layer):
             for found in _unregistered(value, registered):
                 raise ModelError(f"{here}: {_advice(attribute, found)}")
+
+
+def _require_own_memory(module: nn.Module) -> None:
+    first: dict[tuple[int, int], tuple[str, Tensor]] = {}
+    for name, leaf in (*module.named_parameters(), *module.named_buffers()):
+        if leaf.is_meta or is_lazy(leaf) or not leaf.numel():
+            continue
+        place = leaf.untyped_storage().data_ptr(), int(leaf.storage_offset())
+        other, twin = first.setdefault(place, (name, leaf))
+        if twin is not leaf and (twin.requires_grad or leaf.requires_grad):
+            raise ModelError(
+                f"{other!r} and {name!r} are two tensors in the same memory, which would part at "
+                "the first step: to share a weight, assign the Parameter itself (b.weight = "
+                "a.weight), or give each its own (.clone())"
+            )
 
 
 def called(name: str, layer: nn.Module) -> str:
@@ -54,8 +74,17 @@ def attributes(layer: nn.Module) -> Iterator[tuple[str, Any]]:
         if name in _HOOKS:
             for hook in value.values():
                 yield f"hook {getattr(hook, '__name__', type(hook).__name__)!r}", hook
-        elif name not in _OF_MODULES and not (isinstance(layer, nn.RNNBase) and name in _OF_RNNS):
+        elif name not in _OF_MODULES and not (isinstance(layer, nn.RNNBase) and name in OF_RNNS):
             yield f"attribute {name!r}", value
+
+
+def _require_not_compiled(here: str, layer: nn.Module) -> None:
+    # The latter is the attribute of a module that torch.compile returned.
+    if isinstance(layer, torch.jit.ScriptModule) or "_orig_mod" in dict(layer.named_children()):
+        raise ModelError(
+            f"{here} is compiled already (torch.jit, torch.compile): give from_module the plain "
+            "module, and compile the step (fnet.compiler.compile)"
+        )
 
 
 def _require_known_shape(here: str, layer: nn.Module) -> None:
@@ -106,22 +135,45 @@ def _require_float32(here: str, layer: nn.Module) -> None:
             )
 
 
+def _require_no_backward_hook(here: str, layer: nn.Module) -> None:
+    owners: list[tuple[str, nn.Module | Tensor]] = [("", layer)]
+    owners += layer.named_parameters(recurse=False)
+    for name, owner in owners:
+        if private.backward_hooks(owner):
+            raise ModelError(
+                f"{here}: {f'its parameter {name!r}' if name else 'it'} has a backward hook, which "
+                "torch.func does not call: change the gradients in the optimizer (optim.chain), or "
+                "compute them by a torch.autograd.Function with setup_context"
+            )
+
+
+def _require_no_slots(here: str, layer: nn.Module) -> None:
+    for cls in type(layer).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            raise ModelError(
+                f"{here}: its class {cls.__name__} keeps {name!r} in __slots__, which PyTorch does "
+                "not copy with a module: leave __slots__ out"
+            )
+
+
 def _unregistered(value: Any, registered: set[nn.Module]) -> Iterator[Any]:
     """Iterate over the tensors and the unregistered layers within a value."""
-    stack, seen = [value], set[int]()
+    # A copy of the network has the same functions, which would use the original's layers: layers
+    # that a function reaches count as unregistered.
+    stack: list[tuple[Any, set[nn.Module]]] = [(value, registered)]
+    seen = set[int]()
     while stack:
-        item = stack.pop()
+        item, registered = stack.pop()
         if id(item) in seen or isinstance(item, type | types.ModuleType):
             continue
         seen.add(id(item))
         if isinstance(item, Tensor) or (isinstance(item, nn.Module) and item not in registered):
             yield item
         elif isinstance(item, types.FunctionType):
-            # A copy of the network has the same function, which would use the original's layers.
-            registered = set()
-            stack += parts(item)
+            stack += [(part, set()) for part in parts(item)]
         elif not isinstance(item, nn.Module):
-            stack += parts(item)
+            stack += [(part, registered) for part in parts(item)]
 
 
 def parts(value: Any) -> list[Any]:

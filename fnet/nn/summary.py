@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fnet.nn.check import check
+from fnet.nn.check import check, network_of
 from fnet.nn.model import Model
 
 _VIEWS = ("Flatten", "Unflatten")
@@ -39,10 +39,17 @@ class Summary(NamedTuple):
     Sizes are those of torchsummary: for one image and numbers of 4 bytes, in MB of 2**20 bytes.
     A layer called twice has its outputs counted twice, also when it works in place; flattening
     is a view and takes nothing.
+
+    Attributes:
+        input_shape: (C, H, W).
+        layers: a row for each call of a layer.
+        of_batch: the dotted names of the layers that draw, in training mode, numbers that belong
+            to no sample; these numbers change when a batch is cut into other parts.
     """
 
     input_shape: tuple[int, ...]
     layers: tuple[Layer, ...]
+    of_batch: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -135,7 +142,13 @@ def summary(model: Model, input_shape: tuple[int, int, int]) -> Summary:
     for name, layer in module.named_modules():
         if unused := count(layer):
             layers.append(Layer(name, type(layer).__name__, None, unused, 0))
-    return Summary(tuple(input_shape), tuple(layers))
+    return Summary(tuple(input_shape), tuple(layers), _of_batch(model, input_shape))
+
+
+def _of_batch(model: Model, input_shape: tuple[int, int, int]) -> tuple[str, ...]:
+    # As many samples as no other dimension is likely to have; batch norm needs two.
+    shape = (13, *input_shape)
+    return network_of(model).facts(shape, torch.float32, train=True).of_batch
 
 
 def _is_row(layer: nn.Module) -> bool:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fnet import private
-from fnet.nn.structure import attributes, called, parts
+from fnet.nn.structure import OF_RNNS, attributes, called, parts
 
 # Caches of timm's LeViT and EfficientViT, filled in evaluation mode.
 CACHES = frozenset({"attention_bias_cache"})
@@ -34,11 +34,13 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
         for attribute, value in attributes(layer):
             if attribute.split("'")[1] not in CACHES:
                 found[f"{attribute} of {here}"] = _state(value, set())
+            if isinstance(value, types.FunctionType):
+                found.update(_of_function(value, f"{attribute} of {here}", set()))
         for cls in type(layer).__mro__:
             if cls.__module__.partition(".")[0] not in _KNOWN:
                 classes.add(cls)
     for cls in classes:
-        found.update(_of_class(cls))
+        found.update(_of_class(cls, set()))
     return found
 
 
@@ -50,16 +52,20 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> str | None:
     return None
 
 
-def empty_caches(module: nn.Module) -> None:
-    """Empty the caches of values computed from weights: the next call may have other weights."""
+def caches(module: nn.Module) -> list[tuple[nn.Module, str, Any]]:
+    """Return what layers keep of the weights of a call: layer, attribute, value before any call."""
+    found: list[tuple[nn.Module, str, Any]] = []
     for layer in module.modules():
-        for name in CACHES & vars(layer).keys():
-            setattr(layer, name, {})
+        found += [(layer, name, None) for name in CACHES & vars(layer).keys()]
+        if isinstance(layer, nn.RNNBase):
+            found += [(layer, name, vars(layer)[name]) for name in OF_RNNS & vars(layer).keys()]
+    return found
 
 
-def has_caches(module: nn.Module) -> bool:
-    """Return whether a layer has a cache that `empty_caches` empties."""
-    return any(CACHES & vars(layer).keys() for layer in module.modules())
+def restore(found: list[tuple[nn.Module, str, Any]]) -> None:
+    """Give layers back what they kept before a call: the next may have other weights."""
+    for layer, name, value in found:
+        setattr(layer, name, {} if value is None else value)
 
 
 class _Same:
@@ -104,13 +110,16 @@ def _state(value: Any, seen: set[int]) -> Any:
     return [_Same(value), *[_state(item, seen) for item in inside]]
 
 
-def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
+def _of_class(cls: type, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    if id(cls) in seen:
+        return
+    seen.add(id(cls))
     for name, value in vars(cls).items():
         if not name.startswith("__") and _is_small(value):
             yield f"class attribute {cls.__name__}.{name}", _state(value, set())
         function = getattr(value, "__func__", getattr(value, "fget", value))
         if isinstance(function, types.FunctionType):
-            yield from _of_function(function, f"{cls.__name__}.{name}", set())
+            yield from _of_function(function, f"{cls.__name__}.{name}", seen)
 
 
 def _of_function(
@@ -123,9 +132,12 @@ def _of_function(
     assert isinstance(function, types.FunctionType)
     for name in function.__code__.co_names:
         value = function.__globals__.get(name)
-        if isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
+        its_own = getattr(value, "__module__", None) == function.__module__
+        if isinstance(value, types.FunctionType) and its_own:
             yield from _of_function(value, user, seen)
-        elif value is not None and _is_small(value):
+        elif isinstance(value, type) and its_own:
+            yield from _of_class(value, seen)
+        elif value is not None and (_is_small(value) or (its_own and _is_object(value))):
             yield f"global {name!r} that {user} uses", _state(value, set())
     names = function.__code__.co_freevars
     for name, value in zip(names, parts(function), strict=False):
@@ -136,6 +148,10 @@ def _of_function(
     for value in function.__defaults__ or ():
         if _is_small(value) and not isinstance(value, _PLAIN):
             yield f"default argument of {user}", _state(value, set())
+
+
+def _is_object(value: Any) -> bool:
+    return hasattr(value, "__dict__") and not isinstance(value, nn.Module)
 
 
 def _is_small(value: Any) -> bool:

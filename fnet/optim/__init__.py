@@ -23,7 +23,7 @@ from fnet.optim.clip import clip_by_global_norm, global_norm
 from fnet.optim.ema import ema
 from fnet.optim.finite import ApplyIfFiniteState, apply_if_finite
 from fnet.optim.flatten import flatten
-from fnet.optim.hyper import Hyper, get_hyper, hypers, set_hyper
+from fnet.optim.hyper import Hyper, at_count, get_hyper, hypers, set_hyper
 from fnet.optim.lamb import lamb, scale_by_trust_ratio
 from fnet.optim.learning_rate import scale_by_learning_rate
 from fnet.optim.lion import lion, scale_by_lion
@@ -58,6 +58,7 @@ __all__ = [
     "add_decayed_weights",
     "apply_if_finite",
     "apply_updates",
+    "at_count",
     "averaged_params",
     "chain",
     "clip_by_global_norm",

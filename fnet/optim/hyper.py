@@ -147,6 +147,25 @@ def set_hyper(state: State, name: str, value: float | Tensor) -> State:
     return _map_nodes(replace, state)
 
 
+def at_count(state: State, count: Tensor) -> State:
+    """Return the state with another number of updates made: schedules go on from there.
+
+    Only the counts of hyper-parameters change. Momenta and their like stay what they are.
+
+    Args:
+        state: the state of any transformation, however nested.
+        count: int64 0-d.
+
+    >>> from fnet import optim
+    >>> tx = optim.sgd(optim.schedules.linear(1.0, 0.0, 4))
+    >>> params = {"w": torch.zeros(2)}
+    >>> _, state = tx.update(params, at_count(tx.init(params), torch.tensor(3)), params)
+    >>> get_hyper(state, "learning_rate").item()
+    0.25
+    """
+    return _map_nodes(lambda path, node: node._replace(count=count), state)
+
+
 def _find(state: State) -> dict[str, tuple[Tensor, bool]]:
     """Return every hyper-parameter by full path: its value, and whether it is scheduled."""
     found: dict[str, tuple[Tensor, bool]] = {}

@@ -1,4 +1,8 @@
-"""The rounds of Threefry as one GPU kernel. Importing this module requires Triton."""
+"""The rounds of Threefry as one GPU kernel. Importing this module requires Triton.
+
+One kernel launch for each call; the same rounds as tensor operations, not compiled, are about 150.
+How much time that saves is not known: the figure waits for a GPU.
+"""
 
 from typing import Any
 

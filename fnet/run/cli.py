@@ -103,7 +103,8 @@ def _description(recipe: Recipe, variant: str) -> str:
     old = [f"{name} is an old name of {new}" for name, new in recipe.aliases.items()]
     names = ", ".join(recipe.variants) + "".join(f" ({text})" for text in old)
     return (
-        f"{recipe.doc.strip()}\n\n--variant NAME chooses the defaults of the options below: "
+        f"{(recipe.doc or '').strip()}\n\n"
+        "--variant NAME chooses the defaults of the options below: "
         f"{names} (shown: {variant})\n--resume RUN continues a stopped run, "
         "with its own options\n--summary only prints the layers of the network."
     )

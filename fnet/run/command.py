@@ -1,12 +1,13 @@
 """The common part of all commands: command line, exit codes, the options that open a run."""
 
+import errno
 import io
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Generic, TextIO, TypeVar
@@ -22,10 +23,19 @@ from fnet.nn import ModelError
 from fnet.run.checkpoint import CheckpointError
 from fnet.run.config import ConfigError
 from fnet.run.opened import Run, Weights, open_run
+from fnet.run.process import output_failed
 from fnet.run.runtime import Runtime, resolve
+from fnet.show.terminal import inert
 
 USER_ERRORS = (CheckpointError, ConfigError, DataError, ModelError)
 """Errors of the user: the message says what is wrong and what to do, without a traceback."""
+
+_NO_TEMPORARY_FILE = (
+    "temporary file",
+    "temporary directory",
+    *map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS)),
+)
+"""What a compiler says, or Python, that has no place for its temporary files."""
 
 _Options = TypeVar("_Options")
 
@@ -38,19 +48,19 @@ class Tool(Generic[_Options]):
 
     Attributes:
         name: the name of the module in `recipes`.
-        doc: the module's docstring.
+        doc: the module's docstring; None with `python -OO`.
         options: a dataclass; its fields are the options of the command line.
         work: runs the command with these options, and returns an exit code.
     """
 
     name: str
-    doc: str
+    doc: str | None
     options: type[_Options]
     work: Callable[[_Options], int]
 
     def __call__(self, args: Sequence[str] | None = None) -> int:
         """Run the command with these arguments (None: those of this process)."""
-        prog, description = f"python -m recipes.{self.name}", self.doc.strip()
+        prog, description = f"python -m recipes.{self.name}", (self.doc or "").strip()
         return exit_code(
             lambda: self.work(tyro.cli(self.options, prog=prog, description=description, args=args))
         )
@@ -74,23 +84,40 @@ def exit_code(work: Callable[[], int]) -> int:
     errors = Console(stderr=True)
     try:
         with _warnings_as_lines():
-            code = work()
-            print(end="", flush=True)
-            return code
+            try:
+                return work()
+            finally:  # also where the parser of the command line has printed its help, and ends
+                sys.stdout.flush()
     except USER_ERRORS as error:
         reason = str(error)
     except private.compiler_errors() as error:
-        cause = f"{error.inner_exception}".partition("\n")[0]  # type: ignore[attr-defined]
-        reason = f"the step cannot be compiled: {cause}: repair the compiler, or give --no-compile"
+        reason = _why_not_compiled(f"{error.inner_exception}")  # type: ignore[attr-defined]
     except KeyboardInterrupt:
         errors.print("Stopped.")
         return 130
-    except BrokenPipeError:
-        # The reader of the pipe has closed it: redirect, so that flushing at exit does not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    errors.print(Text.assemble(("error: ", "red"), reason), soft_wrap=True)
+    except OSError as error:
+        if not output_failed():
+            raise
+        if isinstance(error, BrokenPipeError):  # nobody reads on, which is no error
+            return 1
+        reason = f"cannot write to standard output: {error.strerror}"
+    with suppress(OSError):
+        errors.print(Text.assemble(("error: ", "red"), inert(reason)), soft_wrap=True)
     return 2
+
+
+def _why_not_compiled(cause: str) -> str:
+    """Return what to say where the compiler failed, of all that it has said."""
+    begin = "the step cannot be compiled"
+    for said in _NO_TEMPORARY_FILE:
+        if said in cause:
+            line = next(line for line in cause.splitlines() if said in line).strip()
+            return (
+                f"{begin}: {line}: set TMPDIR to a directory that has room and can be written to, "
+                "or give --no-compile"
+            )
+    first = cause.partition("\n")[0]
+    return f"{begin}: {first}: repair the compiler, or give --no-compile"
 
 
 @contextmanager
@@ -112,7 +139,7 @@ def _warnings_as_lines() -> Iterator[None]:
         elif str(message) not in said:
             said.add(str(message))
             # With print, not with a new Console: rich's live display redirects print.
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {inert(str(message))}", file=sys.stderr)
 
     warnings.showwarning = show
     try:

@@ -13,9 +13,10 @@
 | `events.out.tfevents.*` | with `--log tensorboard`: the same, images and the graph |
 | `.lock`, `.lock.pid` | the lock of the process that writes to the run, and its process id |
 
-The last entry of each JSON object is its checksum, `crc32` (see `fnet.files`).
+The last entry of each JSON object is its checksum, `sha256` (see `fnet.files`).
 """
 
+import errno
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -25,11 +26,11 @@ from typing import Any
 
 from fnet import files
 from fnet.data.load import expanded
-from fnet.files import write_atomically
+from fnet.files import open_regular, write_atomically
 from fnet.nn import Model, Params
-from fnet.run.checkpoint import CheckpointError, Checkpoints, save_weights
+from fnet.run.checkpoint import LOCK, CheckpointError, Checkpoints, save_weights
 from fnet.run.config import ConfigError
-from fnet.run.schema import Line, Result, Setup
+from fnet.run.schema import Environment, Line, Result, Setup
 from fnet.run.typed_json import from_json, to_json
 
 CONFIG, ENVIRONMENT, METRICS, RESULT = (
@@ -38,6 +39,10 @@ CONFIG, ENVIRONMENT, METRICS, RESULT = (
     "metrics.jsonl",
     "result.json",
 )
+CHECKPOINTS, REPORT = "checkpoints", "report.html"
+
+MAX_TEXT = 64_000_000
+"""Bytes that a JSON file of a run may have: 150,000 epochs."""
 
 
 def new_directory(out: Path, name: str) -> Path:
@@ -67,12 +72,12 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoints = Checkpoints(path / "checkpoints")
+        self.checkpoints = Checkpoints(path / CHECKPOINTS)
 
-    def write_setup(self, setup: Setup, environment: dict[str, Any]) -> None:
-        """Write `config.json` and `environment.json`."""
+    def write_setup(self, setup: Setup, environment: Environment) -> None:
+        """Write `environment.json`, and then `config.json`, which makes the directory a run."""
+        self._write_json(ENVIRONMENT, to_json(environment))
         self._write_json(CONFIG, to_json(setup))
-        self._write_json(ENVIRONMENT, environment)
 
     def write_result(self, result: Result) -> None:
         """Write `result.json`."""
@@ -120,6 +125,25 @@ class RunDirectory:
             ) from error
 
 
+def read_text(file: Path) -> bytes:
+    """Return the content of a run's JSON file, which may be anything, for anybody may have made it.
+
+    Raises:
+        OSError: it is not a regular file, which may never end, or longer than a run's ever is.
+    """
+    with open_regular(file, links=True) as opened:
+        text = opened.read(MAX_TEXT + 1)
+    if len(text) > MAX_TEXT:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_TEXT // 10**6} MB", str(file))
+    return text
+
+
+def _stopped_in_setup(path: Path) -> bool:
+    """Return whether a directory without a `config.json` is one that a run had just made."""
+    names = os.listdir(path) if path.is_dir() else []
+    return LOCK in names and all(name.startswith(".") or name == ENVIRONMENT for name in names)
+
+
 def read_setup(path: Path) -> Setup:
     """Return the setup in the `config.json` of a run directory.
 
@@ -128,8 +152,13 @@ def read_setup(path: Path) -> Setup:
     """
     file = path / CONFIG
     try:
-        content = files.loads(file.read_text(encoding="utf-8"))
+        content = files.loads(read_text(file).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if _stopped_in_setup(path):
+            raise ConfigError(
+                f"the run {path} was stopped before it began: there is nothing to resume. "
+                "Start a new run"
+            ) from None
         raise ConfigError(
             f"{path} is not a run directory, it has no config.json: give the directory of one run, "
             "such as runs/dainet7-default-s0"

@@ -17,8 +17,9 @@ from fnet.nn import Model, ModelError, Params
 from fnet.run.checkpoint import load_weights
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import CONFIG, read_setup
+from fnet.run.preprocess_json import preprocess_from_json
 from fnet.run.recipe import Experiment, Recipe, load_recipe, own_recipe
-from fnet.run.schema import Setup, config_from_json, preprocess_from_json
+from fnet.run.schema import Setup, config_from_json
 from fnet.run.splits import Splits
 
 Weights = Literal["best", "final"]
@@ -121,22 +122,7 @@ def open_run(
     path = Path(path)
     setup = read_setup(path)
     found = load_recipe(recipe) if recipe else own_recipe(setup.origin, path)
-    config = config_from_json(type(found.variants["default"]), setup.config)
-    splits = _splits(setup)
-    try:
-        experiment = found.build(config, splits)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(
-            f"the recipe {found.name} cannot build the network of the run {path}: {error}"
-        ) from error
-    try:
-        preprocess = preprocess_from_json(setup.preprocess, experiment.preprocess)
-    except ValueError as error:
-        raise ConfigError(
-            f"{path / CONFIG} has a preprocess that is neither one of fnet (it {error}) nor that "
-            "of the recipe: open the run with the recipe that trained it, or train again"
-        ) from error
-    experiment = replace(experiment, preprocess=preprocess)
+    config, experiment = build_recorded(path, setup, found)
     return Run(
         path=path,
         setup=setup,
@@ -145,10 +131,39 @@ def open_run(
         experiment=experiment,
         weights=weights,
         params=_read_weights(path, weights, experiment.model.init(random.key(0, device))),
-        classes=splits.train.classes,
-        input_shape=splits.input_shape,
-        data=splits.train.name,
+        classes=setup.classes,
+        input_shape=setup.input_shape,
+        data=setup.data,
     )
+
+
+def build_recorded(path: Path, setup: Setup, recipe: Recipe) -> tuple[Config, Experiment]:
+    """Return the config of a recorded run, and what its recipe builds of it, without the data.
+
+    Args:
+        path: the run's directory, for messages.
+        setup: its `config.json`.
+        recipe: the run's.
+
+    Raises:
+        ConfigError: the recipe has other options by now, or cannot build the run.
+    """
+    config = config_from_json(type(recipe.variants["default"]), setup.config)
+    splits = _splits(setup)
+    try:
+        experiment = recipe.build(config, splits)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise ConfigError(
+            f"the recipe {recipe.name} cannot build the network of the run {path}: {error}"
+        ) from error
+    try:
+        preprocess = preprocess_from_json(setup.preprocess, experiment.preprocess)
+    except ValueError as error:
+        raise ConfigError(
+            f"{path / CONFIG} has a preprocess that is neither one of fnet (it {error}) nor that "
+            "of the recipe: open the run with the recipe that trained it, or train again"
+        ) from error
+    return config, replace(experiment, preprocess=preprocess)
 
 
 def _splits(setup: Setup) -> Splits:

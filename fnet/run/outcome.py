@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fnet.run.origin import Origin
 from fnet.run.recipe import Recipe
 from fnet.run.schema import Line, Status
 from fnet.show.tables import MISSING, percent
@@ -38,7 +39,7 @@ class Outcome:
     Attributes:
         status: "complete", "stopped at target", "interrupted" by a signal, or "diverged" to
             non-finite numbers.
-        signal: the signal that interrupted the run, else None.
+        signal: the signal that interrupted the run or came after its last step, else None.
         directory: the run directory.
         data: the name of the data set.
         stand_in: whether this data set is a stand-in for the recipe's own.
@@ -72,9 +73,9 @@ def resume_hint(recipe: Recipe, directory: Path) -> str:
     return f"To resume: {recipe.origin.command} --resume {shlex.quote(str(directory))}"
 
 
-def report_command(recipe: Recipe, directory: Path) -> str:
-    """Return the command that writes the report of a run."""
-    return f"python -m recipes.report {shlex.quote(str(directory))}{recipe.origin.recipe_option}"
+def report_command(origin: Origin, directory: Path) -> str:
+    """Return the command that writes the report of a run of this recipe."""
+    return f"python -m recipes.report {shlex.quote(str(directory))}{origin.recipe_option}"
 
 
 def say_result(

@@ -10,12 +10,18 @@ leave many such small blocks. So a program (the recipes do it) calls `map_large_
 starts, and makes the first call of a step within `without_fragmentation`; after that, freed memory
 is kept.
 
+DaiNet7 at batch 128, compiled, in fp32: a step had 2,800 page faults and 8 ms of system time with
+these settings, 8,400 to 23,000 faults and 37 ms without (37 ms are 4 % of the step). The ratio of
+the images a second was 1.03 with a standard error of 0.03; the peak memory was the same, 80 MB more
+stayed allocated. Four alternating pairs of processes, two cores of an AMD EPYC, 2026-11-28.
+
 Both apply to the whole process and change no result. If the C library is not glibc, or has no
 `mallinfo2` (2.33), they do nothing. Source: mallopt(3), mallinfo(3).
 """
 
 import ctypes
 import logging
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -135,6 +141,20 @@ def start_command() -> None:
     if sys.stderr.isatty():
         print("Loading PyTorch ...", file=sys.stderr)
     leave_out_triton()
+
+
+def output_failed() -> bool:
+    """Return whether standard output cannot be written to; if so, nothing more is.
+
+    To be called after an `OSError`. Where it can be written to, it gets an empty line.
+    """
+    try:
+        print(flush=True)
+    except OSError:
+        # What is still in the buffer must not fail once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _say_stopped(

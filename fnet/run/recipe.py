@@ -100,8 +100,16 @@ class Experiment:
         Raises:
             ValueError: the optimizer has no such learning rate, or no scale for it.
         """
+        return float(self.rate(opt_state))
+
+    def rate(self, opt_state: Tree) -> Tensor:
+        """Return `effective_rate` as a tensor, float64 0-d.
+
+        Raises:
+            ValueError: as `effective_rate`.
+        """
         name = self._rates(opt_state)[0]
-        return float(get_hyper(opt_state, name) * get_hyper(opt_state, _scale_of(name)))
+        return get_hyper(opt_state, name) * get_hyper(opt_state, _scale_of(name))
 
     def with_lr_scale(self, opt_state: Tree, scale: Tensor) -> Tree:
         """Return the optimizer state with this scale of the learning rate.
@@ -135,7 +143,7 @@ class Recipe:
 
     Attributes:
         name: the name of the recipe, which begins the names of its run directories.
-        doc: the module's docstring, for `--help`.
+        doc: the module's docstring, for `--help`; None with `python -OO`.
         data: the data set for `--data auto`.
         variants: configs by name. "default", the network trained as well as fnet can, is used
             without `--variant`; "author" trains it as its author did. A second network has its own
@@ -148,7 +156,7 @@ class Recipe:
     """
 
     name: str
-    doc: str
+    doc: str | None
     data: str
     variants: Mapping[str, Any]
     build: Callable[[Any, Splits], Experiment]

@@ -4,6 +4,7 @@ A run has a record in every state: running, interrupted, or killed while it wrot
 """
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,9 +13,9 @@ from typing import Any, TypeVar
 
 from fnet import files
 from fnet.run.config import option
-from fnet.run.directory import ENVIRONMENT, METRICS, RESULT, read_setup
+from fnet.run.directory import CHECKPOINTS, ENVIRONMENT, METRICS, RESULT, read_setup, read_text
 from fnet.run.recipe import Recipe
-from fnet.run.schema import Line, Result, Setup, best_line
+from fnet.run.schema import Environment, Line, Result, Setup, best_line
 from fnet.run.typed_json import from_json
 
 _T = TypeVar("_T")
@@ -27,7 +28,7 @@ class RunRecord:
     Attributes:
         path: the run directory.
         setup: `config.json`.
-        environment: `environment.json`, empty if it is missing or damaged.
+        environment: `environment.json`; None if it is missing or damaged.
         lines: the undamaged lines of `metrics.jsonl`, one for each epoch.
         damaged: the number of damaged or missing lines of epochs up to the last known one.
         result: `result.json`; None if it is damaged, or the run is still running or was killed.
@@ -36,7 +37,7 @@ class RunRecord:
 
     path: Path
     setup: Setup
-    environment: Mapping[str, Any]
+    environment: Environment | None
     lines: tuple[Line, ...]
     damaged: int
     result: Result | None
@@ -92,6 +93,13 @@ class RunRecord:
         return best_line(self.lines)
 
     @property
+    def begun(self) -> bool:
+        """Whether there is anything to go on from, or there was."""
+        if self.lines or self.damaged or self.result or self.unreadable.keys() - {ENVIRONMENT}:
+            return True
+        return os.path.lexists(self.path / CHECKPOINTS)
+
+    @property
     def curves(self) -> list[dict[str, float]]:
         """The figures of each line, for plots."""
         return [line.figures() for line in self.lines]
@@ -115,14 +123,14 @@ def read_run(path: Path | str) -> RunRecord:
     def read(name: str, parse: Callable[[str], _T], nothing: _T) -> _T:
         """Return the parsed content of a file; if it is damaged, note why in `unreadable`."""
         try:
-            return parse((path / name).read_text(encoding="utf-8", errors="replace"))
+            return parse(read_text(path / name).decode("utf-8", errors="replace"))
         except FileNotFoundError:
             return nothing
         except (OSError, ValueError) as error:
             unreadable[name] = getattr(error, "strerror", None) or str(error)
             return nothing
 
-    environment: dict[str, Any] = read(ENVIRONMENT, files.loads, {})
+    environment = read(ENVIRONMENT, _environment, None)
     lines, broken = read(METRICS, _lines, _lines(""))
     result = read(RESULT, _result, None)
     last = result.final if result and result.final else lines[-1] if lines else None
@@ -145,9 +153,23 @@ def complete_config(record: RunRecord, recipe: Recipe) -> dict[str, Any]:
     return _as_json(type(recipe.variants[base_variant(record, recipe)])()) | dict(record.config)
 
 
+def base_options(record: RunRecord, recipe: Recipe) -> dict[str, Any]:
+    """Return the options of `base_variant`, as JSON has them."""
+    return _as_json(recipe.variants[base_variant(record, recipe)])
+
+
+def is_on_authors_data(record: RunRecord, recipe: Recipe) -> bool:
+    """Return whether the author's figures may stand beside the run's: both are of the same images.
+
+    A folder is somebody's own, whatever it is called.
+    """
+    named = record.config.get("data", "auto") in ("auto", recipe.data)
+    return named and not record.stand_in and record.setup.data == recipe.data
+
+
 def changed_options(record: RunRecord, recipe: Recipe) -> set[str]:
     """Return the names of the options that differ from those of `base_variant`."""
-    base = _as_json(recipe.variants[base_variant(record, recipe)])
+    base = base_options(record, recipe)
     config = complete_config(record, recipe)
     return {name for name, value in config.items() if name not in base or value != base[name]}
 
@@ -180,6 +202,10 @@ def _option(name: str, value: Any) -> list[str]:
     if isinstance(value, list):
         return [option(name), *map(str, value)]
     return [option(name), str(value)]
+
+
+def _environment(text: str) -> Environment | None:
+    return from_json(Environment, files.loads(text))
 
 
 def _result(text: str) -> Result | None:

@@ -1,12 +1,14 @@
 """The rules of resuming a run: what must be the same, what may differ, how exact the result is."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 from fnet.run.checkpoint import CheckpointError, Restored
 from fnet.run.config import Config, ConfigError, option
+from fnet.run.directory import ENVIRONMENT, REPORT
+from fnet.run.outcome import report_command
 from fnet.run.recipe import Recipe
 from fnet.run.record import RunRecord
 from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
@@ -43,9 +45,11 @@ def check_options(record: RunRecord, given: Config) -> list[str]:
             )
         inexact.append(f"{option(name)} {now} (was {was})")
     if record.status == "complete" and given.epochs <= len(record.lines):
-        raise ConfigError(
-            f"the run {record.path} is complete: to train it longer, give more --epochs"
-        )
+        more = "to train it longer, give more --epochs"
+        if not os.path.lexists(record.path / REPORT):
+            later = report_command(record.setup.origin, record.path)
+            more += f"; its report was not written: {later}"
+        raise ConfigError(f"the run {record.path} is complete: {more}")
     if record.status == "stopped at target" and is_reached(given.target, record.lines):
         raise ConfigError(
             f"the run {record.path} has reached its target: give a higher --target to continue, or "
@@ -63,28 +67,29 @@ def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]
         ConfigError: the run's environment is not known, or there is no such device.
     """
     was = record.environment
-    device = was.get("device") if config.device == record.config.get("device") else config.device
-    precision, compiled, threads = (was.get(name) for name in ("precision", "compiled", "threads"))
-    match device, precision, compiled, threads:
-        case str(), "bf16" | "fp32", bool(), int() if 0 < threads <= 4096:
-            pass
-        case _:
+    if was is None:
+        where = f"{record.path / ENVIRONMENT} is missing or damaged"
+        if not record.begun:
             raise ConfigError(
-                f"{record.path / 'environment.json'} is missing or damaged. It records the device "
-                "and the precision of the run, so the run cannot be resumed: restore the file from "
-                "a backup, or start a new run"
+                f"{where}, and the run was stopped before its first epoch ended: there is nothing "
+                f"to resume. Start a new run: {record.setup.origin.command}"
             )
-    runtime = resolve(device, precision, compiled, deterministic=config.deterministic)
-    runtime = replace(runtime, threads=threads)
-    now: dict[str, Any] = describe(runtime)
+        raise ConfigError(
+            f"{where}. It records the device and the precision of the run, so the run cannot be "
+            "resumed: restore the file from a backup, or start a new run"
+        )
+    device = was.device if config.device == record.config.get("device") else config.device
+    runtime = resolve(device, was.precision, was.compiled, deterministic=config.deterministic)
+    runtime = replace(runtime, threads=was.threads)
+    now = describe(runtime)
     different = [
-        f"{name} {now[name]} (was {was.get(name)})"
+        f"{name} {getattr(now, name)} (was {getattr(was, name)})"
         for name in _SAME_BITS
-        if now[name] != was.get(name)
+        if getattr(now, name) != getattr(was, name)
     ]
     if runtime.device != "cpu" and not runtime.deterministic:
         different.append(f"{runtime.device} without --deterministic")
-    if compiled and not runtime.compiled:
+    if was.compiled and not runtime.compiled:
         different.append(f"steps run eagerly ({missing_compiler()})")
     return runtime, different
 
@@ -105,7 +110,7 @@ def same_data(record: RunRecord, config: Config, recipe_data: str, display: Disp
     if config.data == "auto":
         config = replace(config, data=STAND_IN if record.stand_in else recipe_data)
     _, splits, _ = open_splits(recipe_data, config, display)
-    if splits.checksum != record.setup.data_checksum:
+    if not splits.has_checksum(record.setup.data_checksum):
         raise ConfigError(
             f"the images of {splits.train.name} are not those that the run {record.path} was "
             "trained on: they have changed, --root points to others, or the run is from an older "

@@ -7,7 +7,7 @@ import sysconfig
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy
 import torch
@@ -16,6 +16,7 @@ from fnet.compiler import compile
 from fnet.compiler.cuda_graph import cuda_graph
 from fnet.run.config import Config, ConfigError, Precision
 from fnet.run.process import first_call_without_fragmentation
+from fnet.run.schema import Environment
 from fnet.step import EvalStep, Step, skip_nonfinite
 
 
@@ -85,21 +86,21 @@ def missing_compiler() -> str | None:
     return None
 
 
-def describe(runtime: Runtime) -> dict[str, Any]:
+def describe(runtime: Runtime) -> Environment:
     """Return the content of `environment.json`: the runtime, the machine, the versions."""
     place = torch.device(runtime.device)
     gpu = torch.cuda.get_device_name(place) if place.type == "cuda" else None
-    return {
+    return Environment(
         **asdict(runtime),
-        "cpu": _cpu_info("model name") or platform.processor() or platform.machine(),
-        "gpu": gpu,
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": metadata.version("torchvision"),
-        "numpy": numpy.__version__,
-    }
+        cpu=_cpu_info("model name") or platform.processor() or platform.machine(),
+        gpu=gpu,
+        cores=os.cpu_count(),
+        system=platform.system(),
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        torchvision=metadata.version("torchvision"),
+        numpy=numpy.__version__,
+    )
 
 
 def _device(name: str) -> torch.device:

@@ -1,12 +1,11 @@
-"""The schemas of the files in a run directory: setup, metrics lines, result, checkpoint notes."""
+"""The schemas of the files in a run directory: setup, environment, metrics, result, notes."""
 
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from fnet.data import Normalize, PadResize, Preprocess
 from fnet.run.config import Config, ConfigError
 from fnet.run.origin import Origin
 from fnet.run.typed_json import from_json
@@ -14,6 +13,7 @@ from fnet.run.typed_json import from_json
 Status = Literal["complete", "stopped at target", "interrupted", "diverged"]
 
 MAX_EPOCHS, MAX_IMAGES, MAX_SIDE, MAX_VALUES = 10**9, 10**12, 2**16, 2**28
+MAX_THREADS = 4096
 """Upper bounds for values in the files: larger than in any real run, small enough to handle."""
 
 
@@ -32,7 +32,7 @@ class Setup:
         test_images: the number of test images.
         classes: the names of the classes, in the order of the logits.
         input_shape: (C, H, W) of the images.
-        preprocess: see `preprocess_to_json`.
+        preprocess: see `fnet.run.preprocess_json`.
         inexact: why the resumed run is not bit for bit one that was never stopped.
         recipe_checksum: the checksum of the recipe's file; empty for a module, and in old records.
     """
@@ -63,6 +63,37 @@ class Setup:
         possible = all(1 <= side <= MAX_SIDE for side in self.input_shape)
         possible = possible and math.prod(self.input_shape) <= MAX_VALUES
         _require("input_shape", self.input_shape, possible)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a run computes on, as resolved, and with what: `environment.json`.
+
+    Attributes:
+        device, precision, compiled, threads, deterministic: see `fnet.run.runtime.Runtime`.
+        cpu: its name.
+        gpu: its name, None where the run computes on the CPU.
+        cores: how many the machine has, None where the system does not say.
+        system: of the machine, "Linux".
+        python, torch, torchvision, numpy: their versions.
+    """
+
+    device: str
+    precision: Literal["bf16", "fp32"]
+    compiled: bool
+    threads: int
+    deterministic: bool
+    cpu: str
+    gpu: str | None
+    cores: int | None
+    system: str
+    python: str
+    torch: str
+    torchvision: str
+    numpy: str
+
+    def __post_init__(self) -> None:
+        _require("threads", self.threads, 1 <= self.threads <= MAX_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +183,34 @@ class Result:
 
 
 @dataclass(frozen=True)
+class ArmRecord:
+    """One of the trainings that a study compares, in `study.json`.
+
+    Attributes:
+        label: what it differs in.
+        reported: the original author's figure.
+        config: the complete config, but for what each run has of its own.
+        runs: the names of the runs' directories, one for each seed.
+        final, best: the lines of the last and of the best epoch of each of these.
+    """
+
+    label: str
+    reported: str
+    config: dict[str, Any]
+    runs: tuple[str, ...]
+    final: tuple[Line | None, ...]
+    best: tuple[Line | None, ...]
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """What a study has found: `study.json`."""
+
+    question: str
+    arms: tuple[ArmRecord, ...]
+
+
+@dataclass(frozen=True)
 class Note:
     """The note of a checkpoint: its content in addition to the tensors.
 
@@ -195,42 +254,6 @@ def config_from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
             f"the run's config {error}: the run is from another version of the recipe or of fnet; "
             "open it with that version, or train again"
         ) from error
-
-
-def preprocess_to_json(preprocess: Preprocess) -> Any:
-    """Return JSON values for `preprocess_from_json`, or the `repr` if it is not a dataclass."""
-    if is_dataclass(preprocess) and not isinstance(preprocess, type):
-        return asdict(preprocess)
-    return repr(preprocess)
-
-
-def preprocess_from_json(values: Any, built: Preprocess) -> Preprocess:
-    """Return the recorded preprocess: the one that the recipe builds, or one of fnet's classes.
-
-    Args:
-        values: from `preprocess_to_json`; if this is only a `repr`, the result is `built`.
-        built: the preprocess that the recipe builds now; it may be of the user's own class.
-
-    Raises:
-        ValueError: it is neither.
-
-    >>> from fnet.data import NORM_HALF
-    >>> preprocess_from_json(preprocess_to_json(PadResize(4, NORM_HALF)), NORM_HALF).padding
-    4
-    """
-    if not isinstance(values, dict) or _tuples(preprocess_to_json(built)) == _tuples(values):
-        return built
-    kind: type[PadResize] | type[Normalize] = PadResize if "then" in values else Normalize
-    return from_json(kind, values)
-
-
-def _tuples(value: Any) -> Any:
-    """Return a JSON value with lists replaced by tuples, as in a frozen dataclass."""
-    if isinstance(value, list | tuple):
-        return tuple(map(_tuples, value))
-    if isinstance(value, dict):
-        return {name: _tuples(inner) for name, inner in value.items()}
-    return value
 
 
 def _require(name: str, value: object, possible: bool) -> None:

@@ -65,3 +65,28 @@ def stop_request(heard: Callable[[], None]) -> Iterator[StopRequest]:
         yield request
     finally:
         restore()
+
+
+@contextmanager
+def noted_interrupt() -> Iterator[StopRequest]:
+    """While the context lasts, take note of Ctrl-C, which raises `KeyboardInterrupt` as ever.
+
+    Python drops what is raised within a destructor or a callback of C, and a library may catch it
+    (importing matplotlib does both): the note stays. Outside the main thread nothing is noted.
+    """
+    request = StopRequest()
+    usual = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or usual is not signal.default_int_handler:
+        yield request
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        request.signal = number
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield request
+    finally:
+        signal.signal(signal.SIGINT, usual)

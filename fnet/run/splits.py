@@ -1,10 +1,10 @@
 """The splits of a run's data: train, test and validation images, or a stand-in data set."""
 
-import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from fnet import data
+from fnet import data, files
 from fnet.data import DataError, Dataset
 from fnet.data.dataset import quoted
 from fnet.run.config import Config, ConfigError
@@ -35,13 +35,18 @@ class Splits:
 
     @property
     def checksum(self) -> str:
-        """The CRC-32 of all images and labels: 8 hexadecimal digits."""
-        value = 0
+        """What tells these images and labels from others; see `fnet.files.checksum`."""
+        return files.checksum(self._parts())
+
+    def has_checksum(self, recorded: str) -> bool:
+        """Return whether a checksum, also one that an older version recorded, is of these data."""
+        return files.has_checksum(self._parts(), recorded)
+
+    def _parts(self) -> Iterator[Any]:
         for part in (self.train, self.test, self.validation):
             if part is not None:
                 for tensor in (part.images.permute(0, 2, 3, 1), part.labels):
-                    value = zlib.crc32(tensor.cpu().contiguous().numpy().data, value)
-        return f"{value:08x}"
+                    yield tensor.cpu().contiguous().numpy()
 
     @property
     def sizes(self) -> Sizes:

@@ -1,6 +1,5 @@
 """A study: several trainings that differ in one option, compared in a table and in one plot."""
 
-import json
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -8,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from fnet import files
 from fnet.data import steps_per_epoch
 from fnet.files import write_atomically
 from fnet.nn import ModelError
@@ -16,9 +16,10 @@ from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, Outcome, measur
 from fnet.run.recipe import Recipe, build_experiment
 from fnet.run.record import read_run
 from fnet.run.runtime import resolve
-from fnet.run.schema import Line
+from fnet.run.schema import ArmRecord, StudyRecord
 from fnet.run.splits import Splits, open_splits
 from fnet.run.train import train
+from fnet.run.typed_json import to_json
 from fnet.show import plots
 from fnet.show.tables import MISSING
 from fnet.show.terminal import Display
@@ -168,32 +169,26 @@ def save(study: Study, results: Sequence[ArmResult], out: Path) -> list[Path]:
     Raises:
         ConfigError: a file cannot be written.
     """
-    record = {
-        "question": study.question,
-        "arms": [
-            {
-                "label": result.arm.label,
-                "reported": result.arm.reported,
-                "config": asdict(result.arm.config),
-                "runs": [outcome.directory.name for outcome in result.outcomes],
-                "final": [_figures(outcome.final) for outcome in result.outcomes],
-                "best": [_figures(outcome.best) for outcome in result.outcomes],
-            }
-            for result in results
-        ],
-    }
+    arms = tuple(
+        ArmRecord(
+            label=result.arm.label,
+            reported=result.arm.reported,
+            config=asdict(result.arm.config),
+            runs=tuple(outcome.directory.name for outcome in result.outcomes),
+            final=tuple(outcome.final for outcome in result.outcomes),
+            best=tuple(outcome.best for outcome in result.outcomes),
+        )
+        for result in results
+    )
+    text = files.dumps(to_json(StudyRecord(study.question, arms)), indent=2) + "\n"
     file = out / "study.json"
     try:
-        write_atomically(file, (json.dumps(record, indent=2) + "\n").encode())
+        write_atomically(file, text.encode())
         curves = {result.arm.label: _mean_curve(result) for result in results if result.outcomes}
         drawn = plots.save(plots.curves(curves), out / "curves") if curves else []
     except OSError as error:
         raise ConfigError(f"cannot write to --out {out}: {error.strerror}") from error
     return [file, *drawn]
-
-
-def _figures(line: Line | None) -> dict[str, float] | None:
-    return line.figures() if line else None
 
 
 def _mean_curve(result: ArmResult) -> list[dict[str, float]]:

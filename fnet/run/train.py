@@ -13,6 +13,7 @@ from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
 from fnet.run.log import open_log
 from fnet.run.outcome import Outcome, report_command, resume_hint, say_result
+from fnet.run.preprocess_json import preprocess_to_json
 from fnet.run.process import map_large_blocks
 from fnet.run.progress import initial_state
 from fnet.run.recipe import Experiment, Recipe, build_experiment
@@ -26,9 +27,9 @@ from fnet.run.resume import (
     say_resumed,
 )
 from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
-from fnet.run.schema import Result, Setup, Status, preprocess_to_json
-from fnet.run.signals import stop_request
-from fnet.run.splits import STAND_IN, Splits, open_splits
+from fnet.run.schema import Result, Setup, Status
+from fnet.run.signals import noted_interrupt, stop_request
+from fnet.run.splits import Splits, open_splits
 from fnet.run.time_to_accuracy import in_percent, time_to
 from fnet.run.trainer import Trainer
 from fnet.show.terminal import Display
@@ -115,7 +116,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
 
 
 def _prepare(runtime: Runtime) -> None:
-    """Apply the process-wide settings."""
+    """Set what holds for the whole process."""
     map_large_blocks()
     apply_runtime(runtime)
 
@@ -188,52 +189,44 @@ def _train_and_conclude(job: _Job, display: Display, restored: Restored | None =
             hint = resume_hint(job.recipe, directory.path)
             display.say(f"Stopped. The last checkpoint is saved. {hint}")
             raise
-    if progress.record is not None:
-        progress.write_weights("final", progress.record)
-    outcome = Outcome(
-        status,
-        stop.signal if status == "interrupted" else None,
-        directory.path,
-        job.splits.train.name,
-        job.stand_in,
-        progress.lines[-1] if progress.lines else None,
-        progress.best,
-    )
-    step = progress.record.step if progress.record else 0
-    reported = _reported(job)
-    directory.write_result(
-        Result(
+        if progress.record is not None:
+            progress.write_weights("final", progress.record)
+        step = progress.record.step if progress.record else 0
+        result = Result(
             status=status,
             step=step,
-            data=outcome.data,
-            stand_in=outcome.stand_in,
-            final=outcome.final,
-            best=outcome.best,
-            reported=reported,
+            data=job.splits.train.name,
+            stand_in=job.stand_in,
+            final=progress.lines[-1] if progress.lines else None,
+            best=progress.best,
+            reported=_reported(job),
             reason=reason,
             seconds_to_accuracy=in_percent(time_to(progress.lines)),
         )
-    )
+        directory.write_result(result)
     if reason:
         display.say(reason, "red")
     params = trainer.eval_params(progress.record) if progress.record else None
-    _write_report(job, params, display)
-    say_result(job.recipe, outcome, step, reported, display)
+    interrupted = _write_report(job, params, display)
+    outcome = Outcome(
+        status,
+        # One that came too late to stop the run still ends the command, and a study.
+        stop.signal or interrupted,
+        directory.path,
+        result.data,
+        result.stand_in,
+        result.final,
+        result.best,
+    )
+    say_result(job.recipe, outcome, step, result.reported, display)
     return outcome
 
 
 def _reported(job: _Job) -> dict[str, str]:
-    """Return the author's figures, marked if the data set has another name; none for shapes.
-
-    A folder can contain the author's data set under another name.
-    """
-    variant = job.recipe.variant(job.variant)
-    name, figures = job.splits.train.name, job.recipe.reported.get(variant, {})
-    if name == STAND_IN:
+    """Return the author's figures, where the run is on the author's data."""
+    if job.stand_in or job.config.data not in ("auto", job.recipe.data):
         return {}
-    if name == job.recipe.data:
-        return dict(figures)
-    return {figure: f"{value}, on {job.recipe.data}" for figure, value in figures.items()}
+    return dict(job.recipe.reported.get(job.recipe.variant(job.variant), {}))
 
 
 def _say_start(job: _Job, display: Display) -> None:
@@ -248,19 +241,22 @@ def _say_start(job: _Job, display: Display) -> None:
         display.say(f"Steps run eagerly, which is slower: this machine has {missing_compiler()}.")
 
 
-def _write_report(job: _Job, params: Params | None, display: Display) -> None:
-    """Write the report of the finished run; an error here is only a message."""
-    path, experiment = job.directory.path, job.experiment
-    try:
-        # Imported here, because it imports matplotlib, which takes longer than all of fnet.
-        from fnet.run.report import write_report
+def _write_report(job: _Job, params: Params | None, display: Display) -> int | None:
+    """Write the run's report; whatever goes wrong with it, the run is over and stays as it is.
 
-        file = write_report(path, job.recipe, experiment, params, job.splits, job.runtime)
-    except (Exception, KeyboardInterrupt) as error:
-        reason = f"{type(error).__name__} {error}".strip().partition("\n")[0]
-        display.say(
-            f"No report: {reason}. To write it later: {report_command(job.recipe, path)}",
-            "yellow",
-        )
-    else:
-        display.say(f"Report: {file}")
+    Returns the signal that came meanwhile, None if there was none.
+    """
+    path, experiment = job.directory.path, job.experiment
+    with noted_interrupt() as interrupt:
+        try:
+            # Here, for it imports matplotlib, which takes longer than all of fnet.
+            from fnet.run.report import write_report
+
+            file = write_report(path, job.recipe, experiment, params, job.splits, job.runtime)
+        except (Exception, KeyboardInterrupt) as error:
+            reason = f"{type(error).__name__} {error}".strip().partition("\n")[0]
+            later = report_command(job.recipe.origin, path)
+            display.say(f"No report: {reason}. To write it later: {later}", "yellow")
+        else:
+            display.say(f"Report: {file}")
+    return interrupt.signal

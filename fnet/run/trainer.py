@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 from torch import Tensor
 
@@ -11,18 +12,18 @@ from fnet import data, metrics
 from fnet.data import Dataset
 from fnet.data.resize import resize_dataset
 from fnet.debug import NonFiniteError, check_finite
-from fnet.evaluation import EVAL_BATCH
-from fnet.loop import Record, evaluate, fit
+from fnet.loop import Record, fit
 from fnet.nn import Params, to_module
 from fnet.run.checkpoint import Restored
 from fnet.run.config import Config
 from fnet.run.directory import RunDirectory
 from fnet.run.divergence import Watch, find_divergence
 from fnet.run.eval_params import EvalParams
+from fnet.run.held_out import HeldOut
 from fnet.run.log import RunLog
 from fnet.run.progress import Progress, State, initial_state
 from fnet.run.recipe import Experiment
-from fnet.run.runtime import Runtime, ready, ready_eval
+from fnet.run.runtime import Runtime, ready
 from fnet.run.schema import Line, Status
 from fnet.run.signals import StopRequest
 from fnet.run.splits import Splits
@@ -183,8 +184,8 @@ class Trainer:
     def _show(self, record: Record, note: str) -> None:
         """Update the progress bars to a record."""
         of_epoch, epochs = self._steps_per_epoch, self._config.epochs
-        self._display.progress("epoch", record.step - record.epoch * of_epoch, of_epoch, note)
         self._display.progress("run", record.step, of_epoch * epochs)
+        self._display.progress("epoch", record.step - record.epoch * of_epoch, of_epoch, note)
 
     def _is_checkpoint_due(self) -> bool:
         return self.progress.minutes_since_save() >= self._config.checkpoint_minutes
@@ -204,9 +205,19 @@ class Trainer:
             f"--resume {shlex.quote(str(self._directory.path))} --on-nonfinite skip"
         )
 
+    def _evaluate(self, params: Params) -> dict[str, float]:
+        """Return the means over the held-out images, with a bar meanwhile."""
+        bar = "evaluating"
+        self._display.wait(bar)
+        try:
+            return self._held_out.evaluate(params, partial(self._display.progress, bar))
+        finally:
+            self._display.finish(bar)
+
     def _end_epoch(self, state: State, record: Record, started: float, speed: float) -> State:
         """Evaluate, write the epoch's line, and return the state for the next epoch."""
-        self._show(record, "evaluating")
+        self._show(record, "")
+        self._display.finish("epoch")
         params = self.eval_params(record)
         train = metrics.means(record.metrics)
         trained = round(record.metrics["count"].item() / self._config.batch_size)
@@ -216,7 +227,7 @@ class Trainer:
             step=record.step,
             train_loss=train["loss"],
             train_accuracy=train["accuracy"],
-            **self._held_out.evaluate(params),
+            **self._evaluate(params),
             learning_rate=self._experiment.effective_rate(record.opt_state),
             seconds=round(time.monotonic() - started, 3),
             images_per_second=round(speed, 1),
@@ -233,32 +244,6 @@ class Trainer:
         scale, plateau_state = plateau.update(line.train_loss, state.plateau)
         opt_state = self._experiment.with_lr_scale(state.opt_state, scale)
         return state._replace(opt_state=opt_state, plateau=plateau_state)
-
-
-class HeldOut:
-    """The evaluation of a run on its test images and, if it has some, its validation images."""
-
-    def __init__(
-        self, experiment: Experiment, splits: Splits, config: Config, runtime: Runtime
-    ) -> None:
-        datasets = {"test": splits.test.to(runtime.device)}
-        if splits.validation is not None:
-            datasets["validation"] = splits.validation.to(runtime.device)
-        step, prepared = experiment.eval_step(*datasets.values(), dtype=runtime.dtype)
-        self._datasets = dict(zip(datasets, prepared, strict=True))
-        self._step = ready_eval(step, config, runtime)
-
-    def evaluate(self, params: Params) -> dict[str, float]:
-        """Return the means over each data set: "test_loss", "test_accuracy", ..."""
-        return {
-            f"{split}_{name}": value
-            for split, dataset in self._datasets.items()
-            for name, value in self._means(params, dataset).items()
-        }
-
-    def _means(self, params: Params, dataset: Dataset) -> dict[str, float]:
-        size = min(EVAL_BATCH, len(dataset))
-        return metrics.means(evaluate(self._step, params, dataset, size=size))
 
 
 class Throughput:

@@ -24,7 +24,7 @@ def layer_table(summary: Summary) -> Table:
     table = Table(
         title=f"Layers, for one image {shape(summary.input_shape)}",
         title_justify="left",
-        caption=_sizes(summary),
+        caption="\n".join([_sizes(summary), *_of_batch(summary)]),
         caption_justify="left",
         show_footer=True,
     )
@@ -36,6 +36,15 @@ def layer_table(summary: Summary) -> Table:
     for row in layer_rows(summary):
         table.add_row(*map(Text, row))
     return table
+
+
+def _of_batch(summary: Summary) -> list[str]:
+    if not summary.of_batch:
+        return []
+    return [
+        "draw one set of numbers for the whole batch, which differ if the batch is cut otherwise: "
+        + ", ".join(name or "(network)" for name in summary.of_batch)
+    ]
 
 
 def layer_rows(summary: Summary) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """The display of a training: live progress bars on a terminal, plain lines elsewhere."""
 
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,21 @@ _REFRESH_SECONDS = 0.25
 _PLAIN_SECONDS = 30.0
 
 
+# Escape sequences, and marks that turn the direction of a text, act on what is around them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def inert(text: str) -> str:
+    r"""Return a text with its control characters spelled out, but for tabs and ends of lines.
+
+    For what others have written: a server's answer, the name of a file or of a class.
+
+    >>> inert("\x1b[2J cat")
+    '\\x1b[2J cat'
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 class _OfBars(ProgressColumn):
     """A column that is empty for a task without a known total."""
 
@@ -36,6 +52,13 @@ class _OfBars(ProgressColumn):
 
     def render(self, task: Task) -> RenderableType:
         return "" if task.total is None else self._column.render(task)
+
+
+class _Left(_OfBars):
+    """A column that is empty, too, beside what has reached its end."""
+
+    def render(self, task: Task) -> RenderableType:
+        return "" if task.finished else super().render(task)
 
 
 class Display:
@@ -52,8 +75,8 @@ class Display:
             _OfBars(MofNCompleteColumn()),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
-            _OfBars(TextColumn("left")),
-            TimeRemainingColumn(elapsed_when_finished=False),
+            _Left(TextColumn("left")),
+            _Left(TimeRemainingColumn()),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -75,11 +98,11 @@ class Display:
 
     def say(self, text: str, style: str = "") -> None:
         """Print one line."""
-        self._print(Text(text, style), soft_wrap=True)
+        self._print(Text(inert(text), style), soft_wrap=True)
 
     def panel(self, text: str, title: str) -> None:
         """Print a notice in a box."""
-        self._print(Panel(Text(text), title=title, border_style="yellow"))
+        self._print(Panel(Text(inert(text)), title=Text(inert(title)), border_style="yellow"))
 
     def wait(self, name: str) -> None:
         """Show a spinner with the elapsed time on a terminal, until `finish`."""
@@ -138,11 +161,11 @@ class Display:
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a small table of plain text (no markup); long cells are wrapped."""
-        table = Table(title=Text(title, "table.title"), title_justify="left")
+        table = Table(title=Text(inert(title), "table.title"), title_justify="left")
         for name in columns:
-            table.add_column(Text(name), overflow="fold")
+            table.add_column(Text(inert(name)), overflow="fold")
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(inert(cell)) for cell in row))
         self._print(table)
 
     def _print(self, what: RenderableType, *, soft_wrap: bool = False) -> None:

@@ -28,7 +28,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -140,13 +140,13 @@ def _benchmark(options: Options) -> int:
     peers = _contenders(options, runtime, display)
     splits = _splits(options, display)
     experiments = {name: _experiment(name, splits) for name in _rows(options, runtime)}
-    environment = {**describe(runtime), **versions()}
+    environment = describe(runtime)
     display.say(
-        f"{environment['gpu'] or environment['cpu']}, {runtime.threads} threads, "
-        f"torch {environment['torch']}, fnet in {runtime.precision}"
+        f"{environment.gpu or environment.cpu}, {runtime.threads} threads, "
+        f"torch {environment.torch}, fnet in {runtime.precision}"
     )
     setting = {
-        "environment": environment,
+        "environment": {**asdict(environment), **versions()},
         "data": splits.train.name,
         "train_images": len(splits.train),
         "repeats": options.repeats,

@@ -7,32 +7,62 @@ from graphs import traced
 from networks import full
 from torch import nn
 
-from fnet import random, tree
-from fnet.nn import ModelError, Params, from_module, from_state_dict, to_module
+from fnet import models, random, tree
+from fnet.nn import ModelError, Params, from_module, from_state_dict, to_module, xavier_normal
 from fnet.nn.skeleton import skeleton
 
 
-def _same_logits(make, images):
-    model = from_module(make)
-    params = model.init(random.key(3))
-    module = to_module(model, params)
-    with torch.no_grad():
-        expected = module(images)
-    logits, stats = model.apply(params, images)
-    assert torch.equal(logits, expected)
-    assert stats == params.stats
+def _small():
+    return nn.Sequential(
+        *(nn.Conv2d(3, 24, 5, padding=2), nn.BatchNorm2d(24), nn.ReLU()),
+        *(nn.Conv2d(24, 48, 3), nn.GELU(), nn.MaxPool2d(2), nn.Flatten(), nn.LazyLinear(7)),
+    )
 
 
+def _made_small():
+    module = _small()
+    module(torch.zeros(2, 3, 64, 64))
+    return module
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(
     "make",
     [
         lambda: torchvision.models.resnet18(num_classes=7),
         lambda: torchvision.models.mobilenet_v3_small(num_classes=7),
+        lambda: torchvision.models.VisionTransformer(64, 8, 2, 2, 32, 64, num_classes=7),
+        _made_small,
+        lambda: _made_small().to(memory_format=torch.channels_last),
     ],
-    ids=["resnet18", "mobilenet_v3_small"],
+    ids=["resnet18", "mobilenet_v3_small", "vit", "small", "small_channels_last"],
 )
-def test_torchvision_models_give_the_modules_logits_bit_for_bit(make):
-    _same_logits(make, random.normal(random.key(0), (2, 3, 64, 64)))
+def test_logits_are_the_modules_to_the_last_bit(make, layout):
+    images = random.normal(random.key(0), (2, 3, 64, 64)).contiguous(memory_format=layout)
+    model, plain = from_module(make), make().eval()
+    params = from_state_dict(model.init(random.key(3)), plain.state_dict())
+    logits, stats = model.apply(params, images)
+    with torch.no_grad():
+        assert torch.equal(logits, plain(images))
+        assert torch.equal(logits, to_module(model, params)(images))
+    assert stats == params.stats
+
+
+@pytest.mark.parametrize("init", [None, xavier_normal()])
+def test_weights_have_the_modules_strides_or_those_asked_for(init):
+    def make():
+        last = nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), last)
+
+    leaves = from_module(make, init=init).init(random.key(0)).trainable
+    assert leaves["0.weight"].stride() == (27, 9, 3, 1)
+    assert leaves["1.weight"].stride() == (36, 1, 12, 4)
+    model = from_module(make, init=init, memory_format=torch.channels_last)
+    params = model.init(random.key(0))
+    assert params.trainable["0.weight"].stride() == (27, 1, 9, 3)
+    tree.assert_equal(from_state_dict(params, make().state_dict() | params.trainable), params)
+    for layer in models.net().init(random.key(0)).trainable.values():
+        assert layer.dim() != 4 or layer.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_mobilenets_dropout_is_driven_by_the_key():

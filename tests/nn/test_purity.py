@@ -1,6 +1,10 @@
 """Modules as people write them: they become pure, or an error names the layer."""
 
+import datetime
 import random as python_random
+import time
+import weakref
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -12,8 +16,9 @@ from torch.nn import functional as F
 
 from fnet import losses, optim, random, tree
 from fnet.data import Batch
-from fnet.nn import ModelError, from_module, from_state_dict, to_module
+from fnet.nn import ModelError, check, from_module, from_state_dict, to_module
 from fnet.step import make_grad, make_step
+from fnet.testing import assert_pure
 
 SAMPLES = 4
 
@@ -93,6 +98,20 @@ def test_shared_leaves_go_out_under_every_name_and_come_back(make):
     tree.assert_equal(from_state_dict(model.init(random.key(1)), first), params)
     with pytest.raises(ModelError, match=r"'1\.weight' and '3\.weight' are one shared leaf"):
         from_state_dict(params, {**state, "3.weight": state["3.weight"] + 1})
+
+
+def test_networks_with_leaves_of_the_same_names_are_told_apart():
+    def plain():
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 192))
+
+    shared, single = from_module(used_twice), from_module(plain)
+    for model, make in ((shared, used_twice), (single, plain), (shared, used_twice)):
+        params, state = model.init(random.key(0)), make().state_dict()
+        tree.assert_equal(
+            from_state_dict(params, state), from_state_dict(params, state, model=model)
+        )
+    with pytest.raises(ModelError, match=r"they have '3\.bias'"):
+        from_state_dict(single.init(random.key(0)), used_twice().state_dict(), model=single)
 
 
 def test_parameters_that_need_no_gradient_stay_what_they_are():
@@ -344,11 +363,13 @@ def test_buffers_that_are_not_saved_are_left_out():
     tree.assert_equal(from_state_dict(params, state), params)
 
 
-def test_strides_of_small_kernels_survive_a_step():
+@pytest.mark.parametrize("layout", [torch.preserve_format, torch.channels_last])
+def test_strides_of_small_kernels_survive_a_step(layout):
     model = from_module(
         lambda: nn.Sequential(
             nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, groups=6), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        )
+        ),
+        memory_format=layout,
     )
     params = model.init(random.key(0))
     (after, state), before = one_step(model, params)
@@ -373,3 +394,219 @@ def test_the_state_of_another_optimizer_is_refused_by_name(whole):
     )
     with pytest.raises(ValueError, match=r"make it with tx\.init\(params\.trainable\)"):
         make_step(grad_fn, tx)(params, state, batch)
+
+
+def _elapsed():
+    return perf_counter()
+
+
+class Clock(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.fc, self.kind = nn.Linear(192, 4), kind
+
+    def stamp(self):
+        return datetime.datetime.now().microsecond
+
+    def forward(self, x):
+        y = self.fc(x.flatten(1))
+        if self.kind == "function":
+            return y * (_elapsed() % 1)
+        return y * (self.stamp() % 7)
+
+
+class Asleep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.made = nn.Linear(192, 4), time.time()
+
+    def forward(self, x):
+        time.sleep(0)
+        return self.fc(x.flatten(1))
+
+
+class Slots(nn.Module):
+    __slots__ = ("count",)
+
+    def forward(self, x):
+        return x.flatten(1)
+
+
+def test_clocks_in_a_forward_are_refused():
+    with pytest.raises(
+        ModelError, match=r"layer of Clock calls (time\.perf_counter|datetime\.now)"
+    ):
+        check(from_module(lambda: Clock("function")), (3, 8, 8))
+    with pytest.raises(ModelError, match=r"layer '1' \(Net\) calls time\.time in its forward pass"):
+        check(
+            from_module(lambda: nn.Sequential(nn.Identity(), Net(lambda _, y: y * time.time()))),
+            (3, 8, 8),
+        )
+    assert check(from_module(Asleep), (3, 8, 8)) == 4
+
+
+def test_slots_are_refused():
+    with pytest.raises(ModelError, match=r"class Slots keeps 'count' in __slots__"):
+        from_module(Slots)
+
+
+class Counting(torch.autograd.Function):
+    count = 0
+
+    @staticmethod
+    def forward(x):
+        Counting.count += 1
+        return x * Counting.count
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Old(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class State:
+    def __init__(self):
+        self.count = 0
+
+
+STATE = State()
+
+
+def _counted(y):
+    STATE.count += 1
+    return y
+
+
+def _weight_hook():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    module[1].weight.register_hook(lambda gradient: 2 * gradient)
+    return module
+
+
+def _one_memory():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 192), nn.Linear(192, 192))
+    module[2].weight.data = module[1].weight.data
+    return module
+
+
+def _new_buffer(network, y):
+    if network.training:
+        network.register_buffer("mean", y.mean(0).detach())
+    return y
+
+
+def _unset_buffer():
+    module = Net(lambda network, y: setattr(network, "mean", y.mean(0).detach()) or y)
+    module.register_buffer("mean", None)
+    return module
+
+
+def _drops_always(network, y):
+    return network.dropout.train()(y)
+
+
+def _teach(network, y):
+    with torch.no_grad():
+        network.teacher.bias.lerp_(y.mean(0), 0.1)
+    return y
+
+
+def _layer_hook():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    module[1].register_full_backward_hook(lambda layer, given, out: given)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Net(lambda _, y: Counting.apply(y)), r"class attribute Counting\.count"),
+        (lambda: Net(lambda _, y: _counted(y)), "global 'STATE'"),
+        (lambda: Net(lambda _, y: Old.apply(y)), r"forward\(\*inputs\) and setup_context"),
+        (_weight_hook, r"layer '1' \(Linear\): its parameter 'weight' has a backward hook"),
+        (_layer_hook, r"layer '1' \(Linear\): it has a backward hook"),
+        (
+            net(_drops_always, dropout=lambda: nn.Dropout(0.5)),
+            "attribute 'training' of layer 'dropout'",
+        ),
+        (
+            lambda: nn.Sequential(torch.compile(nn.Flatten())),
+            r"layer '0' \(OptimizedModule\) is compiled already",
+        ),
+        (
+            lambda: Net(lambda _, y: [torch.set_grad_enabled(False), y][1]),
+            "changes .* grad mode",
+        ),
+        (_one_memory, r"'1\.weight' and '2\.weight' are two tensors in the same memory"),
+        (lambda: Net(_new_buffer), "makes the buffer or parameter 'mean'"),
+        (_unset_buffer, "makes the buffer or parameter 'mean'"),
+        (
+            net(_teach, teacher=lambda: nn.Linear(1, 16).requires_grad_(False)),
+            "layer of Net writes to a weight in its forward pass",
+        ),
+    ],
+)
+def test_functions_and_hooks_that_are_not_pure_are_refused(make, message):
+    with pytest.raises(ModelError, match=message):
+        check(from_module(make), (3, 8, 8))
+
+
+class Hooked(nn.Module):
+    """A layer with a hook that is a method of the network."""
+
+    def __init__(self, keeps):
+        super().__init__()
+        self.fc, self.keeps, self.seen = nn.Linear(192, 4), keeps, {}
+        self.fc.register_forward_hook(self.doubled)
+
+    def doubled(self, layer, inputs, output):
+        if self.keeps:
+            self.seen["fc"] = output
+        return 2 * output
+
+    def forward(self, x):
+        return self.fc(x.flatten(1))
+
+
+def test_a_hook_may_be_a_method_of_the_network():
+    model = from_module(lambda: Hooked(False))
+    params = model.init(random.key(0))
+    logits, _ = model.apply(params, images())
+    assert torch.equal(logits, to_module(model, params)(images()))
+    with pytest.raises(ModelError, match="attribute 'seen' of layer of Hooked changes"):
+        check(from_module(lambda: Hooked(True)), (3, 8, 8))
+
+
+def test_a_recurrent_layer_keeps_no_weight_of_a_call():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.LSTM(24, 4, 2, batch_first=True, dropout=0.5)
+
+        def forward(self, x):
+            return self.rnn(x.reshape(len(x), 8, 24))[0][:, -1]
+
+    model = from_module(Recurrent)
+    params = model.init(random.key(0))
+
+    def forward(params, images, key):
+        return model.apply(params, images, key=key, train=True)
+
+    assert_pure(forward, params, images(), random.key(1))
+    weak = weakref.ref(params.trainable["rnn.weight_ih_l0"])
+    model.apply(params, images())
+    del params
+    assert weak() is None

@@ -108,3 +108,36 @@ def test_no_weight_is_allocated_and_nothing_is_drawn():
 def test_layers_that_do_not_fit_are_named():
     with pytest.raises(ModelError, match=r"layer '15' \(Linear\) got .*in_features=2592"):
         summary(models.mynet(), (3, 28, 28))
+
+
+class Noise(nn.Module):
+    """Adds noise to the images: one picture of it for all samples, or one for each."""
+
+    def __init__(self, of_batch):
+        super().__init__()
+        self.of_batch = of_batch
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        return x + torch.rand(x.shape[1:] if self.of_batch else x.shape, device=x.device)
+
+
+def test_draws_that_belong_to_no_sample_are_named():
+    def make():
+        layers = (Noise(True), Noise(False), nn.Dropout(0.5), nn.Flatten(), nn.Linear(48, 2))
+        return nn.Sequential(*layers)
+
+    assert summary(from_module(make), (3, 4, 4)).of_batch == ("0",)
+    assert summary(models.mynet(), (3, 32, 32)).of_batch == ()
+
+
+def test_layers_of_dropout_whose_masks_belong_to_no_sample_are_named():
+    def make():
+        depth = torchvision.ops.StochasticDepth
+        return nn.Sequential(
+            *(depth(0.5, "batch"), depth(0.5, "row"), nn.Flatten(0, 1), nn.Dropout(0.1)),
+            *(nn.Unflatten(0, (-1, 3)), nn.Flatten(), nn.Linear(48, 2)),
+        )
+
+    assert summary(from_module(make), (3, 4, 4)).of_batch == ("0", "3")

@@ -27,7 +27,7 @@ def test_terminal_and_page_show_the_same(runs, tmp_path, capsys):
     for shown in (f"{final['test_accuracy']:.2%}", "dainet7-smoke-s0", "other", "seed", "17"):
         assert shown in printed
         assert shown in text
-    assert images == 2
+    assert images == 4
     assert compare.main(runs) == 0
     assert (tmp_path / "comparison-2.html").exists()
 

@@ -152,6 +152,9 @@ def test_a_folder_that_cannot_be_read_gets_one_message(trained_run, tmp_path, mo
         (lambda r: [f.unlink() for f in r.glob("*.saf*")], [], "before the first were saved"),
         (None, ["--top", "0"], "--top must be at least 1"),
         (None, ["--timeout", "0"], "--timeout must be above 0"),
+        (None, ["--timeout", "inf"], "--timeout must be above 0"),
+        (None, ["--timeout", "1e300"], "--timeout must be above 0"),
+        (None, ["--timeout", "nan"], "--timeout must be above 0"),
     ],
 )
 def test_a_bad_run_or_option_gets_one_message(

@@ -55,6 +55,65 @@ def test_a_reader_that_is_gone_is_no_error():
     assert not ended.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("end_of_work", [lambda: 0, sys.exit])
+@pytest.mark.parametrize("lines", [1, 10_000])
+def test_output_that_cannot_be_written_is_one_line_and_exit_code_2(
+    lines, end_of_work, monkeypatch, capsys
+):
+    def work():
+        print("figures\n" * lines)
+        return end_of_work()
+
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert end(work) == 2
+    expected = "error: cannot write to standard output: No space left on device\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_an_error_that_is_not_of_the_output_stays_what_it_is():
+    with pytest.raises(OSError, match="of a disk"):
+        exit_code(lambda: (_ for _ in ()).throw(OSError("of a disk")))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "C++ compile error\n\nCannot create temporary file in /gone/: No such file or directory\n",
+        "C++ compile error\n\nx.cpp: fatal error: error writing: No space left on device",
+        "[Errno 30] Read-only file system: '/tmp/torchinductor'",
+        "[Errno 2] No usable temporary directory found in ['/tmp']",
+    ],
+)
+def test_where_temporary_files_have_no_place_tmpdir_is_named(said, capsys):
+    def work():
+        raise BackendCompilerFailed(print, OSError(said), None)
+
+    assert end(work) == 2
+    error = capsys.readouterr().err
+    assert "set TMPDIR to a directory that has room" in error
+    assert "repair the compiler" not in error
+    assert len(error.splitlines()) == 1
+
+
+def test_what_a_server_answers_does_not_act_on_the_terminal(capsys):
+    def work():
+        warnings.warn("\x1b]0;title\x07", DataWarning, stacklevel=1)
+        raise DataError("404 \x1b[2J\x9b31m gone")
+
+    assert end(work) == 2
+    shown = capsys.readouterr().err
+    assert shown == "warning: \\x1b]0;title\\x07\nerror: 404 \\x1b[2J\\x9b31m gone\n"
+
+
+def test_help_needs_no_docstring(capsys):
+    with pytest.raises(SystemExit) as ended:
+        Tool("answer", None, Options, lambda options: options.code)(["--help"])
+    assert ended.value.code == 0
+    assert "--code" in capsys.readouterr().out
+
+
 def test_another_exception_stays_what_it_is():
     with pytest.raises(ZeroDivisionError):
         exit_code(lambda: 1 // 0)

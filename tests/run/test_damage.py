@@ -86,7 +86,7 @@ def check(run, whole, damaged):
         return
     assert record.setup == whole.setup
     assert record.unreadable.keys() <= {damaged} - {CONFIG, METRICS}
-    assert record.environment == ({} if ENVIRONMENT in record.unreadable else whole.environment)
+    assert record.environment == (None if ENVIRONMENT in record.unreadable else whole.environment)
     assert record.result == (None if RESULT in record.unreadable else whole.result)
     assert (record.status == "damaged") == (RESULT in record.unreadable)
     assert record.damaged or record.lines == whole.lines

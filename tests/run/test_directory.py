@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from records import line, read, read_lines, setup
 from fnet.run.checkpoint import CheckpointError
 from fnet.run.config import ConfigError
 from fnet.run.directory import RunDirectory, new_directory, read_setup
+from fnet.run.runtime import describe, resolve
 from fnet.run.schema import Line, Setup
 from fnet.run.typed_json import from_json
 
+ENVIRONMENT = describe(resolve("cpu"))
 LINES = [from_json(Line, line(epoch)) for epoch in (1, 2, 7)]
 
 
@@ -29,13 +32,13 @@ def test_records_are_json_with_checksums(tmp_path):
     run = RunDirectory(new_directory(tmp_path, "net"))
     # The name of a folder may be no Unicode.
     names = setup(data="größe", config={"root": os.fsdecode(b"/data/\xff")})
-    run.write_setup(from_json(Setup, names), {"device": "cpu"})
+    run.write_setup(from_json(Setup, names), ENVIRONMENT)
     for written_line in LINES[:2]:
         run.append_metrics(written_line)
     written = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
-    assert list(written) == [*names, "crc32"]
+    assert list(written) == [*names, "sha256"]
     assert read(run.path / "config.json") == names
-    assert read(run.path / "environment.json") == {"device": "cpu"}
+    assert read(run.path / "environment.json") == asdict(ENVIRONMENT)
     assert read_setup(run.path) == from_json(Setup, names)
     assert os.fsencode(written["config"]["root"]) == b"/data/\xff"
     assert read_lines(run.path / "metrics.jsonl") == [line(1), line(2)]
@@ -60,7 +63,7 @@ def test_metrics_can_be_written_anew(tmp_path):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda run: run.write_setup(from_json(Setup, setup()), {}),
+        lambda run: run.write_setup(from_json(Setup, setup()), ENVIRONMENT),
         lambda run: run.append_metrics(LINES[0]),
         lambda run: run.write_metrics([]),
     ],

@@ -122,7 +122,10 @@ PROBLEMS = {
     ),
     "nested": (lambda r: (r / "config.json").write_text("[" * 100_000), "is damaged"),
     "no checksum": (lambda r: (r / "config.json").write_text("{}"), "it has no checksum"),
-    "edited": (edited_by_hand, r"its checksum is wrong\): .*restore the file from a backup"),
+    "edited": (
+        edited_by_hand,
+        r"its checksum is wrong\), so the run .*: restore the file from a backup",
+    ),
     "no recipe": (
         lambda r: change(r, recipe=None),
         "config.json has None for 'recipe', not a text: it was written by another version",

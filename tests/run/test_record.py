@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import shlex
 import shutil
 
@@ -92,6 +93,39 @@ def test_a_damaged_file_is_named(run, name, content):
     assert list(record.unreadable) == [name]
     assert not (record.result if name == "result.json" else record.environment)
     assert record.status == ("damaged" if name == "result.json" else "complete")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes are those of POSIX")
+@pytest.mark.parametrize("kind", ["pipe", "endless", "a loop", "directory", "too long"])
+@pytest.mark.parametrize("name", ["environment.json", "result.json", "metrics.jsonl"])
+def test_only_regular_files_of_a_bounded_length_are_read(run, name, kind):
+    unusable(run / name, kind)
+    assert list(read_run(run).unreadable) == [name]
+    unusable(run / "config.json", kind)
+    with pytest.raises(ConfigError, match=r"cannot read .*config\.json"):
+        read_run(run)
+
+
+def unusable(file, kind):
+    """Put something else in the place of a file."""
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "directory":
+        file.mkdir()
+    elif kind == "too long":
+        file.touch()
+        os.truncate(file, 10**12)  # takes no room: it is all gap
+    else:
+        file.symlink_to("/dev/zero" if kind == "endless" else file)
+
+
+def test_a_link_to_a_file_is_read(run, tmp_path):
+    whole = read_run(run)
+    for name in ("config.json", "result.json", "metrics.jsonl"):
+        (run / name).rename(tmp_path / name)
+        (run / name).symlink_to(tmp_path / name)
+    assert read_run(run) == whole
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])

@@ -6,21 +6,36 @@ from dataclasses import replace
 import pytest
 import torch
 from pages import read_page
-from records import edit, read, read_lines, write_lines
+from records import edit, edit_config, read, read_lines, write_lines
 
 from fnet import data
 from fnet.data import Dataset
 from fnet.nn import summary
 from fnet.run.config import ConfigError
 from fnet.run.opened import open_run
+from fnet.run.rates import rate_curve
 from fnet.run.recipe import Recipe
 from fnet.run.record import read_run
 from fnet.run.report import comparison, differences, evaluate_run, named, report, write_page
-from fnet.run.report.html import element, table, themed
+from fnet.run.report.curves import curves_view
+from fnet.run.report.page import Header, Section, Table, Tile, render, render_table
+from fnet.run.report.pictures import plot, themed
+from fnet.run.report.reproduce import load_code
 from fnet.run.runtime import resolve
+from fnet.show import plots
 from fnet.show.plots.style import DARK, LIGHT
 from recipes import dainet7
 
+SECTIONS = [
+    "Curves",
+    "Evaluation",
+    "Epochs",
+    "Network",
+    "Configuration",
+    "Data",
+    "Environment",
+    "Reproduce and use",
+]
 NASTY = "<script>alert('1')</script>&\"$x$"
 
 
@@ -29,12 +44,17 @@ def copy(trained_run, tmp_path):
     return shutil.copytree(trained_run, tmp_path / "run")
 
 
-def test_text_is_escaped_and_markup_is_not():
-    inner = element("b", NASTY, title=NASTY)
-    page = element("p", inner)
+def test_whatever_is_shown_is_escaped():
+    table = Table([NASTY], [[NASTY]], footer=(NASTY,))
+    assert "<script" not in render_table(table)
+    assert render_table(table).count("&lt;script&gt;") == 3
+    tiles, milestones = (Tile(NASTY, NASTY, NASTY),), ((NASTY, NASTY),)
+    header = Header(NASTY, NASTY, (NASTY,), NASTY, (NASTY,), tiles, milestones)
+    page = render(NASTY, header, [Section(NASTY, "environment", [(NASTY, NASTY)])])
+    text, _ = read_page(page)
     assert "<script" not in page
-    assert page.startswith("<p><b title=")
-    assert "<script" not in table([NASTY], [[NASTY]], footer=[NASTY])
+    # In the window's title, the header with its link to the section, and the section.
+    assert text.count(NASTY) == 15
 
 
 def test_a_drawing_follows_the_theme():
@@ -60,14 +80,14 @@ def test_a_report_shows_everything(trained_run, image_folder):
         *dataset.classes,
         f"{layers.parameters:,}",
         "Conv2d",
-        record.environment["torch"],
+        record.environment.torch,
     ):
         assert shown in text
     for part in ("Curves", "Confusion matrix", "Most confident mistakes", "First-layer filters"):
         assert part in text
     mistakes = len(evaluated.figures.mistakes)
     assert evaluated.filters is not None
-    assert images == 2 + 24 + min(24, mistakes) + len(evaluated.filters)
+    assert images == 4 + 24 + min(24, mistakes) + len(evaluated.filters)
     worst = evaluated.figures.mistakes[0]
     title = f"✗ {dataset.classes[worst.predicted]} ({dataset.classes[worst.label]})"
     assert title in text
@@ -170,7 +190,7 @@ def test_runs_of_different_recipes_are_compared(trained_run, copy):
     assert differences(runs) == {"seed": [0, None], "other": [None, NASTY]}
     for shown in (*runs, "not on the same data", NASTY):
         assert shown in text
-    assert images == 2
+    assert images == 4
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(trained_run, tmp_path):
@@ -201,3 +221,81 @@ def test_a_recipe_without_the_variant_has_a_report(copy):
     only_default = replace(dainet7.RECIPE, variants={"default": dainet7.VARIANTS["default"]})
     text, _ = read_page(report(read_run(copy), only_default))
     assert "differs from variant default" in text
+
+
+def sections(page):
+    """Return the text below each heading of a section."""
+    parts = re.split(r"<h2>(.*?)</h2>", page)
+    return {
+        name: re.sub(r"<[^>]*>", "", part.replace("<img", "image <")).strip()
+        for name, part in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def test_sections_are_in_order_and_each_has_content(trained_run, copy):
+    run = open_run(trained_run)
+    whole = report(
+        read_run(trained_run), run.recipe, summary(run.model, run.input_shape), note="Not now."
+    )
+    assert list(sections(whole)) == SECTIONS
+    before_the_first_epoch(copy)
+    for file in copy.glob("*.safetensors"):
+        file.unlink()
+    no_environment(copy)
+    least = report(read_run(copy), run.recipe)
+    assert list(sections(least)) == SECTIONS[4:]
+    for page in (whole, least):
+        assert all(sections(page).values())
+        assert re.findall(r'<a href="#(\w+)">', page) == re.findall(r'<section id="(\w+)">', page)
+
+
+def test_the_headline_comes_first(copy):
+    edit_config(copy, data="cifar10")
+    (line,) = read_lines(copy / "metrics.jsonl")
+    write_lines(copy / "metrics.jsonl", [line | {"test_accuracy": 0.83, "seconds": 75.0}])
+    top = report(read_run(copy), dainet7.RECIPE).partition("<section")[0]
+    text, _ = read_page(f"{top}</main></body></html>")
+    for shown in ("final test accuracy", "83.00%", "1 min 15 s", "80%", "70%"):
+        assert shown in text
+    assert "85%" not in text
+
+
+@pytest.mark.parametrize(
+    ("data", "config", "is_authors"),
+    [
+        ("cifar10", "auto", True),
+        ("cifar10", "cifar10", True),
+        ("cifar10", "/home/me/cifar10", False),
+        ("drawings", "drawings", False),
+        ("shapes", "shapes", False),
+    ],
+)
+def test_the_authors_figures_stand_beside_the_authors_data_only(copy, data, config, is_authors):
+    result = {**read(copy / "result.json"), "reported": {"test accuracy, final": "91.91 %"}}
+    edit(copy / "result.json", **result)
+    edit(copy / "config.json", data=data)
+    edit_config(copy, data=config)
+    page = report(read_run(copy), dainet7.RECIPE)
+    assert ("reported by the author: 91.91 %" in page) == is_authors
+
+
+def test_the_learning_rate_of_each_step_is_drawn(trained_run):
+    run, record = open_run(trained_run), read_run(trained_run)
+    rates = rate_curve(run.experiment, record.lines)
+    assert len(rates) == record.lines[-1].step
+    page = report(record, run.recipe, rates=rates)
+    expected = plots.curve_panels({record.name: record.curves}, {record.name: rates})
+    assert plot(expected["learning rate"]) in page
+    stair = dict(curves_view({record.name: record}, [()])["panels"])["learning rate"]
+    assert stair not in page
+    assert plot(expected["learning rate"]) in (trained_run / "report.html").read_text()
+
+
+def test_the_lines_that_load_the_weights_run(trained_run):
+    record, recipe = read_run(trained_run), dainet7.RECIPE
+    code = load_code(record, recipe, "best")
+    names = {"images": torch.zeros(2, 3, 32, 32, dtype=torch.uint8)}
+    exec(code, names)
+    assert names["probabilities"].shape == (2, 10)
+    text, _ = read_page(report(record, recipe))
+    assert code in text

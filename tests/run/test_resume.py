@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from stops import stopped_after
 from fnet.run import cli
 from fnet.run.checkpoint import run_lock
 from fnet.run.config import Config
-from fnet.run.signals import stop_request
+from fnet.run.signals import noted_interrupt, stop_request
 from recipes import cnn, dainet7, mynet, net
 from recipes.training import TrainingConfig
 
@@ -189,7 +190,54 @@ def test_a_complete_run_needs_more_epochs(stopped, tmp_path, capsys):
     directory = shutil.copytree(stopped, tmp_path / "run")
     assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 0
     assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 2
-    assert "is complete" in capsys.readouterr().err
+    error = " ".join(capsys.readouterr().err.split())
+    assert "is complete" in error
+    # As if it had been killed while its report was written.
+    assert f"its report was not written: python -m recipes.report {directory}" in error
+    (directory / "report.html").touch()
+    assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 2
+    assert "recipes.report" not in capsys.readouterr().err
+
+
+def test_a_signal_after_the_last_step_ends_the_command(start, tmp_path, monkeypatch, capsys):
+    with stopped_after(12, monkeypatch):
+        code, directory = start(net.RECIPE, tmp_path)
+    assert code == 143
+    assert read(directory / "result.json")["status"] == "complete"
+    assert "Test accuracy" in capsys.readouterr().out
+
+
+def test_ctrl_c_that_a_library_swallows_is_noted():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with noted_interrupt() as interrupt:
+            assert not interrupt
+            with suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            assert interrupt.signal == signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def no_environment(directory):
+    (directory / "environment.json").unlink()
+
+
+def no_config(directory):
+    (directory / "config.json").unlink()
+
+
+@pytest.mark.parametrize("lost", [no_environment, damage_environment, no_config])
+def test_a_run_that_was_killed_while_it_was_set_up_is_begun_anew(lost, stopped, tmp_path, capsys):
+    directory = shutil.copytree(stopped, tmp_path / "run")
+    shutil.rmtree(directory / "checkpoints")
+    for file in directory.iterdir():
+        if file.name not in (".lock", "config.json", "environment.json"):
+            file.unlink()
+    lost(directory)
+    assert cli.main(net.RECIPE, ["--resume", str(directory)]) == 2
+    assert "Start a new run" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_run_has_one_writer(stopped, tmp_path, capsys):

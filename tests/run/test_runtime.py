@@ -8,6 +8,7 @@ import torch
 from fnet.run import runtime
 from fnet.run.config import ConfigError
 from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
+from fnet.run.typed_json import to_json
 
 
 def test_auto_resolves_to_what_is_there(monkeypatch):
@@ -70,6 +71,6 @@ def test_determinism_is_asked_of_a_gpu_where_the_runtime_has_it(monkeypatch):
 
 def test_the_record_is_json_and_holds_the_runtime():
     runtime = resolve("cpu")
-    record = json.loads(json.dumps(describe(runtime)))
+    record = json.loads(json.dumps(to_json(describe(runtime))))
     assert record.items() >= dataclasses.asdict(runtime).items()
     assert record["torch"] == torch.__version__

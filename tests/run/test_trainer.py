@@ -10,7 +10,7 @@ from records import read, read_lines
 from safetensors.torch import load_file
 
 from fnet import data, optim, random, tree
-from fnet.run import cli, runtime, trainer
+from fnet.run import cli, held_out, runtime
 from fnet.run.checkpoint import weights_epoch
 from fnet.run.runtime import Runtime
 from fnet.run.splits import Splits
@@ -53,11 +53,25 @@ def test_fewer_images_than_a_batch_of_an_evaluation_are_evaluated_compiled(monke
     splits = Splits(drawn, drawn)
     config = net.VARIANTS["author"]
     experiment = net.build(config, splits)
-    held = trainer.HeldOut(experiment, splits, config, Runtime("cpu", "fp32", True, threads=2))
+    held = held_out.HeldOut(experiment, splits, config, Runtime("cpu", "fp32", True, threads=2))
     params = experiment.model.init(random.key(0))
     first = held.evaluate(params)
     assert 0 <= first["test_accuracy"] <= 1
     assert held.evaluate(params) == first
+
+
+def test_an_evaluation_tells_how_many_images_are_done(monkeypatch):
+    monkeypatch.setattr(held_out, "EVAL_BATCH", 8)
+    drawn = data.shapes(random.key(0), 20)
+    splits = Splits(drawn, drawn, drawn.take(5))
+    config = net.VARIANTS["default"]
+    experiment = net.build(config, splits)
+    held = held_out.HeldOut(experiment, splits, config, Runtime("cpu", "fp32", False, threads=1))
+    told = []
+    params = experiment.model.init(random.key(0))
+    found = held.evaluate(params, lambda done, total: told.append((done, total)))
+    assert told == [(8, 25), (16, 25), (20, 25), (25, 25)]
+    assert found == held.evaluate(params)
 
 
 # By its accuracy the first epoch is best, by its loss the last.
@@ -71,7 +85,7 @@ def test_the_best_epoch_is_the_first_of_the_highest_accuracy(
 ):
     figures = {"test": FALLING, "validation": FALLING}
     figures[judged_by] = [(0.2, 1.0), (0.4, 2.0), (0.4, 0.5), (0.3, 3.0)]
-    monkeypatch.setattr(trainer, "evaluate", scripted(figures))
+    monkeypatch.setattr(held_out, "evaluate", scripted(figures))
     arguments = [*options(image_folder, epochs=4), "--out", str(tmp_path)]
     arguments += ["--validation", "0.25"] if judged_by == "validation" else []
     assert cli.main(net.RECIPE, arguments) == 0
@@ -89,7 +103,7 @@ def test_a_plateau_is_one_of_the_train_loss(image_folder, tmp_path, monkeypatch)
             plateau=optim.plateau(config.lr, factor=0.5, patience=0),
         )
 
-    monkeypatch.setattr(trainer, "evaluate", scripted({"test": FALLING}))
+    monkeypatch.setattr(held_out, "evaluate", scripted({"test": FALLING}))
     recipe = replace(net.RECIPE, build=build)
     assert cli.main(recipe, [*options(image_folder), "--out", str(tmp_path)]) == 0
     (directory,) = tmp_path.iterdir()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fnet.show import plots
-from fnet.show.plots.style import COLORS, GREEN, VERMILLION
+from fnet.show.plots.style import COLORS, RIGHT, WRONG
 
 
 def run(epochs, rate=lambda epoch: 0.1, **changed):
@@ -147,7 +147,7 @@ def test_the_image_grid(channels):
     assert torch.equal(images, before)
     titles = [axes.title for axes in figure.axes]
     assert [title.get_text() for title in titles[:2]] == ["✓ cat (dog)", "✗ cat (dog)"]
-    assert [title.get_color() for title in titles[:2]] == [GREEN, VERMILLION]
+    assert [title.get_color() for title in titles[:2]] == [RIGHT, WRONG]
     shown = figure.axes[4].images[0]
     assert (shown.get_cmap().name == "gray") == (channels == 1)
     expected = images[4].permute(1, 2, 0).squeeze(-1) / 255
@@ -243,6 +243,28 @@ def test_matplotlib_is_imported_for_plots_only_and_pyplot_never():
         assert "matplotlib.pyplot" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_learning_rate_of_each_step_is_drawn_where_it_is_known():
+    points = [(0.0, 0.1), (0.5, 0.4), (1.0, 0.2), (1.5, 0.0)]
+    rate = plots.curves({"a": run(2), "b": run(2)}, {"a": points}).axes[2]
+    steps, stair = rate.lines
+    np.testing.assert_array_equal(steps.get_xydata(), points)
+    assert steps.get_drawstyle() == "default"
+    assert stair.get_drawstyle() == "steps-pre"
+
+
+def test_panels_are_the_plots_of_the_curves():
+    runs = {"a": run(3), "b": run(2, validation_loss=1.5, validation_accuracy=0.4)}
+    panels = plots.curve_panels(runs)
+    together = plots.curves(runs)
+    for (name, panel), axes in zip(panels.items(), together.axes, strict=True):
+        assert name == axes.get_ylabel()
+        (alone,) = panel.axes
+        for ours, theirs in zip(alone.lines, axes.lines, strict=True):
+            np.testing.assert_array_equal(ours.get_xydata(), theirs.get_xydata())
+    assert [line.get_linestyle() for line in together.axes[0].lines] == ["--", "-", "--", "-", ":"]
+    assert legends(together)[0] == ["train", "test", "validation"]
 
 
 def test_the_accuracy_by_time_is_drawn_over_the_seconds_of_all_epochs_before():

@@ -54,6 +54,31 @@ def test_a_narrow_terminal_sees_whole_columns_and_one_line(width):
         assert len(line) == len(whole) or whole[len(line)] == " "
 
 
+@pytest.mark.parametrize(("done", "expected"), [(1, True), (2, False)])
+def test_nothing_is_left_of_a_bar_at_its_end(done, expected):
+    console, shown = output(terminal=True)
+    with shown.live():
+        shown.progress("evaluating", done, 2)
+        shown._live.refresh()
+        last = console.file.getvalue().rpartition("\r")[2]
+    assert f"{done}/2" in last
+    assert ("left" in last) == expected
+
+
+@pytest.mark.parametrize("show", ["say", "panel", "table"])
+def test_control_characters_are_spelled_out(show):
+    console, shown = output(width=200)
+    text = "a\x1b[2Jb\x9bc\u202ed"
+    {
+        "say": lambda: shown.say(text),
+        "panel": lambda: shown.panel(text, title=text),
+        "table": lambda: shown.table(text, [text], [[text]]),
+    }[show]()
+    printed = console.file.getvalue()
+    assert "\\x1b[2Jb\\x9bc\\u202ed" in printed
+    assert not set("\x1b\x9b\u202e") & set(printed)
+
+
 def test_a_terminal_sees_bars_and_a_file_sees_none():
     for is_terminal in (True, False):
         console, shown = output(is_terminal)

@@ -9,7 +9,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from fnet.data import DataError
 
-SECONDS = 10.0
+SECONDS, MAX_SECONDS = 10.0, 3600.0
 MAX_BYTES = 20_000_000
 MAX_REDIRECTS = 5
 

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from fnet.files import open_regular
 from fnet.run.checkpoint.errors import CheckpointError, RunLockedError
 
-_LOCK, _HOLDER = ".lock", ".lock.pid"
+LOCK, _HOLDER = ".lock", ".lock.pid"
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def run_lock(directory: Path) -> Iterator[None]:
     """
     if not directory.is_dir():
         raise CheckpointError(f"cannot lock {directory}: there is no such directory")
-    lock = FileLock(directory / _LOCK)
+    lock = FileLock(directory / LOCK)
     holder = directory / _HOLDER
     try:
         lock.acquire(timeout=0)

@@ -10,25 +10,29 @@ Nothing in it is executed, and checksums detect any damage.
 
 import errno
 import hashlib
-import operator
 import os
 import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fnet.files import directory_atomically, open_regular, seal, unseal, write_synced
+from fnet.files import checksum, directory_atomically, open_regular, write_synced
 from fnet.run.checkpoint.errors import CheckpointError, DamagedError
+from fnet.run.checkpoint.record import (
+    VERSION,
+    Leaf,
+    OtherVersionError,
+    Record,
+    from_bytes,
+    to_bytes,
+)
 from fnet.tree import Tree, flatten_with_path, map_with_path
-
-VERSION = 1
-"""The version of the format; no other version is read."""
 
 TENSORS, RECORD = "tensors.safetensors", "state.json"
 
@@ -45,14 +49,6 @@ _MAX_RECORD = 16_000_000  # bytes; parsed JSON takes up to twenty times as much 
 # There is no such file, or it is a link, a pipe or a directory.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
 _Kind: TypeAlias = tuple[str, list[int]]  # dtype and shape, as in JSON
-
-
-class _StateFile(NamedTuple):
-    """The content of `state.json`; the leaves are in the order of the tensors' names."""
-
-    leaves: dict[str, _Kind]
-    sha256: str
-    note: Any
 
 
 def save_state(path: Path, state: Tree, note: Any = None) -> None:
@@ -77,14 +73,8 @@ def save_state(path: Path, state: Tree, note: Any = None) -> None:
     """
     leaves = _by_path(state)
     tensors = save({str(place): _compact(leaf) for place, leaf in enumerate(leaves.values())})
-    record = seal(
-        {
-            "version": VERSION,
-            "sha256": hashlib.sha256(tensors).hexdigest(),
-            "note": note,
-            "leaves": [_entry(name, leaf) for name, leaf in leaves.items()],
-        }
-    )
+    entries = tuple(_entry(name, leaf) for name, leaf in leaves.items())
+    record = to_bytes(Record(VERSION, checksum([tensors]), note, entries))
     if len(record) > _MAX_RECORD:
         raise ValueError(f"the paths and the note make {len(record)} bytes, beyond {_MAX_RECORD}")
     try:
@@ -115,16 +105,17 @@ def restore_state(path: Path, like: Tree) -> tuple[Tree, Any]:
     """
     leaves = _by_path(like)
     record = _read_record(path)
-    difference = next(_differences(record.leaves, leaves), None)
+    stored = {leaf.path: (leaf.dtype, list(leaf.shape)) for leaf in record.leaves}
+    difference = next(_differences(stored, leaves), None)
     if difference is not None:
         raise CheckpointError(
             f"the checkpoint {path} has another state than this run: {difference}: resume with the "
             "options and the version that it was saved with, or train again"
         )
-    names = {name: str(place) for place, name in enumerate(record.leaves)}
+    names = {name: str(place) for place, name in enumerate(stored)}
     file = path / TENSORS
     with _reading(file):
-        _check_tensors(file, record.sha256, sum(leaf.nbytes for leaf in leaves.values()))
+        _check_tensors(file, record.tensors, sum(leaf.nbytes for leaf in leaves.values()))
         with safe_open(file, framework="pt") as tensors:
             state = map_with_path(
                 lambda name, leaf: _laid_out(tensors.get_tensor(names[name]), leaf), like
@@ -163,9 +154,9 @@ def _kind(leaf: Tensor) -> _Kind:
     return str(leaf.dtype).removeprefix("torch."), list(leaf.shape)
 
 
-def _entry(name: str, leaf: Tensor) -> dict[str, Any]:
+def _entry(name: str, leaf: Tensor) -> Leaf:
     dtype, shape = _kind(leaf)
-    return {"path": name, "dtype": dtype, "shape": shape, "strides": list(leaf.stride())}
+    return Leaf(name, dtype, tuple(shape), leaf.stride())
 
 
 def _differences(stored: Mapping[str, _Kind], leaves: Mapping[str, Tensor]) -> Iterator[str]:
@@ -184,40 +175,32 @@ def _differences(stored: Mapping[str, _Kind], leaves: Mapping[str, Tensor]) -> I
                 yield f"the {what} of {name!r} is {there} in it and {here} here"
 
 
-def _read_record(path: Path) -> _StateFile:
+def _read_record(path: Path) -> Record:
     if path.is_symlink() or not path.is_dir():
         raise DamagedError(f"there is no checkpoint {path}: it is not a directory")
     file = path / RECORD
-    with _reading(file):
-        with open_regular(file) as opened:
-            sealed = opened.read(_MAX_RECORD + 1)
-        if len(sealed) > _MAX_RECORD:
-            raise ValueError(f"it has more than {_MAX_RECORD // 1_000_000} MB")
-        values = unseal(sealed)
-        try:
-            version = operator.index(values["version"])
-            leaves = {leaf["path"]: (leaf["dtype"], leaf["shape"]) for leaf in values["leaves"]}
-            record = _StateFile(leaves, values["sha256"], values["note"])
-        except (KeyError, TypeError) as error:
-            raise ValueError("it does not have the entries of a state") from error
-        if len(leaves) != len(values["leaves"]):
-            raise ValueError("two leaves have the same path")
-    if version != VERSION:
+    try:
+        with _reading(file):
+            with open_regular(file) as opened:
+                text = opened.read(_MAX_RECORD + 1)
+            if len(text) > _MAX_RECORD:
+                raise ValueError(f"it has more than {_MAX_RECORD // 1_000_000} MB")
+            return from_bytes(text)
+    except OtherVersionError as error:
         raise CheckpointError(
-            f"the checkpoint {path} has format {version}, but this fnet reads format {VERSION}: "
-            "open it with the version of fnet that wrote it"
-        )
-    return record
+            f"the checkpoint {path} has format {error}, and this fnet reads {VERSION}: open it "
+            "with the version of fnet that wrote it"
+        ) from error
 
 
-def _check_tensors(file: Path, sha256: str, data_bytes: int) -> None:
+def _check_tensors(file: Path, recorded: str, data_bytes: int) -> None:
     with open_regular(file) as opened:
         # Before the checksum, so that a file or a header of terabytes is not read.
         header_bytes = int.from_bytes(opened.read(8), "little")
         if 8 + header_bytes + data_bytes != os.fstat(opened.fileno()).st_size:
             raise ValueError("its size is wrong")
         opened.seek(0)
-        if hashlib.file_digest(opened, "sha256").hexdigest() != sha256:
+        if hashlib.file_digest(opened, "sha256").hexdigest() != recorded:
             raise ValueError("its checksum is wrong")
 
 

@@ -1,8 +1,8 @@
 """Files of weights, in safetensors format, which PyTorch can load without fnet."""
 
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,20 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fnet import files
-from fnet.files import write_atomically
+from fnet.files import open_regular, write_atomically
 from fnet.nn import Model, ModelError, Params, from_state_dict, to_module
+from fnet.run.typed_json import from_json, to_json
 
 # A single entry of the metadata: safetensors writes several entries in a random order.
 _ABOUT = "fnet"
+
+
+@dataclass(frozen=True)
+class _About:
+    """What `save_weights` notes beside the tensors: their epoch and their checksum."""
+
+    epoch: int | None
+    tensors: str
 
 
 def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None = None) -> None:
@@ -40,8 +49,8 @@ def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None 
     """
     state = to_module(model, params).state_dict()
     tensors = {name: leaf.cpu().contiguous() for name, leaf in state.items()}
-    about = files.dumps({"epoch": epoch, "tensors": _checksum(tensors)})
-    write_atomically(path, save(tensors, {_ABOUT: about}))
+    about = _About(epoch, files.checksum(_parts(tensors)))
+    write_atomically(path, save(tensors, {_ABOUT: files.dumps(to_json(about))}))
 
 
 def load_weights(path: Path, like: Params) -> Params:
@@ -55,7 +64,7 @@ def load_weights(path: Path, like: Params) -> Params:
     with _opened(path) as file:
         about = _about(file)
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if about is not None and about.get("tensors") != _checksum(state):
+    if about is not None and not files.has_checksum(_parts(state), about.tensors):
         raise ModelError(
             f"{path} is damaged (its checksum is wrong): restore it from a backup, or train again"
         )
@@ -70,22 +79,20 @@ def weights_epoch(path: Path) -> int | None:
     """
     with _opened(path) as file:
         about = _about(file)
-    return None if about is None else about.get("epoch")
+    return None if about is None else about.epoch
 
 
-def _about(file: Any) -> dict[str, Any] | None:
+def _about(file: Any) -> _About | None:
     """Return the metadata of `save_weights`, or None for a file of another program."""
     text = (file.metadata() or {}).get(_ABOUT)
-    return None if text is None else files.loads(text)
+    return None if text is None else from_json(_About, files.loads(text))
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """Return the CRC-32 of names, dtypes, shapes and bytes: 8 hexadecimal digits."""
-    checksum = 0
+def _parts(tensors: Mapping[str, Tensor]) -> Iterator[Any]:
+    """Yield what the checksum is of: names, dtypes, shapes and bytes."""
     for name, leaf in sorted(tensors.items()):
-        checksum = zlib.crc32(repr((name, leaf.dtype, tuple(leaf.shape))).encode(), checksum)
-        checksum = zlib.crc32(leaf.reshape(-1).view(torch.uint8).numpy().data, checksum)
-    return f"{checksum:08x}"
+        yield repr((name, leaf.dtype, tuple(leaf.shape))).encode()
+        yield leaf.reshape(-1).view(torch.uint8).numpy()
 
 
 @contextmanager
@@ -93,7 +100,7 @@ def _opened(path: Path) -> Iterator[Any]:
     """Open a file of weights, and turn errors within the context into a `ModelError`."""
     try:
         # Opened in Python first: safetensors reports any file it cannot open as missing.
-        with path.open("rb"), safe_open(path, framework="pt") as file:
+        with open_regular(path, links=True), safe_open(path, framework="pt") as file:
             yield file
     except (OSError, ValueError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error

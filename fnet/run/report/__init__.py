@@ -2,7 +2,8 @@
 
 from fnet.run.report.comparison import COLUMNS, comparison, differences, figures, named, times
 from fnet.run.report.evaluated import Evaluated, evaluate_run, evaluation_figures
-from fnet.run.report.run_page import report, show
+from fnet.run.report.formats import show
+from fnet.run.report.run_page import report
 from fnet.run.report.write import REPORT, free_name, require_new, write_page, write_report
 
 __all__ = [

@@ -5,9 +5,12 @@ from typing import Any
 
 from fnet.run.config import ConfigError
 from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
+from fnet.run.rates import recorded_rates
 from fnet.run.record import RunRecord
-from fnet.run.report.html import Content, element, page, plot, section, table, warning
-from fnet.run.report.run_page import show
+from fnet.run.report.curves import curves_view
+from fnet.run.report.formats import show
+from fnet.run.report.page import Header, Section, Table, render
+from fnet.run.report.pictures import plot
 from fnet.run.time_to_accuracy import THRESHOLDS, time_to
 from fnet.show import plots
 from fnet.show.tables import MISSING, percent
@@ -49,7 +52,7 @@ def figures(runs: Mapping[str, RunRecord]) -> list[list[str]]:
     """Return a row of each run, a cell for each of `COLUMNS`."""
     rows = []
     for name, record in runs.items():
-        shares = measured(record.final, record.best)
+        shares = _measured(record)
         seconds = sum(line.seconds for line in record.lines)
         rows.append(
             [
@@ -106,23 +109,39 @@ def comparison(runs: Mapping[str, RunRecord]) -> str:
         runs: by the names to show.
     """
     title = f"{len(runs)} runs compared"
-    parts: list[Content] = [element("h1", title)]
-    if len({record.setup.data for record in runs.values()}) > 1:
-        parts.append(warning("These runs are not on the same data: compare with care."))
-    parts.append(section("Figures", table(COLUMNS, figures(runs))))
-    differing = differences(runs)
-    if differing:
-        rows = [[name, *map(show, values)] for name, values in differing.items()]
-        content = table(["option", *runs], rows)
-    else:
-        content = element("p", "The options of these runs are the same.")
-    parts.append(section("Differences of the config", content))
-    rows = times(runs)
-    if rows:
-        parts.append(section("Seconds to an accuracy", table(["accuracy", *runs], rows)))
+    mixed = len({record.setup.data for record in runs.values()}) > 1
+    warnings = ("These runs are not on the same data: compare with care.",) if mixed else ()
+    sections = [Section("Figures", "figures", _figures(runs))]
     if any(record.lines for record in runs.values()):
-        drawn = plots.curves({name: record.curves for name, record in runs.items()})
-        parts.append(section("Curves", plot(drawn, "Curves of all runs")))
+        rates = [recorded_rates(record) for record in runs.values()]
+        sections.append(Section("Curves", "curves", curves_view(runs, rates)))
         timed = plots.accuracy_by_time({name: record.curves for name, record in runs.items()})
-        parts.append(section("Accuracy by time", plot(timed, "Accuracy of all runs by seconds")))
-    return page(title, *parts)
+        sections.append(Section("Accuracy by time", "by_time", plot(timed)))
+    if rows := times(runs):
+        table = Table(["accuracy", *runs], rows)
+        sections.append(Section("Seconds to an accuracy", "times", table))
+    sections.append(Section("Differences of the config", "differences", _differences(runs)))
+    return render(title, Header(title, warnings=warnings), sections)
+
+
+def _figures(runs: Mapping[str, RunRecord]) -> Table:
+    """Return `figures` without the columns in which no run has anything."""
+    rows = figures(runs)
+    kept = [place for place, cells in enumerate(zip(*rows, strict=True)) if set(cells) != {MISSING}]
+    accuracy = [shares.get(TEST_FINAL, -1) for shares in map(_measured, runs.values())]
+    best = {place for place, share in enumerate(accuracy) if share == max(accuracy) >= 0}
+    return Table(
+        [COLUMNS[place] for place in kept],
+        [[row[place] for place in kept] for row in rows],
+        marked=frozenset(best),
+    )
+
+
+def _differences(runs: Mapping[str, RunRecord]) -> Table | None:
+    rows = [[name, *map(show, values)] for name, values in differences(runs).items()]
+    columns = ["option", *runs]
+    return Table(columns, rows, names=len(columns)) if rows else None
+
+
+def _measured(record: RunRecord) -> dict[str, float]:
+    return measured(record.final, record.best)

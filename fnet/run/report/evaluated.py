@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from matplotlib.figure import Figure
@@ -12,11 +13,12 @@ from fnet.evaluation import Evaluation, Prediction, evaluate_model, predictions
 from fnet.nn import Params, to_module
 from fnet.run.opened import Weights
 from fnet.run.recipe import Experiment
-from fnet.run.report.html import Content, Markup, element, join, photo, plot, section, table
+from fnet.run.report.page import Table
+from fnet.run.report.pictures import photo, plot
 from fnet.run.runtime import Runtime
 from fnet.show import plots
 from fnet.show.plots.images import filter_pixels
-from fnet.show.tables import CLASS_COLUMNS, class_rows, evaluation_rows
+from fnet.show.tables import CLASS_COLUMNS, class_rows, evaluation_rows, percent
 
 _SAMPLE = 24  # images of the data set; of mistakes as many
 _LARGEST_MATRIX = 40  # classes
@@ -86,67 +88,98 @@ def evaluate_run(
     )
 
 
-def evaluation_section(evaluated: Evaluated) -> Markup:
-    """Return the part of a report that shows how good the predictions are, and where not."""
+class Photo(NamedTuple):
+    """An image of the test set on a page, with its prediction."""
+
+    address: str
+    title: str
+    right: bool
+    place: int
+    confidence: str
+
+
+class EvaluationView(NamedTuple):
+    """What the template of the evaluation shows.
+
+    Attributes:
+        caption: what was evaluated on what.
+        figures: (name, value).
+        class_columns: headings of the classes' table.
+        classes: (cells, share of right predictions or None).
+        matrix: the address of the confusion matrix, or nothing where it is too large to read.
+        confusions: the most frequent ones, more where there is no matrix.
+        mistakes: the most confident ones.
+        sample: images at equal distances.
+        filters: addresses of the first layer's.
+    """
+
+    caption: str
+    figures: list[list[str]]
+    class_columns: list[str]
+    classes: list[tuple[list[str], float | None]]
+    matrix: str
+    confusions: Table | None
+    mistakes: list[Photo]
+    sample: list[Photo]
+    filters: list[str]
+
+
+def evaluation_view(evaluated: Evaluated) -> EvaluationView:
+    """Return how good the predictions are, and where not, ready to show."""
     figures, dataset = evaluated.figures, evaluated.dataset
     classes = dataset.classes
-    parts: list[Content] = [
-        element(
-            "p",
-            f"The {evaluated.weights} weights on {figures.images:,} test images of {dataset.name}.",
-            class_="soft",
-        ),
-        table(["figure", "measured"], evaluation_rows(figures)),
-        element("h3", "Accuracy of each class"),
-        _class_table(figures, classes),
+    small = len(classes) <= _LARGEST_MATRIX
+    rows = class_rows(figures, classes)
+    return EvaluationView(
+        caption=f"The {evaluated.weights} weights on {figures.images:,} test images of "
+        f"{dataset.name}.",
+        figures=evaluation_rows(figures),
+        class_columns=CLASS_COLUMNS,
+        classes=list(zip(rows, figures.class_accuracy, strict=True)),
+        matrix=plot(plots.confusion(figures.confusion, classes)) if small else "",
+        confusions=_confusions(figures, classes, 5 if small else _SAMPLE),
+        mistakes=[_photo(evaluated, prediction) for prediction in figures.mistakes],
+        sample=[_photo(evaluated, prediction) for prediction in evaluated.sample(_SAMPLE)],
+        filters=[] if evaluated.filters is None else _filters(evaluated.filters),
+    )
+
+
+def _confusions(figures: Evaluation, classes: Sequence[str], n: int) -> Table | None:
+    """Return the n most frequent confusions; None where there is none."""
+    found = [
+        (images, true, predicted)
+        for true, row in enumerate(figures.confusion)
+        for predicted, images in enumerate(row)
+        if images and true != predicted
     ]
-    if len(classes) <= _LARGEST_MATRIX:
-        matrix = plots.confusion(figures.confusion, classes)
-        parts += [element("h3", "Confusion matrix"), plot(matrix, "Confusion matrix")]
-    parts += [
-        element("h3", "Test images"),
-        element("p", "Predicted (true), at equal distances in the data set.", class_="soft"),
-        _photos(evaluated, evaluated.sample(_SAMPLE)),
-    ]
-    if figures.mistakes:
-        parts += [
-            element("h3", "Most confident mistakes"),
-            element("p", "Predicted (true), the most confident first.", class_="soft"),
-            _photos(evaluated, figures.mistakes),
+    found.sort(key=lambda confusion: -confusion[0])
+    rows = [
+        [
+            classes[true],
+            classes[predicted],
+            f"{images:,}",
+            percent(images / sum(figures.confusion[true])),
         ]
-    if evaluated.filters is not None:
-        parts += [element("h3", "First-layer filters"), _filters(evaluated.filters)]
-    return section("Evaluation", *parts)
+        for images, true, predicted in found[:n]
+    ]
+    columns = ["true class", "predicted", "images", "of the class"]
+    return Table(columns, rows, names=2) if rows else None
 
 
-def _class_table(figures: Evaluation, classes: Sequence[str]) -> Markup:
-    """Return the accuracy of each class, as a number and as a bar."""
-    rows: list[list[Content]] = []
-    for cells, share in zip(class_rows(figures, classes), figures.class_accuracy, strict=True):
-        filled = element("i", style=f"width: {share or 0:.1%}")
-        rows.append([*cells, "" if share is None else element("span", filled, class_="bar")])
-    return table([*CLASS_COLUMNS, ""], rows)
+def _photo(evaluated: Evaluated, prediction: Prediction) -> Photo:
+    return Photo(
+        address=photo(evaluated.dataset.images[prediction.index]),
+        title=evaluated.title(prediction),
+        right=prediction.right,
+        place=prediction.index,
+        confidence=f"{prediction.confidence:.0%}",
+    )
 
 
-def _photos(evaluated: Evaluated, shown: Sequence[Prediction]) -> Markup:
-    def one(prediction: Prediction) -> Markup:
-        title = evaluated.title(prediction)
-        caption = element(
-            "figcaption",
-            f"{'✓' if prediction.right else '✗'} {title}",
-            element("small", f"image {prediction.index}, {prediction.confidence:.0%}"),
-        )
-        picture = photo(evaluated.dataset.images[prediction.index], title)
-        return element("figure", picture, caption, class_="right" if prediction.right else "wrong")
-
-    return element("div", join(map(one, shown)), class_="photos")
-
-
-def _filters(weights: Tensor) -> Markup:
+def _filters(weights: Tensor) -> list[str]:
     """Return the filters as images: drawing as many axes takes longer than all else."""
     pixels = torch.from_numpy(255 * filter_pixels(weights)).round().to(torch.uint8)
-    pictures = (photo(values, f"filter {place}") for place, values in enumerate(pixels))
-    return element("div", join(pictures), class_="photos filters")
+    return [photo(values) for values in pixels]
 
 
 def evaluation_figures(evaluated: Evaluated, images: int) -> dict[str, Figure]:

@@ -1,26 +1,28 @@
 """A page on disk: whole or not there, and in the place of nothing but an older report."""
 
 import os
+import time
 from pathlib import Path
 
+from fnet.data import Dataset
 from fnet.data.dataset import printable
+from fnet.evaluation import EVAL_BATCH
 from fnet.files import write_atomically
 from fnet.nn import Params, summary
 from fnet.run.config import ConfigError
+from fnet.run.directory import REPORT
 from fnet.run.outcome import report_command
+from fnet.run.rates import rate_curve
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.record import read_run
 from fnet.run.report.evaluated import evaluate_run
+from fnet.run.report.formats import duration
 from fnet.run.report.run_page import report
 from fnet.run.runtime import Runtime
 from fnet.run.splits import Splits
 
-REPORT = "report.html"
-"""The name of a run's report in its directory."""
-
-# Multiply-adds: seconds on two cores, or a moment on a GPU. Counted, and not timed: the same run
-# has the same report.
-_QUICK = {"cpu": 5e10, "gpu": 1e14}
+_PATIENCE = 100.0
+"""Seconds that an evaluation may take at the end of a training: 10,000 images take about ten."""
 
 
 def write_report(
@@ -33,7 +35,7 @@ def write_report(
 ) -> Path:
     """Write the report of a run that has just ended, and return its path.
 
-    The test images are evaluated where that takes a few seconds at most.
+    The test images are evaluated, unless that would take minutes on this machine.
 
     Args:
         path: the run's directory, with its result.
@@ -49,15 +51,31 @@ def write_report(
     layers = summary(experiment.model, splits.input_shape)
     evaluated, note = None, "The run was stopped before its first step: there are no weights."
     if params is not None:
-        cost = layers.multiply_adds * len(splits.test)
-        if cost <= _QUICK["cpu" if runtime.device == "cpu" else "gpu"]:
+        seconds = _estimate(experiment, params, splits.test, runtime)
+        if seconds <= _PATIENCE:
             evaluated = evaluate_run(experiment, params, "final", splits.test, runtime)
         else:
-            later = report_command(recipe, path)
-            note = f"Left out, for it takes its time: {later}"
-    page = report(read_run(path), recipe, layers, evaluated, note)
-    write_page(path / REPORT, page, replace=True)
+            note = (
+                f"The {len(splits.test):,} test images were not evaluated, because that would take "
+                f"{duration(seconds)} on this machine. To add the evaluation: "
+                f"{report_command(recipe.origin, path)}"
+            )
+    record = read_run(path)
+    rates = rate_curve(experiment, record.lines)
+    write_page(path / REPORT, report(record, recipe, layers, evaluated, note, rates), replace=True)
     return path / REPORT
+
+
+def _estimate(experiment: Experiment, params: Params, dataset: Dataset, runtime: Runtime) -> float:
+    """Return about how many seconds the evaluation of a data set takes, measured on one batch."""
+    size = min(EVAL_BATCH, len(dataset))
+    few = dataset.take(size)
+    times = []
+    for _ in range(2):  # the first call also sets up what later ones find
+        started = time.monotonic()
+        evaluate_run(experiment, params, "final", few, runtime)
+        times.append(time.monotonic() - started)
+    return min(times) * len(dataset) / size
 
 
 def require_new(file: Path) -> None:

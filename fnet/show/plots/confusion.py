@@ -35,8 +35,8 @@ def confusion(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
         )
     totals = counts.sum(axis=1, keepdims=True)
     shares = 100 * counts / np.maximum(totals, 1)
-    side = max(0.5 * min(n, _NUMBERED), min(0.1 * n, 20))  # inches
-    figure = new_figure(side + 3.5, side + 2.5)
+    side = max(0.4 * min(n, _NUMBERED), min(0.1 * n, 20))  # inches
+    figure = new_figure(side + 2.9, side + 2.1)
     axes = new_axes(figure, 111)
     axes.grid(False)
     norm = PowerNorm(0.5, vmin=0, vmax=100)

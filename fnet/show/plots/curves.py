@@ -19,63 +19,114 @@ Line: TypeAlias = Mapping[str, float]
 _MARKS = 12  # about as many markers on a curve; a shorter one has a marker at every epoch
 
 
-def curves(runs: Mapping[str, Sequence[Line]]) -> Figure:
+Rates: TypeAlias = Mapping[str, Sequence[tuple[float, float]]]
+"""By a run's name, the learning rates of its steps: (epochs since the start, learning rate)."""
+
+
+def curves(runs: Mapping[str, Sequence[Line]], rates: Rates | None = None) -> Figure:
     """Return a figure of the loss, the accuracy and the learning rate of one or more runs.
 
     A run has the same colour and marker in all three plots; train curves are dashed, test curves
-    solid. The learning rate is a step function of the epoch. An axis is logarithmic if the losses
-    differ by a factor of 1000, or the learning rates by a factor of 10 (but not by more than
-    10,000, because then the schedule decays to zero). A missing or non-finite value is a gap.
+    solid, validation curves dotted. An axis is logarithmic if the losses differ by a factor of
+    1000, or the learning rates by a factor of 10 (but not by more than 10,000, because then the
+    schedule decays to zero). A missing or non-finite value is a gap.
 
     Args:
         runs: the lines of each run's `metrics.jsonl`, by the name in the legend.
+        rates: the learning rates of steps. Without them, the learning rate is a step function of
+            the epoch, with the rate of each epoch's last step.
 
     Raises:
         ValueError: no run is given.
     """
-    if not runs:
-        raise ValueError("there is nothing to draw: give at least one run")
     names = [label(name, 40) for name in runs]
+    if not names:
+        raise ValueError("there is nothing to draw: give at least one run")
     rows = math.ceil(len(runs) / _columns(names))
     figure = new_figure(10, 6 + 0.25 * rows)
     grid = figure.add_gridspec(2, 2, height_ratios=(5, 3))
-    loss, accuracy = new_axes(figure, grid[0, 0]), new_axes(figure, grid[0, 1])
-    rate = new_axes(figure, grid[1, :])
-    for number, lines in enumerate(runs.values()):
-        _draw(loss, number, lines, "loss")
-        _draw(accuracy, number, lines, "accuracy", scale=100)
-        # Equal schedules overlap: later runs have thinner lines, so that all are visible.
-        _draw_rate(rate, number, lines, width=1.5 + 3.5 * (1 - (number + 1) / len(runs)))
-    epochs = [line["epoch"] for lines in runs.values() for line in lines]
-    for axes, name in ((loss, "loss"), (accuracy, "accuracy (%)"), (rate, "learning rate")):
-        axes.set_xlabel("epoch")
+    places = (grid[0, 0], grid[0, 1], grid[1, :])
+    for (name, draw), place in zip(_DRAWN.items(), places, strict=True):
+        axes = new_axes(figure, place)
+        draw(axes, runs, rates or {})
         axes.set_ylabel(name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-        if epochs:
-            first = min(epochs) - (1 if axes is rate else 0.5)
-            axes.set_xlim(first, max(epochs) + (0 if axes is rate else 0.5))
-    _log_where_wide(loss, 1000)
-    _log_where_wide(rate, 10, 10_000)
-    if rate.get_yscale() == "linear":
-        rate.set_ylim(bottom=0)
-    _legend(figure, names)
+    _legend(figure, names, validation=_has_validation(runs))
     return figure
+
+
+def curve_panels(
+    runs: Mapping[str, Sequence[Line]], rates: Rates | None = None
+) -> dict[str, Figure]:
+    """Return the three plots of `curves` as figures by name, small and without a legend.
+
+    On a page they stand beside each other or below each other, as its width allows.
+    """
+    panels = {}
+    for name, draw in _DRAWN.items():
+        panels[name] = new_figure(4.2, 2.9)
+        draw(new_axes(panels[name], 111), runs, rates or {})
+    return panels
+
+
+def look(number: int) -> dict[str, Any]:
+    """Return the colour and the marker of the run in this place."""
+    return {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
+
+
+def _draw_loss(axes: Axes, runs: Mapping[str, Sequence[Line]], rates: Rates) -> None:
+    for number, lines in enumerate(runs.values()):
+        _draw(axes, number, lines, "loss")
+    _by_epoch(axes, runs, margin=0.5)
+    _log_where_wide(axes, 1000)
+
+
+def _draw_accuracy(axes: Axes, runs: Mapping[str, Sequence[Line]], rates: Rates) -> None:
+    for number, lines in enumerate(runs.values()):
+        _draw(axes, number, lines, "accuracy", scale=100)
+    _by_epoch(axes, runs, margin=0.5)
+
+
+def _draw_rates(axes: Axes, runs: Mapping[str, Sequence[Line]], rates: Rates) -> None:
+    for number, (name, lines) in enumerate(runs.items()):
+        # Equal schedules overlap: later runs have thinner lines, so that all are visible.
+        width = 1.5 + 3.5 * (1 - (number + 1) / len(runs))
+        color = look(number)["color"]
+        if points := rates.get(name):
+            axes.plot(*zip(*points, strict=True), linewidth=width, color=color)
+        else:
+            _draw_last_rates(axes, lines, width, color)
+    _by_epoch(axes, runs, margin=1)
+    _log_where_wide(axes, 10, 10_000)
+    if axes.get_yscale() == "linear":
+        axes.set_ylim(bottom=0)
+
+
+_DRAWN = {"loss": _draw_loss, "accuracy (%)": _draw_accuracy, "learning rate": _draw_rates}
+
+
+def _by_epoch(axes: Axes, runs: Mapping[str, Sequence[Line]], margin: float) -> None:
+    """Have the axis count epochs, from the start of the first (a margin of 1) to the last."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    epochs = [line["epoch"] for lines in runs.values() for line in lines]
+    if epochs:
+        axes.set_xlim(min(epochs) - margin, max(epochs) + (0 if margin == 1 else margin))
 
 
 def _draw(axes: Axes, number: int, lines: Sequence[Line], quantity: str, scale: float = 1) -> None:
     epochs = [line["epoch"] for line in lines]
     every = max(1, len(lines) // _MARKS)
-    look = _look(number)
-    for part, style, width, fill in (
-        ("train", "--", 1.2, "none"),
-        ("test", "-", 1.8, look["color"]),
-    ):
+    own = look(number)
+    styles = [("train", "--", 1.2, "none"), ("test", "-", 1.8, own["color"])]
+    if _has_validation({"": lines}):
+        styles.append(("validation", ":", 1.5, "none"))
+    for part, style, width, fill in styles:
         axes.plot(
             epochs,
             [scale * value for value in _values(lines, f"{part}_{quantity}")],
             linestyle=style,
             linewidth=width,
-            **look,
+            **own,
             markersize=5,
             markerfacecolor=fill,
             # Shifted, so that overlapping curves have their markers at different epochs.
@@ -83,7 +134,7 @@ def _draw(axes: Axes, number: int, lines: Sequence[Line], quantity: str, scale: 
         )
 
 
-def _draw_rate(axes: Axes, number: int, lines: Sequence[Line], width: float) -> None:
+def _draw_last_rates(axes: Axes, lines: Sequence[Line], width: float, color: str) -> None:
     epochs = [line["epoch"] for line in lines]
     rates = _values(lines, "learning_rate")
     axes.plot(
@@ -91,8 +142,12 @@ def _draw_rate(axes: Axes, number: int, lines: Sequence[Line], width: float) -> 
         [rates[0], *rates] if rates else [],
         drawstyle="steps-pre",
         linewidth=width,
-        color=_look(number)["color"],
+        color=color,
     )
+
+
+def _has_validation(runs: Mapping[str, Sequence[Line]]) -> bool:
+    return any("validation_loss" in line for lines in runs.values() for line in lines)
 
 
 def _values(lines: Sequence[Line], name: str) -> list[float]:
@@ -136,7 +191,7 @@ def accuracy_by_time(runs: Mapping[str, Sequence[Line]]) -> Figure:
     axes.set_xlabel(unit)
     axes.set_ylabel("accuracy (%)")
     axes.set_xlim(left=0)
-    _legend(figure, names)
+    _legend(figure, names, validation=_has_validation(runs))
     return figure
 
 
@@ -144,16 +199,19 @@ def _columns(names: Sequence[str]) -> int:
     return max(1, min(4, 110 // (max(map(len, names)) + 6)))
 
 
-def _legend(figure: Figure, names: Sequence[str]) -> None:
-    """Add the legend of the two line styles, and of several runs' colours and markers."""
+def _legend(figure: Figure, names: Sequence[str], validation: bool) -> None:
+    """Add the legend of the line styles, and of several runs' colours and markers."""
     options: Any = {"frameon": False, "labelcolor": LIGHT.ink}
-    parts = [Line2D([], [], color=LIGHT.ink, dashes=dashes) for dashes in ((4, 2), (None, None))]
-    figure.legend(parts, ("train", "test"), loc="outside upper right", ncols=2, **options)
+    styles: dict[str, Any] = {"train": (4, 2), "test": (None, None)}
+    if validation:
+        styles["validation"] = (1, 2)
+    parts = [Line2D([], [], color=LIGHT.ink, dashes=dashes) for dashes in styles.values()]
+    figure.legend(parts, list(styles), loc="outside upper right", ncols=len(styles), **options)
     if len(names) == 1:
         figure.suptitle(names[0], color=LIGHT.ink)
         return
     handles = [
-        Line2D([], [], linewidth=1.8, markersize=5, **_look(number)) for number in range(len(names))
+        Line2D([], [], linewidth=1.8, markersize=5, **look(number)) for number in range(len(names))
     ]
     places = [str(number) for number in range(len(names))]
     legend = figure.legend(
@@ -162,7 +220,3 @@ def _legend(figure: Figure, names: Sequence[str]) -> None:
     # Set afterwards: matplotlib hides a label that begins with an underscore.
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text(name)
-
-
-def _look(number: int) -> dict[str, Any]:
-    return {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fnet.show.plots.style import GREEN, LIGHT, VERMILLION, label, new_axes, new_figure
+from fnet.show.plots.style import LIGHT, RIGHT, WRONG, label, new_axes, new_figure
 
 _TITLE = 18  # characters that fit above an image
 
@@ -40,7 +40,7 @@ def image_grid(images: Tensor, titles: Sequence[str], right: Sequence[bool]) -> 
         pictures, images.detach().cpu().numpy(), titles, right, strict=True
     ):
         _show(axes, pixels / 255)
-        color = GREEN if verdict else VERMILLION
+        color = RIGHT if verdict else WRONG
         lines = title.replace(" (", "\n(", 1) if two_lines else title
         text = "\n".join(label(line, _TITLE) for line in lines.split("\n"))
         axes.set_title(f"{'✓' if verdict else '✗'} {text}", color=color, size=8, weight="bold")

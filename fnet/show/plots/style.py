@@ -17,6 +17,9 @@ COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 """The palette of Okabe and Ito, "Color Universal Design" (2008), without black and yellow: each is
 visible on a light and on a dark background."""
 
+RIGHT, WRONG = "#2da44e", "#e5484d"
+"""Green and red of predictions. A tick and a cross say the same to those who see one colour."""
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "p", "h")
 
 

@@ -13,7 +13,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from states import assert_same
 
-from fnet.files import seal, unseal
+from fnet.files import dumps, loads
 from fnet.run.checkpoint import CheckpointError, DamagedError, restore_state, save_state
 
 STATE = {"weight": torch.arange(12.0).reshape(3, 4), "step": torch.tensor(390), "none": None}
@@ -44,12 +44,25 @@ def restored(contents):
         return restore_state(Path(directory), STATE)
 
 
-def forged(whole, *, tensors=None, **changes):
+def forged(whole, *, stored=None, **changes):
     """Return contents with valid checksums, whatever they hold."""
-    tensors = whole[TENSORS] if tensors is None else tensors
-    digest = hashlib.sha256(tensors).hexdigest()
-    record = {**unseal(whole[RECORD]), "sha256": digest, **changes}
-    return {TENSORS: tensors, RECORD: seal(record)}
+    stored = whole[TENSORS] if stored is None else stored
+    digest = hashlib.sha256(stored).hexdigest()
+    record = {**loads(whole[RECORD].decode()), "tensors": digest, **changes}
+    return {TENSORS: stored, RECORD: dumps(record).encode()}
+
+
+def sealed(content):
+    """Return bytes as the first format wrote them, with a checksum that is right."""
+    digest = hashlib.sha256(content).hexdigest().encode()
+    return b'{"sha256":"%s","content":%s}\n' % (digest, content)
+
+
+def in_version_1(whole, **changes):
+    """Return the files of a checkpoint as the first format had them."""
+    record = loads(whole[RECORD].decode())
+    record = {**record, "version": 1, "sha256": record.pop("tensors"), **changes}
+    return {**whole, RECORD: sealed(json.dumps(record, separators=(",", ":")).encode())}
 
 
 def safetensors_file(header, data_bytes=56):
@@ -110,17 +123,18 @@ LEAVES = [
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.dictionaries(st.sampled_from(["version", "sha256", "leaves"]), json_values, min_size=1))
+@given(st.dictionaries(st.sampled_from(["version", "tensors", "leaves"]), json_values, min_size=1))
 @example({"leaves": "weight"})
 @example({"leaves": [{"path": [], "dtype": "float32", "shape": []}]})
 @example({"leaves": [*LEAVES, LEAVES[0]]})
 @example({"leaves": [{**LEAVES[0], "shape": [3, 4.5]}, LEAVES[1]]})
 @example({"leaves": [{**LEAVES[0], "dtype": {}}, LEAVES[1]]})
 @example({"version": float("inf")})
-@example({"version": 2})
-@example({"sha256": None})
+@example({"version": 1})
+@example({"version": 3})
+@example({"tensors": None})
 def test_a_forged_record_is_refused(whole, changes):
-    assume(changes != {"version": 1})
+    assume(changes != {"version": 2})
     with pytest.raises(CheckpointError):
         restored(forged(whole, **changes))
 
@@ -132,7 +146,7 @@ def test_forged_tensors_are_restored_or_refused(whole, data):
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        state, _ = restored(forged(whole, tensors=bytes(content)))
+        state, _ = restored(forged(whole, stored=bytes(content)))
     except DamagedError:
         return
     assert {name: leaf.shape for name, leaf in state.items() if leaf is not None} == {
@@ -164,7 +178,7 @@ HEADERS = {
 
 @pytest.mark.parametrize("kind", HEADERS)
 def test_a_forged_header_is_refused(whole, kind):
-    contents = forged(whole, tensors=safetensors_file(HEADERS[kind]))
+    contents = forged(whole, stored=safetensors_file(HEADERS[kind]))
     if kind.startswith("as it should be"):
         state, _ = restored(contents)
         assert_same(state, {**STATE, "weight": torch.zeros(3, 4), "step": torch.tensor(0)})
@@ -177,18 +191,38 @@ def test_a_forged_header_is_refused(whole, kind):
 def test_a_header_that_claims_any_length_is_refused(whole, length):
     tensors = length.to_bytes(8, "little") + whole[TENSORS][8:]
     with pytest.raises(DamagedError, match="its size is wrong"):
-        restored(forged(whole, tensors=tensors))
+        restored(forged(whole, stored=tensors))
 
 
 @pytest.mark.parametrize("note", [b"[" * 1_000_000 + b"]" * 1_000_000, b"1" * 5000, b"{", b""])
 def test_forged_json_is_refused(whole, note):
-    content = b'{"version":1,"note":%s}' % note
-    sealed = b'{"sha256":"%s","content":%s}\n' % (
-        hashlib.sha256(content).hexdigest().encode(),
-        content,
-    )
-    with pytest.raises(DamagedError, match=r"state.json is damaged"):
-        restored({**whole, RECORD: sealed})
+    content = b'{"version":2,"note":%s' % note
+    digest = hashlib.sha256(content + b"}").hexdigest().encode()
+    for text in (sealed(content + b"}"), content + b',"sha256":"%s"}' % digest):
+        with pytest.raises(DamagedError, match=r"state.json is damaged"):
+            restored({**whole, RECORD: text})
+
+
+def test_the_first_format_is_restored(whole):
+    state, note = restored(in_version_1(whole))
+    assert_same(state, STATE)
+    assert note == {"epoch": 3}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_damage_to_the_first_format_is_noticed(whole, data):
+    old = in_version_1(whole)
+    content = bytearray(old[RECORD])
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(DamagedError, match=r"state.json is damaged: its checksum is wrong"):
+        restored({**old, RECORD: bytes(content)})
+
+
+@pytest.mark.parametrize("changes", [{"version": 2}, {"version": None}, {"leaves": 3}])
+def test_a_forged_record_of_the_first_format_is_refused(whole, changes):
+    with pytest.raises(CheckpointError):
+        restored(in_version_1(whole, **changes))
 
 
 @pytest.mark.parametrize("name", FILES)

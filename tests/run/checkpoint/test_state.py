@@ -150,8 +150,8 @@ def test_a_note_that_is_no_json_or_is_huge_is_not_saved(tmp_path):
 
 def test_the_files_are_plain_json_and_safetensors(tmp_path):
     save_state(tmp_path / "a", STATE, note="hello")
-    record = json.loads((tmp_path / "a" / "state.json").read_text(encoding="utf-8"))["content"]
-    assert record["version"] == 1
+    record = json.loads((tmp_path / "a" / "state.json").read_text(encoding="utf-8"))
+    assert record["version"] == 2
     assert record["note"] == "hello"
     assert record["leaves"][0] == {
         "path": "conv.weight",

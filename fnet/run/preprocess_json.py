@@ -1,0 +1,43 @@
+"""A preprocess in a run's `config.json`: to JSON values and back."""
+
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from fnet.data import Normalize, PadResize, Preprocess
+from fnet.run.typed_json import from_json
+
+
+def preprocess_to_json(preprocess: Preprocess) -> Any:
+    """Return what `preprocess_from_json` makes the preprocess of again, or at least its name."""
+    if is_dataclass(preprocess) and not isinstance(preprocess, type):
+        return asdict(preprocess)
+    return repr(preprocess)
+
+
+def preprocess_from_json(values: Any, built: Preprocess) -> Preprocess:
+    """Return the recorded preprocess: what the recipe builds, or one of fnet's.
+
+    Args:
+        values: as `preprocess_to_json` gave them; of one that is only named, `built` is taken.
+        built: what the recipe builds by now; it may be of a class of the user's own.
+
+    Raises:
+        ValueError: it is neither.
+
+    >>> from fnet.data import NORM_HALF
+    >>> preprocess_from_json(preprocess_to_json(PadResize(4, NORM_HALF)), NORM_HALF).padding
+    4
+    """
+    if not isinstance(values, dict) or _tuples(preprocess_to_json(built)) == _tuples(values):
+        return built
+    kind: type[PadResize] | type[Normalize] = PadResize if "then" in values else Normalize
+    return from_json(kind, values)
+
+
+def _tuples(value: Any) -> Any:
+    """Return a JSON value with tuples for lists, as a frozen dataclass has them."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_tuples, value))
+    if isinstance(value, dict):
+        return {name: _tuples(inner) for name, inner in value.items()}
+    return value
