@@ -52,7 +52,7 @@ class Config(TrainingConfig):
 
 VARIANTS = {
     "default": Config(
-        epochs=12,
+        epochs=6,
         batch_size=128,
         optimizer="muon",
         lr=0.02,
