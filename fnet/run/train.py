@@ -11,6 +11,7 @@ from fnet.nn import Params
 from fnet.run.checkpoint import CheckpointError, Restored, run_lock
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
+from fnet.run.epochs import Trainer
 from fnet.run.log import open_log
 from fnet.run.outcome import Outcome, report_command, resume_hint, say_result
 from fnet.run.preprocess_json import preprocess_to_json
@@ -31,7 +32,6 @@ from fnet.run.schema import Result, Setup, Status
 from fnet.run.signals import noted_interrupt, stop_request
 from fnet.run.splits import Splits, open_splits
 from fnet.run.time_to_accuracy import in_percent, time_to
-from fnet.run.trainer import Trainer
 from fnet.show.terminal import Display
 
 
