@@ -108,9 +108,9 @@ _FUNCTIONS: dict[Any, Instead] = {}
 def keyed_functions() -> dict[Any, Instead]:
     """Return the keyed replacement of each random function: `(draws, func, *args, **kwargs)`."""
     if not _FUNCTIONS:
-        from fnet.nn import keyed_attention, keyed_dropout, keyed_numbers
+        from fnet.nn import functional_attention, functional_draws, functional_dropout
 
-        for module in (keyed_numbers, keyed_dropout, keyed_attention):
+        for module in (functional_draws, functional_dropout, functional_attention):
             _FUNCTIONS.update(module.FUNCTIONS)
     return _FUNCTIONS
 
