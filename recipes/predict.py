@@ -25,7 +25,7 @@ from torch import Tensor
 from tyro.conf import Positional, arg
 
 from fnet.data import DataError
-from fnet.data.files.image import SUFFIXES, decode_image, read_image
+from fnet.data.files.decode import SUFFIXES, decode_image, read_image
 from fnet.data.files.url import MAX_SECONDS, SECONDS, fetch, is_url
 from fnet.evaluation import make_forward
 from fnet.run.command import RunOptions, Tool
