@@ -11,7 +11,7 @@ from typing import Any
 
 from fnet.files import sync_directory, temporary_beside
 from fnet.run.checkpoint.errors import CheckpointError, DamagedError
-from fnet.run.checkpoint.state import restore_state, save_state
+from fnet.run.checkpoint.format import restore_state, save_state
 from fnet.tree import Tree
 
 _NAME = re.compile(r"step-(\d{8,})", re.ASCII)

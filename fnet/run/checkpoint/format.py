@@ -24,7 +24,7 @@ from torch import Tensor
 
 from fnet.files import checksum, directory_atomically, open_regular, write_synced
 from fnet.run.checkpoint.errors import CheckpointError, DamagedError
-from fnet.run.checkpoint.record import (
+from fnet.run.checkpoint.format_json import (
     VERSION,
     Leaf,
     OtherVersionError,
