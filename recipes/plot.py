@@ -25,7 +25,7 @@ from tyro.conf import Positional, arg
 from fnet.data.load import expanded
 from fnet.run.command import DataOptions, OpenOptions, Tool
 from fnet.run.config import ConfigError
-from fnet.run.rates import recorded_rates
+from fnet.run.rate_curve import recorded_rates
 from fnet.run.record import RunRecord, read_run
 from fnet.run.report import evaluate_run, evaluation_figures, named
 from fnet.show import plots

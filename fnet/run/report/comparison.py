@@ -5,7 +5,7 @@ from typing import Any
 
 from fnet.run.config import ConfigError
 from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
-from fnet.run.rates import recorded_rates
+from fnet.run.rate_curve import recorded_rates
 from fnet.run.record import RunRecord
 from fnet.run.report.curves import curves_view
 from fnet.run.report.formats import show

@@ -7,7 +7,7 @@ from fnet.data import NORM_HALF
 from fnet.losses import cross_entropy
 from fnet.models import net
 from fnet.run.opened import open_run
-from fnet.run.rates import rate_curve, scheduled_rates
+from fnet.run.rate_curve import rate_curve, scheduled_rates
 from fnet.run.recipe import Experiment
 from fnet.run.record import read_run
 from fnet.run.schema import Line
