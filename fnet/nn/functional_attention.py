@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fnet.nn.draws import Instead, KeyedDraws
-from fnet.nn.functional_dropout import functional_dropout, is_zero
+from fnet.nn.functional_dropout import is_zero, keyed_dropout
 
 
 def _attention(
@@ -47,7 +47,7 @@ def _attention(
     if attn_mask is not None:
         # As in PyTorch: a query whose keys are all masked gets zeros.
         weights = weights.masked_fill((scores == -torch.inf).all(-1, keepdim=True), 0.0)
-    return functional_dropout(draws, weights, dropout_p) @ value
+    return keyed_dropout(draws, weights, dropout_p) @ value
 
 
 def _multi_head_attention(
@@ -111,7 +111,7 @@ def _multi_head_attention(
         return output, weights
     # Apply dropout to PyTorch's attention weights `[N, heads, L, S]`, and multiply by the values.
     batched = query.dim() == 3
-    weights = functional_dropout(draws, weights if batched else weights.unsqueeze(0), dropout_p)
+    weights = keyed_dropout(draws, weights if batched else weights.unsqueeze(0), dropout_p)
     size = embed_dim_to_check // num_heads
     samples = weights.shape[0]
     if static_v is not None:
@@ -154,9 +154,9 @@ def _recurrent(draws: KeyedDraws, func: Any, *args: Any, **kwargs: Any) -> tuple
     finals = []
     for layer in range(layers):
         if layer and (packed or batch_first or x.dim() == 2):
-            x = functional_dropout(draws, x, rate)
+            x = keyed_dropout(draws, x, rate)
         elif layer:
-            x = functional_dropout(draws, x.transpose(0, 1), rate).transpose(0, 1)
+            x = keyed_dropout(draws, x.transpose(0, 1), rate).transpose(0, 1)
         rows = slice(layer * directions, (layer + 1) * directions)
         own = tuple([it[rows] for it in states])
         own_state = own if isinstance(state, list | tuple) else own[0]

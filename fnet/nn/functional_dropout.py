@@ -12,7 +12,7 @@ from fnet.nn.dropout import keep_mask, scaled
 from fnet.nn.functional_draws import _exponential as exponential
 
 
-def functional_dropout(draws: KeyedDraws, x: Tensor, rate: Any, dims: int | None = None) -> Tensor:
+def keyed_dropout(draws: KeyedDraws, x: Tensor, rate: Any, dims: int | None = None) -> Tensor:
     """Return `x` with parts of it zeroed, with a mask drawn from the next key."""
     key, _ = draws.rows(x.shape if dims is None else x.shape[:dims])
     return scaled(x, keep_mask(key, rate, x, dims), rate)
@@ -42,9 +42,9 @@ def _dropout(dims: int | None, ahead: int) -> Instead:
         if not training or is_zero(p):
             return input
         if dims == 2 and input.dim() == ahead - 1:  # no batch dimension
-            y = functional_dropout(draws, input.unsqueeze(0), p, dims).squeeze(0)
+            y = keyed_dropout(draws, input.unsqueeze(0), p, dims).squeeze(0)
         else:
-            y = functional_dropout(draws, input, p, dims)
+            y = keyed_dropout(draws, input, p, dims)
         return input.copy_(y) if inplace or func is torch.dropout_ else y
 
     return instead
