@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from fnet.nn import generators
 from fnet.nn.clocks import first_clock
 from fnet.nn.draws import KeyedDraws, Where
+from fnet.nn.dropout import layer_keys
 from fnet.nn.errors import ModelError
-from fnet.nn.forward import Collecting, layer_keys, run
+from fnet.nn.forward import Collecting, run
 from fnet.nn.leaves import Leaves
 from fnet.nn.misfit import misfit
 from fnet.nn.model import Params
