@@ -20,6 +20,7 @@ from fnet.run.directory import RunDirectory
 from fnet.run.divergence import Watch, find_divergence
 from fnet.run.eval_params import EvalParams
 from fnet.run.held_out import HeldOut
+from fnet.run.learning_rate import effective_rate, with_lr_scale
 from fnet.run.log import RunLog
 from fnet.run.progress import Progress, State, initial_state
 from fnet.run.recipe import Experiment
@@ -196,7 +197,7 @@ class Trainer:
         """Save the state before the first non-finite step, and return the error for the user."""
         again = self._fit(check_finite(self._step), state.key, finite)
         last, where, reason = find_divergence(finite, again, failed)
-        rate = self._experiment.effective_rate(last.opt_state)
+        rate = effective_rate(last.opt_state, self._experiment.learning_rate)
         self.progress.record = last if last.step else None
         self.progress.save(state.after(last), last, time.monotonic() - started)
         return NonFiniteError(
@@ -228,7 +229,7 @@ class Trainer:
             train_loss=train["loss"],
             train_accuracy=train["accuracy"],
             **self._evaluate(params),
-            learning_rate=self._experiment.effective_rate(record.opt_state),
+            learning_rate=effective_rate(record.opt_state, self._experiment.learning_rate),
             seconds=round(time.monotonic() - started, 3),
             images_per_second=round(speed, 1),
             skipped_steps=self._steps_per_epoch - trained if skipping else None,
@@ -242,7 +243,7 @@ class Trainer:
         if plateau is None or state.plateau is None:
             return state
         scale, plateau_state = plateau.update(line.train_loss, state.plateau)
-        opt_state = self._experiment.with_lr_scale(state.opt_state, scale)
+        opt_state = with_lr_scale(state.opt_state, scale, self._experiment.learning_rate)
         return state._replace(opt_state=opt_state, plateau=plateau_state)
 
 
