@@ -15,6 +15,7 @@ from fnet.debug import NonFiniteError, check_finite
 from fnet.loop import Record, fit
 from fnet.nn import Params, to_module
 from fnet.run.checkpoint import Restored
+from fnet.run.compiled import ready
 from fnet.run.config import Config
 from fnet.run.directory import RunDirectory
 from fnet.run.divergence import Watch, find_divergence
@@ -24,7 +25,7 @@ from fnet.run.learning_rate import effective_rate, with_lr_scale
 from fnet.run.log import RunLog
 from fnet.run.progress import Progress, State, initial_state
 from fnet.run.recipe import Experiment
-from fnet.run.runtime import Runtime, ready
+from fnet.run.runtime import Runtime
 from fnet.run.schema import Line, Status
 from fnet.run.signals import StopRequest
 from fnet.run.splits import Splits

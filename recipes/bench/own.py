@@ -17,8 +17,9 @@ from fnet import random
 from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
+from fnet.run.compiled import ready, ready_eval
 from fnet.run.process import map_large_blocks
-from fnet.run.runtime import Runtime, ready, ready_eval
+from fnet.run.runtime import Runtime
 from recipes.bench.arrays import open_config, open_work
 from recipes.bench.contender import Stream, Streams
 from recipes.bench.devices import waiting
