@@ -32,6 +32,7 @@ from fnet.run.schema import Result, Setup, Status
 from fnet.run.signals import noted_interrupt, stop_request
 from fnet.run.splits import Splits, open_splits
 from fnet.run.time_to_accuracy import in_percent, time_to
+from fnet.run.write_errors import write_error
 from fnet.show.terminal import Display
 
 
@@ -129,9 +130,8 @@ def _begin(job: _Job) -> None:
         path = job.directory.path
         shutil.rmtree(path, ignore_errors=True)
         reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
-        raise ConfigError(
-            f"cannot write the run {path}: {reason}: free disk space, or give another --out"
-        ) from error
+        advice = ", or give another --out"
+        raise ConfigError(write_error(f"write the run {path}", reason, advice)) from error
 
 
 def _write_setup(job: _Job) -> None:
