@@ -1,4 +1,4 @@
-"""Loops over steps: `scan` over batches, `fit` over epochs, `evaluate` over a data set."""
+"""Loops over steps: `scan`, `fit` (a stream of steps with epoch counts), `evaluate`."""
 
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, NamedTuple, overload

@@ -7,6 +7,7 @@ Images are resized to the size of the run's images. The aspect ratio is not kept
 
 from fnet.run.process import start_command
 
+# Before the imports: Ctrl-C during them must end quietly, and Triton must not be imported.
 if __name__ == "__main__":
     start_command()
 

@@ -43,8 +43,8 @@ class KeyedDraws(TorchFunctionMode):
         drew: the names of the layers that drew, in order.
         of_batch: those of them with a draw that belongs to no sample. It uses the first sample's
             key, so its numbers depend on how a batch is split.
-        unseen: the first draw that this mode would not see in a user's own `torch.compile`: layer
-            and function, or "".
+        unseen: `layer 'NAME': FUNCTION` of the first draw that Dynamo would call without this mode;
+            "" if there is none.
     """
 
     def __init__(self, key: Tensor, where: Where) -> None:

@@ -71,7 +71,7 @@ def dry_run(
     In that thread, no transform or mode of the caller is active; both networks are built there.
 
     If the run fails on the meta device (control flow on a value, a tensor created on the CPU), it
-    is repeated on `real()`.
+    is repeated with real tensors on the CPU, on the network that `real()` returns.
 
     Raises:
         ModelError: a layer does not fit or is not pure.

@@ -117,7 +117,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
 
 
 def _prepare(runtime: Runtime) -> None:
-    """Set what holds for the whole process."""
+    """Apply process-wide settings: malloc and runtime."""
     map_large_blocks()
     apply_runtime(runtime)
 
@@ -210,7 +210,7 @@ def _train_and_conclude(job: _Job, display: Display, restored: Restored | None =
     interrupted = _write_report(job, params, display)
     outcome = Outcome(
         status,
-        # One that came too late to stop the run still ends the command, and a study.
+        # A signal that arrived after the last step still ends the command, and a study.
         stop.signal or interrupted,
         directory.path,
         result.data,
@@ -242,14 +242,14 @@ def _say_start(job: _Job, display: Display) -> None:
 
 
 def _write_report(job: _Job, params: Params | None, display: Display) -> int | None:
-    """Write the run's report; whatever goes wrong with it, the run is over and stays as it is.
+    """Write the run's report; an error only leaves the run without one.
 
-    Returns the signal that came meanwhile, None if there was none.
+    Returns the signal that arrived meanwhile, None if there was none.
     """
     path, experiment = job.directory.path, job.experiment
     with noted_interrupt() as interrupt:
         try:
-            # Here, for it imports matplotlib, which takes longer than all of fnet.
+            # Imported here, because it imports matplotlib, which takes longer than all of fnet.
             from fnet.run.report import write_report
 
             file = write_report(path, job.recipe, experiment, params, job.splits, job.runtime)

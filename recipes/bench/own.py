@@ -1,7 +1,7 @@
 """The fnet contender: the computation of `python -m recipes.NAME`, without display and files.
 
-As in the recipes, and unlike the peers, the process disables Triton if there is no GPU, and keeps
-freed memory.
+As in the recipes, and unlike the peers, the process disables Triton if there is no GPU, and
+does not return freed memory to the operating system.
 """
 
 from fnet.run.process import leave_out_triton

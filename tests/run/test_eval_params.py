@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from fnet import data, random
 from fnet.data import steps_per_epoch
 from fnet.data.resize import resize_dataset, scaled
-from fnet.run import cli
+from fnet.run import cli, epochs
 from recipes import cnn, dainet7
 
 pytestmark = pytest.mark.usefixtures("no_reports")

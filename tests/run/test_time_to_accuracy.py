@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kills import options
 from records import line, read, read_lines
 
-from fnet.run import cli
+from fnet.run import cli, epochs
 from fnet.run.progress import Progress
 from fnet.run.schema import Line
 from fnet.run.time_to_accuracy import THRESHOLDS, in_percent, is_reached, time_to

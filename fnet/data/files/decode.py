@@ -84,8 +84,8 @@ def read_pixels(path: Path, channels: int | None = None) -> np.ndarray:
     The image is rotated as its EXIF data say, composited over black if it is transparent, and
     converted to grey or RGB. If it has several frames, the first is returned.
 
-    Thread-safe, so it does not change warning filters: Pillow warns about unusual files that it
-    can read, unless the caller ignores these warnings.
+    To stay thread-safe it leaves the process-wide warning filters alone, so Pillow may warn about
+    unusual files.
 
     Args:
         path: a BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file.
