@@ -1,4 +1,4 @@
-"""The epoch loop of a run: train, evaluate, save, until the last epoch or a request to stop."""
+"""The epoch loop: train, evaluate and save, until the last epoch or a request to stop."""
 
 import shlex
 import time
