@@ -128,7 +128,7 @@ def dumps(content: Mapping[str, Any], *, indent: int | None = None) -> str:
         indent: as in `json`.
 
     >>> dumps({"epoch": 3})[:26]
-    '{"epoch": 3, "sha256": "65'
+    '{"epoch": 3, "sha256": "54'
     """
     return json.dumps({**content, _CHECKSUM: checksum([_canonical(content)])}, indent=indent)
 

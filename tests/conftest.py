@@ -5,10 +5,15 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
 from pictures import draw_folder
 
 from fnet.run import cli, train
 from recipes import dainet7
+
+# A busy machine is slow; no law is about time.
+settings.register_profile("fnet", deadline=None)
+settings.load_profile("fnet")
 
 
 @pytest.fixture(autouse=True)

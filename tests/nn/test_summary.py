@@ -106,8 +106,9 @@ def test_no_weight_is_allocated_and_nothing_is_drawn():
 
 
 def test_layers_that_do_not_fit_are_named():
-    with pytest.raises(ModelError, match=r"layer '15' \(Linear\) got .*in_features=2592"):
-        summary(models.mynet(), (3, 28, 28))
+    model = from_module(lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)))
+    with pytest.raises(ModelError, match=r"layer '1' \(Linear\) got .*in_features=3072"):
+        summary(model, (3, 28, 28))
 
 
 class Noise(nn.Module):

@@ -99,4 +99,4 @@ def test_nothing_is_said_of_the_right_ones(stopped, tmp_path, monkeypatch, capsy
 def test_before_the_first_epoch_ends_there_are_none(stopped, tmp_path):
     assert best_problem(tmp_path / "best.safetensors", None, 0, in_memory=False) is None
     problem = best_problem(stopped / "best.safetensors", None, 0, in_memory=False)
-    assert problem == f"best.safetensors is of epoch 1: {LATER}."
+    assert problem == f"best.safetensors is from epoch 1: {LATER}."

@@ -64,7 +64,7 @@ def test_an_evaluation_tells_how_many_images_are_done(monkeypatch):
     monkeypatch.setattr(held_out, "EVAL_BATCH", 8)
     drawn = data.shapes(random.key(0), 20)
     splits = Splits(drawn, drawn, drawn.take(5))
-    config = net.VARIANTS["default"]
+    config = replace(net.VARIANTS["default"], batch_size=4)
     experiment = net.build(config, splits)
     held = held_out.HeldOut(experiment, splits, config, Runtime("cpu", "fp32", False, threads=1))
     told = []

@@ -51,7 +51,8 @@ def test_parts_that_do_not_fit_are_refused_before_the_run_has_a_directory(
 ):
     changes, message = WRONG[what]
     recipe = replace(net.RECIPE, build=lambda *given: replace(net.build(*given), **changes))
-    options = ["--data", str(image_folder), "--no-compile", "--out", str(tmp_path / "runs")]
+    options = ["--variant", "author", "--data", str(image_folder)]
+    options += ["--no-compile", "--out", str(tmp_path / "runs")]
     if what == "no scale":
         own = optim.chain(optim.trace(0.9), SIGN)
         recipe = replace(

@@ -21,6 +21,7 @@ from stops import stopped_after
 from fnet.run import cli
 from fnet.run.checkpoint import run_lock
 from fnet.run.config import Config
+from fnet.run.progress import Progress
 from fnet.run.signals import noted_interrupt, stop_request
 from recipes import cnn, dainet7, mynet, net
 from recipes.training import TrainingConfig
@@ -200,8 +201,15 @@ def test_a_complete_run_needs_more_epochs(stopped, tmp_path, capsys):
 
 
 def test_a_signal_after_the_last_step_ends_the_command(start, tmp_path, monkeypatch, capsys):
-    with stopped_after(12, monkeypatch):
-        code, directory = start(net.RECIPE, tmp_path)
+    add = Progress.add
+
+    def add_then_signal(self, line, record):
+        add(self, line, record)
+        if line.epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "add", add_then_signal)
+    code, directory = start(net.RECIPE, tmp_path)
     assert code == 143
     assert read(directory / "result.json")["status"] == "complete"
     assert "Test accuracy" in capsys.readouterr().out

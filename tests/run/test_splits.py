@@ -39,8 +39,10 @@ def test_broken_files_are_left_out_on_demand_and_said_at_each_start(broken_folde
         splits, said = opened(broken_folder, skip_broken=True)
         assert (len(splits.train), len(splits.test)) == (79, 40)
         train, test = said.splitlines()
-        assert train.startswith("1 of the train files are broken and left out: 'ring/")
-        assert test.startswith("7 of the test files are broken and left out: 'ring/no-image-0.png'")
+        assert train.startswith("1 of the train files are broken and were skipped: 'ring/")
+        assert test.startswith(
+            "7 of the test files are broken and were skipped: 'ring/no-image-0.png'"
+        )
         assert test.endswith(" and 2 more")
         with pytest.raises(DataError, match=r"train.ring.*\.png is not .* with --skip-broken"):
             opened(broken_folder)

@@ -22,10 +22,10 @@ _ABOUT = "fnet"
 
 @dataclass(frozen=True)
 class _About:
-    """What `save_weights` notes beside the tensors: their epoch and their checksum."""
+    """The metadata of `save_weights`: the epoch and the checksum of the tensors, if recorded."""
 
-    epoch: int | None
-    tensors: str
+    epoch: int | None = None
+    tensors: str | None = None
 
 
 def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None = None) -> None:
@@ -64,7 +64,8 @@ def load_weights(path: Path, like: Params) -> Params:
     with _opened(path) as file:
         about = _about(file)
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if about is not None and not files.has_checksum(_parts(state), about.tensors):
+    recorded = None if about is None else about.tensors
+    if recorded is not None and not files.has_checksum(_parts(state), recorded):
         raise ModelError(
             f"{path} is damaged (its checksum is wrong): restore it from a backup, or train again"
         )
