@@ -60,7 +60,7 @@ def evaluate_model(
     compiled: bool = False,
     mistakes: int = 10,
 ) -> tuple[Tensor, "Evaluation"]:
-    """Return the logits of the data set, `[len(dataset), classes]`, and the figures of them.
+    """Return the logits of the data set, `[len(dataset), classes]`, and figures computed from them.
 
     Args:
         model: the network.
@@ -71,7 +71,7 @@ def evaluate_model(
         dtype: as in `make_forward`.
         flip: as in `make_forward`.
         compiled: compile the forward pass; this pays off for many images.
-        mistakes: how many of the most confident mistakes to list.
+        mistakes: the number of most confident mistakes to list.
     """
     forward = make_forward(model, preprocess=preprocess, dtype=dtype, flip=flip)
     if compiled:
@@ -190,16 +190,16 @@ class Prediction:
         return self.predicted == self.label
 
 
-def predictions(probabilities: Tensor, labels: Tensor, places: Tensor) -> list[Prediction]:
+def predictions(probabilities: Tensor, labels: Tensor, indices: Tensor) -> list[Prediction]:
     """Return the predictions for some of the samples.
 
     Args:
         probabilities: float `[N, classes]`.
         labels: int64 `[N]`.
-        places: int64 indices of the samples, each in 0..N-1.
+        indices: int64 indices of the samples, each in 0..N-1.
     """
-    confidence, predicted = probabilities[places].max(-1)
-    parts = places, labels[places], predicted, confidence
+    confidence, predicted = probabilities[indices].max(-1)
+    parts = indices, labels[indices], predicted, confidence
     return [Prediction(*row) for row in zip(*(part.tolist() for part in parts), strict=True)]
 
 
@@ -237,7 +237,7 @@ def evaluate_logits(
         logits: float `[N, classes]`.
         labels: int64 `[N]`.
         loss: the loss used in training, or another one.
-        mistakes: how many of the most confident mistakes to keep.
+        mistakes: the number of most confident mistakes to list.
     """
     probabilities = logits.to(torch.float64).softmax(-1)
     confusion = confusion_matrix(logits, labels)

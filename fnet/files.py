@@ -95,10 +95,6 @@ def open_regular(path: Path, *, links: bool = False) -> BufferedReader:
         path: the file.
         links: whether it may be a link to a regular file.
 
-    Args:
-        path: the file.
-        links: whether it may be a link to a regular file.
-
     Raises:
         OSError: the path is not a regular file, or cannot be opened.
     """

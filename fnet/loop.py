@@ -1,7 +1,7 @@
-"""Loops over steps: `scan` over batches, `fit` over epochs, `evaluate` over a data set."""
+"""Loops over steps: `scan`, `fit` (a stream of steps with epoch counts), `evaluate`."""
 
-from collections.abc import Iterable, Iterator, Sized
-from typing import Any, NamedTuple, overload
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -84,8 +84,20 @@ def fit(
 ) -> Iterator[Record]: ...
 
 
-def fit(
-    step: Step, params: Params, opt_state: Tree, *source: Any, **options: Any
+def fit(  # type: ignore[misc]  # the fourth argument has another name in each overload
+    step: Step,
+    params: Params,
+    opt_state: Tree,
+    batches_or_key: Iterable[Batch] | Tensor | None = None,
+    dataset: Dataset | None = None,
+    *,
+    batches: Iterable[Batch] | None = None,
+    key: Tensor | None = None,
+    steps_per_epoch: int | None = None,
+    size: int | None = None,
+    epochs: int | None = None,
+    start: int = 0,
+    sums: Metrics | None = None,
 ) -> Iterator[Record]:
     """Return the records of a training run, one per step: the caller logs, evaluates, saves, stops.
 
@@ -111,21 +123,37 @@ def fit(
         step: the training step.
         params: the initial parameters.
         opt_state: the optimizer's initial state.
-        source: `batches`, an iterable; or `key`, an int64 `[2]` key for the data of the whole run,
-            and `dataset`.
-        options: `start` is the number of steps done before, `sums` are the metrics of those of them
-            that belong to the current epoch. With batches, `steps_per_epoch` is the length of an
-            epoch. Its default is the number of batches if they have a length, as a list has;
-            otherwise all steps belong to one epoch that never ends. With a data set, `size` is the
-            batch size, and `epochs` is the number of epochs, counted from step 0.
+        batches_or_key: the batches, or the key if there is a data set; each may be given by its
+            own name too.
+        dataset: images and labels in memory.
+        batches: the batches of the steps, any iterable.
+        key: int64 `[2]`, for the data of the whole run.
+        steps_per_epoch: with batches only, the length of an epoch. The default is the number of
+            batches if they have a length, as a list has; otherwise all steps belong to one epoch
+            that never ends.
+        size: with a data set only, the batch size; required.
+        epochs: with a data set only, the number of epochs, counted from step 0; required.
+        start: the number of steps done before.
+        sums: the metrics of those of them that belong to the current epoch.
 
     Raises:
         ValueError: the batch size does not fit the data set, an epoch has no steps, or `start` is
             negative.
     """
-    of_dataset = options.keys() & {"key", "dataset"} or (source and isinstance(source[0], Tensor))
-    records = _fit_dataset if of_dataset else _fit_batches
-    return records(step, params, opt_state, *source, **options)
+    of_dataset = key is not None or dataset is not None or isinstance(batches_or_key, Tensor)
+    records: Callable[..., Iterator[Record]] = _fit_dataset if of_dataset else _fit_batches
+    source = () if batches_or_key is None else (batches_or_key,)
+    options = {
+        "batches": batches,
+        "key": key,
+        "dataset": dataset,
+        "steps_per_epoch": steps_per_epoch,
+        "size": size,
+        "epochs": epochs,
+    }
+    # Only what is given, so that Python reports an argument that is missing or does not belong.
+    given = {name: value for name, value in options.items() if value is not None}
+    return records(step, params, opt_state, *source, **given, start=start, sums=sums)
 
 
 def _fit_batches(

@@ -1,7 +1,7 @@
 """Opaque custom operations: the compiler calls them as they are, and does not trace into them.
 
-The compiler would make some code worse: random keys, matrix iterations, convolutions, max pooling
-and copies of many leaves become slower, or each take seconds to compile.
+If the compiler traced into them, random keys, matrix iterations, convolutions, max pooling and
+copies of many leaves would run slower, or would take seconds to compile.
 """
 
 from collections.abc import Callable

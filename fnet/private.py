@@ -263,15 +263,15 @@ def unsaved_buffers(layer: nn.Module) -> dict[str, Tensor]:
 def forward_pre_hooks(layer: nn.Module) -> list[Any]:
     """Return the hooks that run before a layer's `forward`.
 
-    Without the registry: none, and a weight that a hook computes is not refused by name.
+    Without the registry: none, and a weight that a hook computes gets no error that names the hook.
     """
     return list(getattr(layer, "_forward_pre_hooks", {}).values())
 
 
 def backward_hooks(owner: nn.Module | Tensor) -> bool:
-    """Say whether a layer or a tensor has hooks that autograd calls in a backward pass.
+    """Return whether a layer or a tensor has hooks that autograd calls in a backward pass.
 
-    Without the registries: False, and such hooks are left out without a word.
+    Without the registries: False, and such hooks are silently ignored.
     """
     names = ("_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks")
     return any(getattr(owner, name, None) for name in names)

@@ -234,7 +234,8 @@ def make_statistics(
 ) -> StatisticsStep:
     """Return `(params, batch) -> stats`: the forward pass in training mode, for its statistics.
 
-    What `fresh_statistics` runs; images and randomness are those of `make_grad`.
+    Used to recompute batch norm's statistics for fixed weights. Images and randomness are those of
+    `make_grad`.
     """
 
     def forward(params: Params, batch: Batch) -> Stats:

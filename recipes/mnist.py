@@ -15,6 +15,7 @@ Variants:
 
 from fnet.run.process import start_command
 
+# Before the imports: Ctrl-C during them must end quietly, and Triton must not be imported.
 if __name__ == "__main__":
     start_command()
 

@@ -8,6 +8,7 @@ single run, and need its weights and test images.
 
 from fnet.run.process import start_command
 
+# Before the imports: Ctrl-C during them must end quietly, and Triton must not be imported.
 if __name__ == "__main__":
     start_command()
 
@@ -25,7 +26,7 @@ from tyro.conf import Positional, arg
 from fnet.data.load import expanded
 from fnet.run.command import DataOptions, OpenOptions, Tool
 from fnet.run.config import ConfigError
-from fnet.run.rates import recorded_rates
+from fnet.run.rate_curve import recorded_rates
 from fnet.run.record import RunRecord, read_run
 from fnet.run.report import evaluate_run, evaluation_figures, named
 from fnet.show import plots

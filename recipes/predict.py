@@ -7,6 +7,7 @@ Images are resized to the size of the run's images. The aspect ratio is not kept
 
 from fnet.run.process import start_command
 
+# Before the imports: Ctrl-C during them must end quietly, and Triton must not be imported.
 if __name__ == "__main__":
     start_command()
 
@@ -25,7 +26,7 @@ from torch import Tensor
 from tyro.conf import Positional, arg
 
 from fnet.data import DataError
-from fnet.data.files.image import SUFFIXES, decode_image, read_image
+from fnet.data.files.decode import SUFFIXES, decode_image, read_image
 from fnet.data.files.url import MAX_SECONDS, SECONDS, fetch, is_url
 from fnet.evaluation import make_forward
 from fnet.run.command import RunOptions, Tool

@@ -8,6 +8,7 @@ The data set is not downloaded for the report. If it is not on this machine, giv
 
 from fnet.run.process import start_command
 
+# Before the imports: Ctrl-C during them must end quietly, and Triton must not be imported.
 if __name__ == "__main__":
     start_command()
 
@@ -24,7 +25,7 @@ from fnet.nn import summary
 from fnet.run.command import DataOptions, RunOptions, Tool
 from fnet.run.loading import load_recipe, own_recipe
 from fnet.run.opened import Weights
-from fnet.run.rates import rate_curve, recorded_rates
+from fnet.run.rate_curve import rate_curve, recorded_rates
 from fnet.run.record import RunRecord, read_run
 from fnet.run.report import REPORT, evaluate_run, report, require_new, write_page
 from fnet.run.runtime import resolve

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fnet import tree
-from fnet.run.checkpoint.state import DTYPES
+from fnet.run.checkpoint.format import DTYPES
 
 LAYOUTS = ("contiguous", "transposed", "sliced", "channels last", "expanded")
 

@@ -1,4 +1,4 @@
-"""A zoo of torchvision's and timm's networks, each held against what fnet promises of any module.
+"""A zoo of torchvision's and timm's networks, each tested for what fnet promises of any module.
 
 Run by hand: `python tests/zoo.py [NAMES]`. It prints a table, a row for each network (passes, or
 refused or failed and why), and how many of each. It exits with 1 if a network fails, or is
@@ -241,7 +241,7 @@ def hold(name: str) -> str:
 
 
 def _hold_weights(model: Model, params: Params, images: Tensor) -> None:
-    """Hold evaluation and the way of the weights there and back."""
+    """Test evaluation, and weights exported and loaded again."""
     plain = model.make().eval()
     own = from_state_dict(params, plain.state_dict())
     there = to_module(model, own).state_dict()

@@ -9,7 +9,7 @@ import torch
 from fnet import random
 from fnet.data.dataset import DataError, Dataset, printable
 from fnet.data.files.cache import Arrays, user_cache
-from fnet.data.files.decode import Progress
+from fnet.data.files.decode_many import Progress
 from fnet.data.files.folder import load_folder
 from fnet.data.shapes import shapes
 

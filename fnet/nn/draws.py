@@ -43,8 +43,8 @@ class KeyedDraws(TorchFunctionMode):
         drew: the names of the layers that drew, in order.
         of_batch: those of them with a draw that belongs to no sample. It uses the first sample's
             key, so its numbers depend on how a batch is split.
-        unseen: the first draw that this mode would not see in a user's own `torch.compile`: layer
-            and function, or "".
+        unseen: `layer 'NAME': FUNCTION` of the first draw that Dynamo would call without this mode;
+            "" if there is none.
     """
 
     def __init__(self, key: Tensor, where: Where) -> None:
@@ -108,9 +108,9 @@ _FUNCTIONS: dict[Any, Instead] = {}
 def keyed_functions() -> dict[Any, Instead]:
     """Return the keyed replacement of each random function: `(draws, func, *args, **kwargs)`."""
     if not _FUNCTIONS:
-        from fnet.nn import keyed_attention, keyed_dropout, keyed_numbers
+        from fnet.nn import functional_attention, functional_draws, functional_dropout
 
-        for module in (keyed_numbers, keyed_dropout, keyed_attention):
+        for module in (functional_draws, functional_dropout, functional_attention):
             _FUNCTIONS.update(module.FUNCTIONS)
     return _FUNCTIONS
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fnet import private, random
+from fnet.nn.model import leaf_name
 
 
 class KeyedDropout(nn.Module):
@@ -46,6 +47,15 @@ class KeyedDropout(nn.Module):
         # So a second call of the layer draws another mask. functional_call restores the buffer.
         self.key = random.fold_in(self.key, 1)
         return scaled(x, keep, self.rate)
+
+
+def layer_keys(key: Tensor, layers: list[str]) -> dict[str, Tensor]:
+    """Return a key for each layer, folded from the key (or keys) and the layer's position."""
+    if not layers:
+        return {}
+    positions = torch.arange(len(layers), device=key.device)
+    keys = random.fold_in(key.unsqueeze(-2), positions)
+    return {leaf_name(name, "key"): keys[..., place, :] for place, name in enumerate(layers)}
 
 
 def keep_mask(key: Tensor, rate: float | Tensor, x: Tensor, dims: int | None) -> Tensor:

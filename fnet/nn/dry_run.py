@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from fnet.nn import generators
 from fnet.nn.clocks import first_clock
 from fnet.nn.draws import KeyedDraws, Where
+from fnet.nn.dropout import layer_keys
 from fnet.nn.errors import ModelError
-from fnet.nn.forward import Collecting, layer_keys, run
+from fnet.nn.forward import Collecting, run
 from fnet.nn.leaves import Leaves
 from fnet.nn.misfit import misfit
 from fnet.nn.model import Params
@@ -70,7 +71,7 @@ def dry_run(
     In that thread, no transform or mode of the caller is active; both networks are built there.
 
     If the run fails on the meta device (control flow on a value, a tensor created on the CPU), it
-    is repeated on `real()`.
+    is repeated with real tensors on the CPU, on the network that `real()` returns.
 
     Raises:
         ModelError: a layer does not fit or is not pure.

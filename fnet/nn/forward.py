@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fnet import random
 from fnet.nn.errors import ModelError
 from fnet.nn.leaves import Leaves
 from fnet.nn.model import Params, leaf_name
@@ -71,15 +69,6 @@ def run(
         # Detach also the running averages that a layer did not detach.
         stats[name] = value if value is values[name] else value.detach().to(old.dtype)
     return output, stats
-
-
-def layer_keys(key: Tensor, layers: list[str]) -> dict[str, Tensor]:
-    """Return a key for each layer, folded from the key (or keys) and the layer's position."""
-    if not layers:
-        return {}
-    positions = torch.arange(len(layers), device=key.device)
-    keys = random.fold_in(key.unsqueeze(-2), positions)
-    return {leaf_name(name, "key"): keys[..., place, :] for place, name in enumerate(layers)}
 
 
 def _require_names(leaves: Leaves, rates: list[str], params: Params) -> None:

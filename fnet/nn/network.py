@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from fnet.nn.draws import KeyedDraws, Where
+from fnet.nn.dropout import layer_keys
 from fnet.nn.dry_run import Facts, Subject, dry_run
 from fnet.nn.errors import ModelError
-from fnet.nn.forward import Collecting, layer_keys, run
+from fnet.nn.forward import Collecting, run
 from fnet.nn.init import params_of
 from fnet.nn.leaves import Leaves, leaves_of
 from fnet.nn.model import Params

@@ -148,9 +148,9 @@ def set_hyper(state: State, name: str, value: float | Tensor) -> State:
 
 
 def at_count(state: State, count: Tensor) -> State:
-    """Return the state with another number of updates made: schedules go on from there.
+    """Return the state with its update counts set to `count`; schedules continue at that step.
 
-    Only the counts of hyper-parameters change. Momenta and their like stay what they are.
+    Only the counts of hyper-parameters change. Momenta and other statistics stay as they are.
 
     Args:
         state: the state of any transformation, however nested.

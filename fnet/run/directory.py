@@ -32,6 +32,7 @@ from fnet.run.checkpoint import LOCK, CheckpointError, Checkpoints, save_weights
 from fnet.run.config import ConfigError
 from fnet.run.schema import Environment, Line, Result, Setup
 from fnet.run.typed_json import from_json, to_json
+from fnet.run.write_errors import write_error
 
 CONFIG, ENVIRONMENT, METRICS, RESULT = (
     "config.json",
@@ -118,18 +119,18 @@ class RunDirectory:
         try:
             yield path
         except OSError as error:
-            raise CheckpointError(
-                f"cannot write {path}: {error.strerror}: free disk space or change the "
-                "permissions; then continue from the last checkpoint with "
+            advice = (
+                " or change the permissions; then continue from the last checkpoint with "
                 f"--resume {shlex.quote(str(self.path))}"
-            ) from error
+            )
+            raise CheckpointError(write_error(f"write {path}", error.strerror, advice)) from error
 
 
 def read_text(file: Path) -> bytes:
-    """Return the content of a run's JSON file, which may be anything, for anybody may have made it.
+    """Return the content of a run's JSON file, limited in size: it may be of any origin.
 
     Raises:
-        OSError: it is not a regular file, which may never end, or longer than a run's ever is.
+        OSError: it is not a regular file, such as a pipe, or it is longer than `MAX_TEXT`.
     """
     with open_regular(file, links=True) as opened:
         text = opened.read(MAX_TEXT + 1)

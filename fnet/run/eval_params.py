@@ -8,9 +8,10 @@ from fnet import random
 from fnet.data import Dataset, batches
 from fnet.loop import Record
 from fnet.nn import Params, fresh_statistics
+from fnet.run.compiled import ready_eval
 from fnet.run.config import Config
 from fnet.run.recipe import Experiment
-from fnet.run.runtime import Runtime, ready_eval
+from fnet.run.runtime import Runtime
 
 _KEY = 2  # folded into the run's seed: `initial_state` splits that in two
 

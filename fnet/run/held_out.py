@@ -8,9 +8,10 @@ from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate
 from fnet.metrics import Metrics
 from fnet.nn import Params
+from fnet.run.compiled import ready_eval
 from fnet.run.config import Config
 from fnet.run.recipe import Experiment
-from fnet.run.runtime import Runtime, ready_eval
+from fnet.run.runtime import Runtime
 from fnet.run.splits import Splits
 from fnet.step import EvalStep
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fnet import random
 from fnet.data import Augment, Dataset, Preprocess, prepare
 from fnet.data.resize import scaled
 from fnet.losses import Loss
 from fnet.nn import Model, Params, check
-from fnet.optim import GradientTransformation, Plateau, get_hyper, hypers, set_hyper
+from fnet.optim import GradientTransformation, Plateau
 from fnet.run.config import ConfigError
+from fnet.run.learning_rate import effective_rate, with_lr_scale
 from fnet.run.origin import Origin, of_caller
 from fnet.run.splits import Splits
 from fnet.step import (
@@ -72,7 +72,7 @@ class Experiment:
         return make_step(grad_fn, self.tx), dataset
 
     def statistics(self, dataset: Dataset, dtype: torch.dtype) -> tuple[StatisticsStep, Dataset]:
-        """Return what `fresh_statistics` runs, and the images for it, as `train_step` does."""
+        """Return the step that recomputes batch norm's statistics, and the images for it."""
         preprocess, dataset = self._for_training(dataset)
         forward = make_statistics(
             self.model, preprocess=preprocess, augment=self.augment, dtype=dtype
@@ -89,48 +89,6 @@ class Experiment:
         """Return the evaluation step and the prepared images for it, on the same devices."""
         preprocess, prepared = prepare(self.preprocess, *datasets)
         return make_eval(self.model, self.loss, preprocess=preprocess, dtype=dtype), prepared
-
-    def effective_rate(self, opt_state: Tree) -> float:
-        """Return the learning rate of the last update, multiplied by its scale.
-
-        Raises:
-            ValueError: the optimizer has no such learning rate, or no scale for it.
-        """
-        return float(self.rate(opt_state))
-
-    def rate(self, opt_state: Tree) -> Tensor:
-        """Return `effective_rate` as a tensor, float64 0-d.
-
-        Raises:
-            ValueError: as `effective_rate`.
-        """
-        name = self._rates(opt_state)[0]
-        return get_hyper(opt_state, name) * get_hyper(opt_state, _scale_of(name))
-
-    def with_lr_scale(self, opt_state: Tree, scale: Tensor) -> Tree:
-        """Return the optimizer state with this scale of the learning rate.
-
-        Raises:
-            ValueError: as for `effective_rate`.
-        """
-        for name in self._rates(opt_state):
-            opt_state = set_hyper(opt_state, _scale_of(name), scale)
-        return opt_state
-
-    def _rates(self, opt_state: Tree) -> list[str]:
-        """Return the names of the learning rates, the one to log first."""
-        if self.learning_rate is not None:
-            return [self.learning_rate]
-        names = hypers(opt_state)
-        rates = [name for name in names if name.rpartition("/")[2] == "learning_rate"]
-        if not rates:
-            raise ValueError(
-                "the optimizer has no 'learning_rate' to log, only "
-                f"{', '.join(names) or 'no hyper-parameters'}: end its chain with "
-                "scale_by_learning_rate, or give one of these names as the experiment's "
-                "learning_rate"
-            )
-        return rates
 
 
 @dataclass(frozen=True)
@@ -195,21 +153,11 @@ def _check_optimizer(experiment: Experiment) -> None:
     """Check, before a run directory is created, what is first used at the end of an epoch."""
     params = experiment.model.init(random.key(0))
     opt_state = experiment.tx.init(params.trainable)
-    experiment.effective_rate(opt_state)
+    effective_rate(opt_state, experiment.learning_rate)
     if experiment.plateau is not None:
         if not isinstance(experiment.plateau, Plateau):
             raise ValueError(
                 f"the experiment's plateau is {experiment.plateau!r}: give optim.plateau(...)"
             )
         scale, _ = experiment.plateau.update(0.0, experiment.plateau.init())
-        experiment.with_lr_scale(opt_state, scale)
-
-
-def _scale_of(learning_rate: str) -> str:
-    """Return the name of the scale that belongs to a learning rate.
-
-    >>> _scale_of("muon/learning_rate")
-    'muon/lr_scale'
-    """
-    group, slash, _ = learning_rate.rpartition("/")
-    return f"{group}{slash}lr_scale"
+        with_lr_scale(opt_state, scale, experiment.learning_rate)

@@ -12,9 +12,12 @@ from fnet.run.typed_json import from_json
 
 Status = Literal["complete", "stopped at target", "interrupted", "diverged"]
 
-MAX_EPOCHS, MAX_IMAGES, MAX_SIDE, MAX_VALUES = 10**9, 10**12, 2**16, 2**28
-MAX_THREADS = 4096
-"""Upper bounds for values in the files: larger than in any real run, small enough to handle."""
+# Upper bounds for values in the files: larger than in any real run, small enough to handle.
+MAX_EPOCHS = 10**9  # epochs of a run
+MAX_IMAGES = 10**12  # images of a data set, or of a part of it
+MAX_SIDE = 2**16  # an image's height, width or channels
+MAX_VALUES = 2**28  # values of one image
+MAX_THREADS = 4096  # threads of one operation
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Environment:
-    """What a run computes on, as resolved, and with what: `environment.json`.
+    """The resolved device, settings and versions of a run: `environment.json`.
 
     Attributes:
         device, precision, compiled, threads, deterministic: see `fnet.run.runtime.Runtime`.
@@ -189,7 +192,7 @@ class ArmRecord:
     Attributes:
         label: what it differs in.
         reported: the original author's figure.
-        config: the complete config, but for what each run has of its own.
+        config: the config without the options that differ between runs.
         runs: the names of the runs' directories, one for each seed.
         final, best: the lines of the last and of the best epoch of each of these.
     """

@@ -11,6 +11,7 @@ from fnet.nn import Params
 from fnet.run.checkpoint import CheckpointError, Restored, run_lock
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
+from fnet.run.epochs import Trainer
 from fnet.run.log import open_log
 from fnet.run.outcome import Outcome, report_command, resume_hint, say_result
 from fnet.run.preprocess_json import preprocess_to_json
@@ -31,7 +32,7 @@ from fnet.run.schema import Result, Setup, Status
 from fnet.run.signals import noted_interrupt, stop_request
 from fnet.run.splits import Splits, open_splits
 from fnet.run.time_to_accuracy import in_percent, time_to
-from fnet.run.trainer import Trainer
+from fnet.run.write_errors import write_error
 from fnet.show.terminal import Display
 
 
@@ -116,7 +117,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
 
 
 def _prepare(runtime: Runtime) -> None:
-    """Set what holds for the whole process."""
+    """Apply process-wide settings: malloc and runtime."""
     map_large_blocks()
     apply_runtime(runtime)
 
@@ -129,9 +130,8 @@ def _begin(job: _Job) -> None:
         path = job.directory.path
         shutil.rmtree(path, ignore_errors=True)
         reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
-        raise ConfigError(
-            f"cannot write the run {path}: {reason}: free disk space, or give another --out"
-        ) from error
+        advice = ", or give another --out"
+        raise ConfigError(write_error(f"write the run {path}", reason, advice)) from error
 
 
 def _write_setup(job: _Job) -> None:
@@ -210,7 +210,7 @@ def _train_and_conclude(job: _Job, display: Display, restored: Restored | None =
     interrupted = _write_report(job, params, display)
     outcome = Outcome(
         status,
-        # One that came too late to stop the run still ends the command, and a study.
+        # A signal that arrived after the last step still ends the command, and a study.
         stop.signal or interrupted,
         directory.path,
         result.data,
@@ -242,14 +242,14 @@ def _say_start(job: _Job, display: Display) -> None:
 
 
 def _write_report(job: _Job, params: Params | None, display: Display) -> int | None:
-    """Write the run's report; whatever goes wrong with it, the run is over and stays as it is.
+    """Write the run's report; an error only leaves the run without one.
 
-    Returns the signal that came meanwhile, None if there was none.
+    Returns the signal that arrived meanwhile, None if there was none.
     """
     path, experiment = job.directory.path, job.experiment
     with noted_interrupt() as interrupt:
         try:
-            # Here, for it imports matplotlib, which takes longer than all of fnet.
+            # Imported here, because it imports matplotlib, which takes longer than all of fnet.
             from fnet.run.report import write_report
 
             file = write_report(path, job.recipe, experiment, params, job.splits, job.runtime)

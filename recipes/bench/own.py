@@ -1,7 +1,7 @@
 """The fnet contender: the computation of `python -m recipes.NAME`, without display and files.
 
-As in the recipes, and unlike the peers, the process disables Triton if there is no GPU, and keeps
-freed memory.
+As in the recipes, and unlike the peers, the process disables Triton if there is no GPU, and
+does not return freed memory to the operating system.
 """
 
 from fnet.run.process import leave_out_triton
@@ -17,8 +17,9 @@ from fnet import random
 from fnet.evaluation import EVAL_BATCH
 from fnet.loop import evaluate, fit
 from fnet.metrics import Metrics
+from fnet.run.compiled import ready, ready_eval
 from fnet.run.process import map_large_blocks
-from fnet.run.runtime import Runtime, ready, ready_eval
+from fnet.run.runtime import Runtime
 from recipes.bench.arrays import open_config, open_work
 from recipes.bench.contender import Stream, Streams
 from recipes.bench.devices import waiting

@@ -26,7 +26,8 @@ class Entry:
         note: the form of the contender that ran.
         set_up_seconds: from the start of its process to the end of the first training step.
         peak_memory: the peak resident memory of its process, in bytes.
-        attempts: the timings by kind of step, then round, then attempt; the last attempt counts.
+        attempts: `attempts[kind][round]` lists the timings of one round; only the last one is used,
+            the earlier ones were disturbed.
         error: why the contender could not start or finish.
     """
 

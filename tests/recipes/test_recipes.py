@@ -17,6 +17,7 @@ from fnet import data, random, tree
 from fnet.data import Dataset
 from fnet.nn import summary
 from fnet.run import cli
+from fnet.run.learning_rate import effective_rate, with_lr_scale
 from fnet.run.splits import Splits
 from recipes import cnn, dainet, dainet7, fer2013, mnist, mynet, net, resnet50
 from recipes.__main__ import main, modules
@@ -65,9 +66,11 @@ def test_every_variant_builds(name, variant):
     if (name, variant) in PARAMETERS:
         assert table.parameters == PARAMETERS[name, variant]
     opt_state = experiment.tx.init({"w": torch.zeros(2, 3, 1, 1), "b": torch.zeros(2)})
-    rate = experiment.effective_rate(opt_state)
-    scaled = experiment.with_lr_scale(opt_state, torch.tensor(0.5, dtype=torch.float64))
-    assert experiment.effective_rate(scaled) == rate / 2
+    rate = effective_rate(opt_state, experiment.learning_rate)
+    scaled = with_lr_scale(
+        opt_state, torch.tensor(0.5, dtype=torch.float64), experiment.learning_rate
+    )
+    assert effective_rate(scaled, experiment.learning_rate) == rate / 2
     assert experiment.preprocess(splits.train.images[:1]).dtype == torch.float32
 
 

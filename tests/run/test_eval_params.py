@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from fnet import data, random
 from fnet.data import steps_per_epoch
 from fnet.data.resize import resize_dataset, scaled
-from fnet.run import cli, trainer
+from fnet.run import cli, epochs
 from recipes import cnn, dainet7
 
 pytestmark = pytest.mark.usefixtures("no_reports")
@@ -50,13 +50,13 @@ def test_an_average_of_the_weights_is_kept(image_folder, tmp_path):
 
 
 def test_images_have_the_size_of_their_epoch(image_folder, tmp_path, monkeypatch):
-    seen, fit = [], trainer.fit
+    seen, fit = [], epochs.fit
 
     def watched(step, params, opt_state, key, dataset, **rest):
         seen.append(tuple(dataset.images.shape))
         return fit(step, params, opt_state, key, dataset, **rest)
 
-    monkeypatch.setattr(trainer, "fit", watched)
+    monkeypatch.setattr(epochs, "fit", watched)
     sizes = ["--sizes", "16", "24", "--epochs", "3"]
     run(image_folder, tmp_path, *sizes, recipe=dainet7.RECIPE)
     assert [shape[1:] for shape in seen] == [(3, 16, 16), (3, 24, 24), (3, 32, 32)]

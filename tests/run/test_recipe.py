@@ -7,6 +7,7 @@ import torch
 
 from fnet import optim, tree
 from fnet.run import cli
+from fnet.run.learning_rate import effective_rate, with_lr_scale
 from fnet.run.recipe import Experiment
 from recipes import net
 
@@ -68,12 +69,12 @@ def test_of_groups_the_first_rate_is_logged_and_a_plateau_scales_all():
     experiment = Experiment(None, groups(0.1, 0.2), None, None)  # type: ignore[arg-type]
     params = {"weight": torch.ones(2, 2, 1, 1), "bias": torch.ones(2)}
     state = experiment.tx.init(params)
-    assert experiment.effective_rate(state) == pytest.approx(0.1)
-    scaled = experiment.with_lr_scale(state, torch.tensor(0.5, dtype=torch.float64))
-    assert experiment.effective_rate(scaled) == pytest.approx(0.05)
+    assert effective_rate(state, experiment.learning_rate) == pytest.approx(0.1)
+    scaled = with_lr_scale(state, torch.tensor(0.5, dtype=torch.float64), experiment.learning_rate)
+    assert effective_rate(scaled, experiment.learning_rate) == pytest.approx(0.05)
     assert [optim.get_hyper(scaled, f"{name}/lr_scale").item() for name in ("kernels", "rest")] == [
         0.5,
         0.5,
     ]
     named = replace(experiment, learning_rate="rest/learning_rate")
-    assert named.effective_rate(scaled) == pytest.approx(0.1)
+    assert effective_rate(scaled, named.learning_rate) == pytest.approx(0.1)

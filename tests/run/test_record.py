@@ -115,7 +115,7 @@ def unusable(file, kind):
         file.mkdir()
     elif kind == "too long":
         file.touch()
-        os.truncate(file, 10**12)  # takes no room: it is all gap
+        os.truncate(file, 10**12)  # a sparse file: it takes no disk space
     else:
         file.symlink_to("/dev/zero" if kind == "endless" else file)
 

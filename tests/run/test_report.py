@@ -13,7 +13,7 @@ from fnet.data import Dataset
 from fnet.nn import summary
 from fnet.run.config import ConfigError
 from fnet.run.opened import open_run
-from fnet.run.rates import rate_curve
+from fnet.run.rate_curve import rate_curve
 from fnet.run.recipe import Recipe
 from fnet.run.record import read_run
 from fnet.run.report import comparison, differences, evaluate_run, named, report, write_page

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kills import options
 from records import line, read, read_lines
 
-from fnet.run import cli, trainer
+from fnet.run import cli, epochs
 from fnet.run.progress import Progress
 from fnet.run.schema import Line
 from fnet.run.time_to_accuracy import THRESHOLDS, in_percent, is_reached, time_to
@@ -59,7 +59,7 @@ def scripted(monkeypatch, accuracies):
     """Have the evaluations of a run give these accuracies in turn."""
     turns = iter(accuracies)
     monkeypatch.setattr(
-        trainer.HeldOut,
+        epochs.HeldOut,
         "evaluate",
         lambda *_, **__: {"test_loss": 1.0, "test_accuracy": next(turns)},
     )

@@ -1,104 +1,151 @@
-"""Decoding of many image files to one array, by several threads."""
+"""The decoder of one image, from a file or from bytes, for training and prediction."""
 
+import contextlib
 import os
+import struct
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import zlib
+from io import BytesIO
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO
 
 import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 from fnet.data.dataset import DataError
-from fnet.data.files.image import BrokenImageError, read_pixels
+from fnet.data.resize import resize
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""A callback that gets the number of decoded images, and the number of all images."""
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+"""The suffixes of image files, in lower case."""
 
-_CHUNK = 256  # images in one task of the thread pool
+# Not all formats of Pillow: for some (EPS) it starts other programs.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+_GREY = ("1", "L", "LA", "La")
+
+# The exceptions of Pillow for a file that is truncated, not an image, or malicious.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 
 
-def decode(
-    paths: list[Path], on_progress: Progress | None = None, skip_broken: bool = False
-) -> tuple[np.ndarray, list[int]]:
-    """Return the images in these files, and the indices of the files that were skipped.
+class BrokenImageError(DataError):
+    """A broken file: it cannot be read, is not an image, or is damaged."""
 
-    Args:
-        paths: the files, each read by `fnet.data.files.image.read_pixels`.
-        on_progress: called while decoding.
-        skip_broken: skip broken files (unreadable, not an image, damaged) instead of raising.
 
-    Returns:
-        uint8 `[N, H, W, C]`, C = 1 if all images are grey, else 3; the indices in ascending order.
+def read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
+    """Return the image in a file, as `decode_image` does.
 
     Raises:
-        DataError: a file is broken or has another size than the first (the message names it), or
-            all files are broken.
+        DataError: there is no such file, or it cannot be decoded.
     """
-    # Here and not in the threads: warning filters are global to the process.
+    if not os.path.isfile(path):
+        raise DataError(f"there is no image {path}: give a file, a folder of images or a URL")
     with warnings.catch_warnings(action="ignore"):
-        return _decode(paths, on_progress, skip_broken)
+        return _fitted(read_pixels(path, shape[0]), shape)
 
 
-def _decode(
-    paths: list[Path], on_progress: Progress | None, skip_broken: bool
-) -> tuple[np.ndarray, list[int]]:
-    first_path, first = _first_image(paths, skip_broken)
-    images = np.empty((len(paths), *first.shape[:2], 3), np.uint8)
+def decode_image(content: bytes, shape: tuple[int, int, int], name: str) -> Tensor:
+    """Return the decoded image, in the shape of a network's input.
 
-    def decode_chunk(start: int) -> tuple[int, bool, list[int]]:
-        grey, chunk_broken, stop = True, [], min(start + _CHUNK, len(paths))
-        for place in range(start, stop):
-            image = _read(paths[place], skip_broken)
-            if image is None:
-                chunk_broken.append(place)
-                continue
-            if image.shape[:2] != first.shape[:2]:
-                raise DataError(
-                    f"The images have different sizes: {first_path} has {_size(first)} pixels, "
-                    f"{paths[place]} has {_size(image)}. A network needs images of one size: "
-                    "resize them all to the same width and height."
-                )
-            images[place] = image
-            grey = grey and image.shape[2] == 1
-        return stop, grey, chunk_broken
+    The pixels are those of `read_pixels`, grey (C = 1) or RGB (C = 3), resized to (H, W) without
+    cropping: the aspect ratio is not kept. An image that already has this size has the same pixels
+    as if `fnet.data.load` reads it from a folder.
 
-    all_grey = True
-    broken: list[int] = []
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for done, grey, chunk_broken in pool.map(decode_chunk, range(0, len(paths), _CHUNK)):
-            all_grey = all_grey and grey
-            broken += chunk_broken
-            if on_progress is not None:
-                on_progress(done, len(paths))
-    if broken:
-        images = np.delete(images, broken, axis=0)
-    return (np.ascontiguousarray(images[..., :1]) if all_grey else images), broken
+    Args:
+        content: the bytes of a BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file.
+        shape: (C, H, W) of the result.
+        name: the name of the image in messages.
+
+    Returns:
+        uint8 `[C, H, W]`, channels-last strides.
+
+    Raises:
+        DataError: as for `read_pixels`.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        return _fitted(_pixels(BytesIO(content), name, shape[0]), shape)
 
 
-def _first_image(paths: list[Path], skip_broken: bool) -> tuple[Path, np.ndarray]:
-    for path in paths:
-        image = _read(path, skip_broken)
-        if image is not None:
-            return path, image
-    raise DataError(
-        f"All {len(paths)} image files are broken, from {paths[0]} to {paths[-1]}: no image is "
-        "left to train on. Download or copy the data set again."
-    )
+def read_pixels(path: Path, channels: int | None = None) -> np.ndarray:
+    """Return the pixels of the image in a file.
 
+    The image is rotated as its EXIF data say, composited over black if it is transparent, and
+    converted to grey or RGB. If it has several frames, the first is returned.
 
-def _read(path: Path, skip_broken: bool) -> np.ndarray | None:
-    """Return the pixels of an image, or None if it is broken and may be skipped."""
+    To stay thread-safe it leaves the process-wide warning filters alone, so Pillow may warn about
+    unusual files.
+
+    Args:
+        path: a BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file.
+        channels: 1 (grey) or 3 (RGB); None: as in the file, where a palette counts as RGB.
+
+    Returns:
+        uint8 `[H, W, C]`, read-only.
+
+    Raises:
+        BrokenImageError: the file cannot be read, is not an image, or is damaged.
+        DataError: the image has more than 8 bits a channel, or so many pixels that decoding could
+            exhaust the memory (`PIL.Image.MAX_IMAGE_PIXELS`).
+    """
     try:
-        return read_pixels(path)
-    except BrokenImageError as error:
-        if skip_broken:
-            return None
+        with path.open("rb") as file:
+            return _pixels(file, str(path), channels)
+    except OSError as error:
+        raise BrokenImageError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _pixels(file: BinaryIO, name: str, channels: int | None) -> np.ndarray:
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError  # Pillow itself allows twice as many
+            if image.mode.startswith(("I", "F")):
+                raise DataError(
+                    f"{name} is not an 8-bit image (Pillow calls its mode {image.mode}): "
+                    "convert it to 8 bits a channel"
+                )
+            grey = image.mode in _GREY if channels is None else channels == 1
+            image.load()
+            with contextlib.suppress(*_BROKEN):  # EXIF data that cannot be read are ignored
+                ImageOps.exif_transpose(image, in_place=True)
+            solid = _over_black(image)
+            mode = "L" if grey else "RGB"
+            pixels = np.asarray(solid if solid.mode == mode else solid.convert(mode))
+    except Image.DecompressionBombError as error:
         raise DataError(
-            f"{error}. A class folder must contain only images: replace or remove the file, or "
-            "skip all broken files with --skip-broken."
+            f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels, too many to decode: "
+            "give a smaller copy"
         ) from error
+    except UnidentifiedImageError as error:
+        raise BrokenImageError(
+            f"{name} is not an image in one of the formats {', '.join(_FORMATS)}"
+        ) from error
+    except _BROKEN as error:
+        raise BrokenImageError(f"{name} is not an image, or is damaged ({error})") from error
+    return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _size(image: np.ndarray) -> str:
-    return f"{image.shape[1]} x {image.shape[0]}"
+def _over_black(image: Image.Image) -> Image.Image:
+    """Return the image composited over black, which is also the colour of padding and cutout."""
+    if not image.has_transparency_data:
+        return image
+    solid = image.convert("RGBA")
+    black = Image.new("RGBA", solid.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, solid)
+
+
+def _fitted(pixels: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
+    image = torch.from_numpy(pixels.copy())[None].permute(0, 3, 1, 2)
+    return (image if image.shape[-2:] == shape[1:] else resize(image, shape[1:]))[0]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fnet.data.dataset import DataError, printable, quoted
 from fnet.data.files.cache import Arrays, cached
-from fnet.data.files.decode import Progress, decode
+from fnet.data.files.decode_many import Progress, decode
 
 PREFIXES = {"train": ("Training_",), "test": ("PublicTest_", "PrivateTest_")}
 """The file name prefixes of each split, used if there are no folders `train` and `test`."""
@@ -31,7 +31,7 @@ def load_folder(
     `<class>/Training_*`, the test images `<class>/PublicTest_*` and `<class>/PrivateTest_*`.
 
     Classes, and the files in each, are sorted by name, so the images are ordered by class. All
-    images must have one size. They are upright and opaque (`fnet.data.files.image.read_pixels`).
+    images must have one size. They are upright and opaque (`fnet.data.files.decode.read_pixels`).
     The result is grey (C = 1) if all images are grey, else RGB. Names that begin with a dot are
     ignored.
 

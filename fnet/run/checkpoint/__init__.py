@@ -1,9 +1,9 @@
 """The binary files of a run directory: weights, checkpoints of the training state, the lock."""
 
 from fnet.run.checkpoint.errors import CheckpointError, DamagedError, RunLockedError
+from fnet.run.checkpoint.format import restore_state, save_state
 from fnet.run.checkpoint.lock import LOCK, run_lock
 from fnet.run.checkpoint.series import Checkpoints, Restored
-from fnet.run.checkpoint.state import restore_state, save_state
 from fnet.run.checkpoint.weights import load_weights, save_weights, weights_epoch
 
 __all__ = [

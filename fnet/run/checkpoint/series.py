@@ -11,7 +11,8 @@ from typing import Any
 
 from fnet.files import sync_directory, temporary_beside
 from fnet.run.checkpoint.errors import CheckpointError, DamagedError
-from fnet.run.checkpoint.state import restore_state, save_state
+from fnet.run.checkpoint.format import restore_state, save_state
+from fnet.run.write_errors import write_error
 from fnet.tree import Tree
 
 _NAME = re.compile(r"step-(\d{8,})", re.ASCII)
@@ -181,7 +182,4 @@ def _explained(action: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CheckpointError(
-            f"cannot {action} {path}: {error.strerror}: free disk space or change the permissions, "
-            "and resume from the last checkpoint, which is intact"
-        ) from error
+        raise CheckpointError(write_error(f"{action} {path}", error.strerror)) from error

@@ -5,7 +5,7 @@ from typing import Any
 
 from fnet.run.config import ConfigError
 from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, measured
-from fnet.run.rates import recorded_rates
+from fnet.run.rate_curve import recorded_rates
 from fnet.run.record import RunRecord
 from fnet.run.report.curves import curves_view
 from fnet.run.report.formats import show
@@ -91,7 +91,8 @@ def times(runs: Mapping[str, RunRecord]) -> list[list[str]]:
 def differences(runs: Mapping[str, RunRecord]) -> dict[str, list[Any]]:
     """Return the options whose values differ, each with its value in every run.
 
-    None for a run whose recipe has no such option. Where the runs lie is no difference.
+    None for a run whose recipe has no such option. The options --out and --root
+    are not compared.
     """
     options = dict.fromkeys(name for record in runs.values() for name in record.config)
     values = {

@@ -45,7 +45,7 @@ def report(
         summary: the layers of its network.
         evaluated: what the network makes of the test images.
         note: why there is no such evaluation.
-        rates: the learning rates of steps; see `fnet.run.rates.rate_curve`.
+        rates: the learning rates of steps; see `fnet.run.rate_curve.rate_curve`.
     """
     top = header(record, recipe, summary)
     sections = []

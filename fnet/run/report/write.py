@@ -12,7 +12,7 @@ from fnet.nn import Params, summary
 from fnet.run.config import ConfigError
 from fnet.run.directory import REPORT
 from fnet.run.outcome import report_command
-from fnet.run.rates import rate_curve
+from fnet.run.rate_curve import rate_curve
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.record import read_run
 from fnet.run.report.evaluated import evaluate_run

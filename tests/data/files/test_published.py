@@ -275,7 +275,7 @@ def test_the_data_directory(tmp_path, monkeypatch):
 
 @pytest.fixture
 def archived(cifar10, tmp_path, monkeypatch):
-    """The small CIFAR as its publisher has it: return the archive, and have it not unpacked."""
+    """The small CIFAR as its publisher has it: return the archive, not unpacked."""
     archive = tmp_path / "published.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(cifar10 / "cifar-10-batches-py", "cifar-10-batches-py")

@@ -70,7 +70,7 @@ def safetensors_file(header, data_bytes=56):
     return len(text).to_bytes(8, "little") + text + bytes(data_bytes)
 
 
-# Damage: what time and chance do
+# Damage: random changes of files
 
 
 @settings(max_examples=100, deadline=None)
@@ -228,7 +228,7 @@ def test_a_forged_record_of_the_first_format_is_refused(whole, changes):
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_a_terabyte_is_refused_at_once(checkpoint, name):
     started = time.monotonic()
-    os.truncate(checkpoint / name, 10**12)  # takes no room: it is all gap
+    os.truncate(checkpoint / name, 10**12)  # a sparse file: it takes no disk space
     with pytest.raises(DamagedError, match=r"size is wrong|more than 16 MB"):
         restore_state(checkpoint, STATE)
     assert time.monotonic() - started < 1

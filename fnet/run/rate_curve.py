@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fnet import optim, random
+from fnet.run import learning_rate
 from fnet.run.config import ConfigError
 from fnet.run.loading import own_recipe
 from fnet.run.opened import build_recorded
@@ -36,7 +37,7 @@ def scheduled_rates(experiment: Experiment, counts: Tensor) -> Tensor:
     def rate(count: Tensor) -> Tensor:
         _, after = experiment.tx.update(params, optim.at_count(state, count), params)
         # A rate that is a constant was not mapped over.
-        return experiment.rate(after) + 0 * count
+        return learning_rate.rate(after, experiment.learning_rate) + 0 * count
 
     return torch.func.vmap(rate)(counts)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fnet.data import DataError, load, resize
-from fnet.data.files.image import BrokenImageError, decode_image, read_image, read_pixels
+from fnet.data.files.decode import BrokenImageError, decode_image, read_image, read_pixels
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
 GREY = RGB[..., 0]

@@ -1,4 +1,4 @@
-"""The epoch loop of a run: train, evaluate, save, until the last epoch or a request to stop."""
+"""The epoch loop: train, evaluate and save, until the last epoch or a request to stop."""
 
 import shlex
 import time
@@ -15,15 +15,17 @@ from fnet.debug import NonFiniteError, check_finite
 from fnet.loop import Record, fit
 from fnet.nn import Params, to_module
 from fnet.run.checkpoint import Restored
+from fnet.run.compiled import ready
 from fnet.run.config import Config
 from fnet.run.directory import RunDirectory
 from fnet.run.divergence import Watch, find_divergence
 from fnet.run.eval_params import EvalParams
 from fnet.run.held_out import HeldOut
+from fnet.run.learning_rate import effective_rate, with_lr_scale
 from fnet.run.log import RunLog
 from fnet.run.progress import Progress, State, initial_state
 from fnet.run.recipe import Experiment
-from fnet.run.runtime import Runtime, ready
+from fnet.run.runtime import Runtime
 from fnet.run.schema import Line, Status
 from fnet.run.signals import StopRequest
 from fnet.run.splits import Splits
@@ -196,7 +198,7 @@ class Trainer:
         """Save the state before the first non-finite step, and return the error for the user."""
         again = self._fit(check_finite(self._step), state.key, finite)
         last, where, reason = find_divergence(finite, again, failed)
-        rate = self._experiment.effective_rate(last.opt_state)
+        rate = effective_rate(last.opt_state, self._experiment.learning_rate)
         self.progress.record = last if last.step else None
         self.progress.save(state.after(last), last, time.monotonic() - started)
         return NonFiniteError(
@@ -228,7 +230,7 @@ class Trainer:
             train_loss=train["loss"],
             train_accuracy=train["accuracy"],
             **self._evaluate(params),
-            learning_rate=self._experiment.effective_rate(record.opt_state),
+            learning_rate=effective_rate(record.opt_state, self._experiment.learning_rate),
             seconds=round(time.monotonic() - started, 3),
             images_per_second=round(speed, 1),
             skipped_steps=self._steps_per_epoch - trained if skipping else None,
@@ -242,7 +244,7 @@ class Trainer:
         if plateau is None or state.plateau is None:
             return state
         scale, plateau_state = plateau.update(line.train_loss, state.plateau)
-        opt_state = self._experiment.with_lr_scale(state.opt_state, scale)
+        opt_state = with_lr_scale(state.opt_state, scale, self._experiment.learning_rate)
         return state._replace(opt_state=opt_state, plateau=plateau_state)
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from fnet.run import runtime as module
+from fnet.run import compiled as module
+from fnet.run.compiled import ready, ready_eval
 from fnet.run.config import Config
-from fnet.run.runtime import Runtime, ready, ready_eval
+from fnet.run.runtime import Runtime
 
 BOTH = {"cuda_graph": True, "cpp_wrapper": True}
 

@@ -16,7 +16,7 @@ from states import LAYOUTS, Pair, assert_same, laid_out, noise, states
 
 from fnet import tree
 from fnet.run.checkpoint import CheckpointError, DamagedError, restore_state, save_state
-from fnet.run.checkpoint.state import DTYPES
+from fnet.run.checkpoint.format import DTYPES
 
 NOTES = [None, 3, "größe", [1.5, None, {"a": [True]}], {"loss": float("inf")}, 10**30]
 STATE = {"conv.weight": torch.ones(2, 3), "opt": Pair({"mu": torch.zeros(2)}, [torch.tensor(7)])}

@@ -1,7 +1,8 @@
-"""A checkpoint's record, `state.json`: its schema, to bytes and back.
+"""The JSON part of a checkpoint, `state.json`: its schema, written and read.
 
-The first format is read, and written no more: `{"sha256": H, "content": RECORD}`, where H is the
-SHA-256 of the bytes of RECORD, and RECORD has the checksum of the tensors as its entry "sha256".
+Version 1 can still be read, but is no longer written: `{"sha256": H, "content": RECORD}`, where H
+is the SHA-256 of the bytes of RECORD, and RECORD has the checksum of the tensors as its entry
+"sha256".
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from fnet.files import dumps, loads_exactly
 from fnet.run.typed_json import from_json, to_json
 
 VERSION = 2
-"""Of the format that is written."""
+"""The version of the format that is written."""
 
 _VERSION_1 = re.compile(rb'\{"sha256":"([0-9a-f]{64})","content":(.*)\}\n', re.DOTALL)
 
@@ -35,13 +36,13 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Record:
-    """What there is to know of a state beside its tensors.
+    """The description of a state, without its tensors.
 
     Attributes:
-        version: of the format.
+        version: the version of the format.
         tensors: the checksum of the file of tensors.
         note: any JSON value.
-        leaves: in the order of the tensors' names.
+        leaves: the leaves, in the order of the tensors' names.
     """
 
     version: int
@@ -80,7 +81,7 @@ def from_bytes(text: bytes) -> Record:
 
 
 def _unsealed(text: bytes) -> Any:
-    """Return the content of a record of the first format, in the words of this one; else None."""
+    """Return the content of a version 1 record with the keys of version 2; else None."""
     match = _VERSION_1.fullmatch(text)
     if match is None or hashlib.sha256(match[2]).hexdigest().encode() != match[1]:
         return None

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fnet.nn.draws import Instead, KeyedDraws
 from fnet.nn.dropout import keep_mask, scaled
-from fnet.nn.keyed_numbers import _exponential as exponential
+from fnet.nn.functional_draws import _exponential as exponential
 
 
 def keyed_dropout(draws: KeyedDraws, x: Tensor, rate: Any, dims: int | None = None) -> Tensor:

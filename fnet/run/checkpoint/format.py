@@ -24,7 +24,7 @@ from torch import Tensor
 
 from fnet.files import checksum, directory_atomically, open_regular, write_synced
 from fnet.run.checkpoint.errors import CheckpointError, DamagedError
-from fnet.run.checkpoint.record import (
+from fnet.run.checkpoint.format_json import (
     VERSION,
     Leaf,
     OtherVersionError,
@@ -32,6 +32,7 @@ from fnet.run.checkpoint.record import (
     from_bytes,
     to_bytes,
 )
+from fnet.run.write_errors import write_error
 from fnet.tree import Tree, flatten_with_path, map_with_path
 
 TENSORS, RECORD = "tensors.safetensors", "state.json"
@@ -84,9 +85,7 @@ def save_state(path: Path, state: Tree, note: Any = None) -> None:
     except OSError as error:
         size = (len(tensors) + len(record)) / 1e6
         raise CheckpointError(
-            f"cannot write the checkpoint {path} ({size:.1f} MB): {error.strerror or error}: free "
-            "disk space or change the permissions, and resume from the last checkpoint, which is "
-            "intact"
+            write_error(f"write the checkpoint {path} ({size:.1f} MB)", error.strerror or error)
         ) from error
 
 

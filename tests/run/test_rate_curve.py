@@ -6,8 +6,9 @@ from fnet import optim, random
 from fnet.data import NORM_HALF
 from fnet.losses import cross_entropy
 from fnet.models import net
+from fnet.run.learning_rate import effective_rate
 from fnet.run.opened import open_run
-from fnet.run.rates import rate_curve, scheduled_rates
+from fnet.run.rate_curve import rate_curve, scheduled_rates
 from fnet.run.recipe import Experiment
 from fnet.run.record import read_run
 from fnet.run.schema import Line
@@ -56,7 +57,7 @@ def test_the_rates_are_those_of_the_updates_one_by_one(tx):
     state, rates = tx.init(params), []
     for _ in range(12):
         _, state = tx.update(params, state, params)
-        rates.append(trained.effective_rate(state))
+        rates.append(effective_rate(state, trained.learning_rate))
     assert scheduled_rates(trained, torch.arange(12)).tolist() == pytest.approx(rates, rel=1e-12)
 
 

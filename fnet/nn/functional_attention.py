@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fnet.nn.draws import Instead, KeyedDraws
-from fnet.nn.keyed_dropout import is_zero, keyed_dropout
+from fnet.nn.functional_dropout import is_zero, keyed_dropout
 
 
 def _attention(
