@@ -18,6 +18,7 @@ from torch.fx import Node
 from torch.nn import functional
 
 from fnet.compiler.kernels import native
+from fnet.compiler.kernels.derivatives import differentiated
 from fnet.compiler.kernels.loops import materialized
 from fnet.opaque import operation
 
@@ -174,7 +175,18 @@ class _MaxPool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        return _backward(grad, *ctx.saved_tensors, *ctx.window), None, None, None, None, None
+        (x, places), window = ctx.saved_tensors, ctx.window
+
+        def kernel(grad: Tensor, x: Tensor, places: Tensor) -> Tensor:
+            return _backward(grad, x, places, *window)
+
+        def reference(grad: Tensor, x: Tensor) -> Tensor:
+            # Not with `places`: what they are is known only after the graph pass.
+            _, indices = torch.ops.aten.max_pool2d_with_indices(x, *window)
+            return torch.ops.aten.max_pool2d_with_indices_backward(grad, x, *window, indices)
+
+        grad_x = differentiated(kernel, reference, (grad, x), (places,))
+        return grad_x, None, None, None, None, None
 
 
 def _compute_backward(grad: Tensor, x: Tensor, places: Tensor, *window: Any) -> Tensor:
