@@ -23,9 +23,11 @@ def is_worth_it(
 ) -> bool:
     """Return whether `batch_norm` is faster than the library, with the same result."""
     of_channels = (running_mean, running_var, weight, bias)
+    # The library rounds otherwise if the parameters or statistics are bfloat16.
+    kind = (x.shape[1],), torch.promote_types(x.dtype, torch.float32)
     return (
         training
-        and all(leaf is not None and leaf.shape == (x.shape[1],) for leaf in of_channels)
+        and all(leaf is not None and (leaf.shape, leaf.dtype) == kind for leaf in of_channels)
         and x.numel() >= 2 * x.shape[1]
     )
 

@@ -62,7 +62,9 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Tensor:
     """Return `functional.max_pool2d(x, ...)` as the pair of opaque operations."""
-    window = [_pair(w) for w in (kernel_size, stride or kernel_size, padding, dilation)]
+    # PyTorch's default is None or an empty list. It refuses 0, as the operation does.
+    strides = kernel_size if stride is None or stride in ((), []) else stride
+    window = [_pair(w) for w in (kernel_size, strides, padding, dilation)]
     return _MaxPool.apply(x, *window, ceil_mode)[0]
 
 
@@ -136,8 +138,10 @@ def _tiles(
     for place in range(1, high * wide):
         row, column = divmod(place, wide)
         other = x[:, :, row::high, column::wide]
-        places = torch.where(other > maxima, float(place), places)
-        maxima = torch.maximum(maxima, other)
+        # NaN counts as the largest number.
+        larger = (other > maxima) | (other != other)
+        places = torch.where(larger, float(place), places)
+        maxima = torch.where(larger, other, maxima)
     return materialized(maxima), materialized(places)
 
 
