@@ -9,8 +9,7 @@ from torch import Tensor
 
 from fnet import private, tree
 from fnet.compiler.backend import Backend, no_restart, torch_compile
-from fnet.compiler.kernels import tracing_modes
-from fnet.compiler.passes import Kernels
+from fnet.compiler.passes import Kernels, tracing_modes
 from fnet.compiler.trace import TraceError, Watch, explained, identity, stand_in
 from fnet.tree import Tree
 from fnet.tree.arguments import split_tensors
