@@ -22,9 +22,9 @@ from fnet import data
 from fnet.data.load import expanded
 from fnet.nn import summary
 from fnet.run.command import DataOptions, RunOptions, Tool
+from fnet.run.loading import load_recipe, own_recipe
 from fnet.run.opened import Weights
 from fnet.run.rates import rate_curve, recorded_rates
-from fnet.run.recipe import load_recipe, own_recipe
 from fnet.run.record import RunRecord, read_run
 from fnet.run.report import REPORT, evaluate_run, report, require_new, write_page
 from fnet.run.runtime import resolve

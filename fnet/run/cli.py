@@ -13,8 +13,9 @@ from fnet.data.load import expanded
 from fnet.nn import summary
 from fnet.run.command import exit_code
 from fnet.run.config import Config, ConfigError
+from fnet.run.loading import is_recipe_of
 from fnet.run.process import leave_out_triton
-from fnet.run.recipe import Recipe, build_experiment, is_recipe_of
+from fnet.run.recipe import Recipe, build_experiment
 from fnet.run.record import read_run
 from fnet.run.schema import config_from_json
 from fnet.run.splits import open_splits

@@ -17,8 +17,9 @@ from fnet.nn import Model, ModelError, Params
 from fnet.run.checkpoint import load_weights
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import CONFIG, read_setup
+from fnet.run.loading import load_recipe, own_recipe
 from fnet.run.preprocess_json import preprocess_from_json
-from fnet.run.recipe import Experiment, Recipe, load_recipe, own_recipe
+from fnet.run.recipe import Experiment, Recipe
 from fnet.run.schema import Setup, config_from_json
 from fnet.run.splits import Splits
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from fnet import optim, random
 from fnet.run.config import ConfigError
+from fnet.run.loading import own_recipe
 from fnet.run.opened import build_recorded
-from fnet.run.recipe import Experiment, own_recipe
+from fnet.run.recipe import Experiment
 from fnet.run.record import RunRecord
 from fnet.run.schema import Line
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fnet.data import Dataset, Preprocess
-from fnet.run.recipe import Experiment, load_recipe
+from fnet.run.loading import load_recipe
+from fnet.run.recipe import Experiment
 from fnet.run.splits import Splits
 from recipes.bench.work import ArrayName, Work
 

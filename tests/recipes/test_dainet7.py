@@ -205,15 +205,21 @@ def test_a_mistake_gets_one_message_and_exit_code_2(tmp_path, capsys, options, m
         (lambda p: (p / "train").mkdir(parents=True) or (p / "test").mkdir() or p, "class"),
         (lambda p: folder(p, broken=True), "2.png"),
         (lambda p: folder(p, sizes=(32, 16)), "size"),
-        (lambda p: folder(p, sizes=(20, 20)), "layer '24' (AvgPool2d)"),
+        (lambda p: folder(p, sizes=(3, 3)), "layer '15' (MaxPool2d)"),
     ],
-    ids=["empty", "no classes", "broken image", "mixed sizes", "wrong size"],
+    ids=["empty", "no classes", "broken image", "mixed sizes", "too small"],
 )
 def test_a_bad_folder_gets_one_message_and_exit_code_2(tmp_path, capsys, make, message):
     images = make(tmp_path / "pets")
     options = ["--variant", "smoke", "--data", str(images), "--limit", "8", "--batch-size", "4"]
     assert cli.main(RECIPE, [*options, "--out", str(tmp_path / "runs")]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_images_of_another_size_are_trained_on(tmp_path):
+    images = folder(tmp_path / "pets", sizes=(20, 20))
+    options = ["--variant", "smoke", "--data", str(images), "--limit", "8", "--batch-size", "4"]
+    assert cli.main(RECIPE, [*options, "--out", str(tmp_path / "runs")]) == 0
 
 
 def test_an_unknown_option_gets_exit_code_2(capsys):

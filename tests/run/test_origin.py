@@ -12,9 +12,9 @@ from records import edit
 
 from fnet.run import cli
 from fnet.run.config import ConfigError
+from fnet.run.loading import is_recipe_of, load_recipe
 from fnet.run.opened import open_run
 from fnet.run.origin import Origin, of_file, of_namespace
-from fnet.run.recipe import is_recipe_of, load_recipe
 from recipes import net
 
 ROOT = Path(__file__).parent.parent.parent
@@ -55,7 +55,8 @@ def call(*words):
 def test_a_recipe_elsewhere_trains_resumes_and_has_a_report(words, name, folder, image_folder):
     command = " ".join(["python", *words])
     assert f"usage: {command}" in call(*words, "--help").stdout
-    options = ["--data", str(image_folder), "--limit", "64", "--epochs", "1", "--no-compile"]
+    options = ["--data", str(image_folder), "--limit", "64", "--batch-size", "32"]
+    options += ["--epochs", "1", "--no-compile"]
     done = call(*words, *options, "--out", "runs")
     assert done.returncode == 0, done.stderr
     (run,) = (folder / "runs").iterdir()
