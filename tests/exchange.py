@@ -7,7 +7,7 @@ from torch._dynamo import nonstrict_trace
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fnet.compiler import passes
-from fnet.compiler.kernels import tracing_modes
+from fnet.compiler.passes import tracing_modes
 from fnet.tree.arguments import split_tensors
 
 

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from fnet import private, tree
 from fnet.compiler.backend import Backend, no_restart, torch_compile
-from fnet.compiler.kernels import tracing_modes
-from fnet.compiler.passes import Kernels
+from fnet.compiler.passes import Kernels, tracing_modes
 from fnet.compiler.refusals import Reads, explained
 from fnet.compiler.trace import Watch, identity, stand_in
 from fnet.tree import Tree

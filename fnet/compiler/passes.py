@@ -4,9 +4,10 @@ import hashlib
 import inspect
 import operator
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.resources import files
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
@@ -15,9 +16,14 @@ from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 
 from fnet import private
-from fnet.compiler.kernels import RULES
 
 Kernels = Literal["auto", "library"]
+RULES: Mapping[Any, Callable[[Node], Callable[..., Any] | None]] = {}
+# The folder of the kernels can be deleted. Then "auto" is "library".
+if getattr(find_spec("fnet.compiler.kernels"), "has_location", False):
+    from fnet.compiler import kernels as own
+
+    RULES = own.RULES
 _ATEN = torch.ops.aten
 _OpOverload = type(_ATEN.mm.default)
 # Operations that address memory by explicit strides: the strides of their inputs must not change.
@@ -35,12 +41,17 @@ def options(kernels: Kernels) -> dict[str, Any]:
     Args:
         kernels: "auto" for our kernels if they are faster (on the CPU); "library" for PyTorch's.
     """
-    if kernels == "library":
+    if kernels == "library" or not RULES:
         return {}
     base = private.custom_graph_pass()
     if base is None:
         return {}
     return {"joint_custom_pre_pass": type("Exchange", (_Exchange, base), {})(kernels)}
+
+
+def tracing_modes(kernels: Kernels) -> AbstractContextManager[Any]:
+    """Return the context in which to trace a function for these kernels."""
+    return own.tracing_modes(kernels) if RULES else nullcontext()
 
 
 def exchange(graph: Graph) -> None:

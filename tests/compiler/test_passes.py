@@ -1,6 +1,7 @@
 """The graph pass in Inductor: its cache key, the cache, and a PyTorch without graph passes."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,16 @@ x, weight = torch.ones(2, 3, 8, 8), torch.ones(4, 3, 3, 3)
 y = compiled(torch.nn.functional.conv2d)(x, weight)
 assert torch.equal(y, torch.full((2, 4, 6, 6), 27.0))
 print(counters["inductor"]["fxgraph_cache_hit"], counters["inductor"]["fxgraph_cache_miss"])
+"""
+
+WITHOUT_KERNELS = """
+import torch
+from torch.nn.functional import max_pool2d
+from fnet.compiler import compile, passes
+
+x = torch.arange(16.0).view(1, 1, 4, 4)
+y = compile(lambda x: max_pool2d(x, 2))(x)
+print(passes.__file__, torch.equal(y, max_pool2d(x, 2)))
 """
 
 
@@ -92,11 +103,31 @@ def test_without_graph_passes_there_is_a_warning(name, monkeypatch):
         assert passes.options("auto") == {}
 
 
-def test_only_the_pass_and_the_graph_know_the_kernels():
+def test_only_the_pass_knows_the_kernels():
     knowing = {
         str(file.relative_to(ROOT / "fnet"))
         for file in (ROOT / "fnet").rglob("*.py")
         if "compiler.kernels" in file.read_text(encoding="utf-8")
         and "compiler/kernels" not in str(file)
     }
-    assert knowing <= {"compiler/passes.py", "compiler/graph.py"}
+    assert knowing == {"compiler/passes.py"}
+
+
+@pytest.mark.parametrize("left", ["nothing", "bytecode"])
+def test_the_folder_of_the_kernels_can_be_deleted(left, tmp_path):
+    kernels = tmp_path / "fnet/compiler/kernels"
+    ignored = shutil.ignore_patterns("__pycache__", "kernels")
+    shutil.copytree(ROOT / "fnet", tmp_path / "fnet", ignore=ignored)
+    if left == "bytecode":  # as after `git rm -r`
+        (kernels / "__pycache__").mkdir(parents=True)
+        (kernels / "__pycache__/rules.cpython-311.pyc").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_KERNELS],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "fnet/compiler/passes.py"), "True"]

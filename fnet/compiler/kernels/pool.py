@@ -18,6 +18,7 @@ from torch.fx import Node
 from torch.nn import functional
 
 from fnet.compiler.kernels import native
+from fnet.compiler.kernels.derivatives import differentiated
 from fnet.compiler.kernels.loops import materialized
 from fnet.opaque import operation
 
@@ -61,7 +62,9 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Tensor:
     """Return `functional.max_pool2d(x, ...)` as the pair of opaque operations."""
-    window = [_pair(w) for w in (kernel_size, stride or kernel_size, padding, dilation)]
+    # PyTorch's default is None or an empty list. It refuses 0, as the operation does.
+    strides = kernel_size if stride is None or stride in ((), []) else stride
+    window = [_pair(w) for w in (kernel_size, strides, padding, dilation)]
     return _MaxPool.apply(x, *window, ceil_mode)[0]
 
 
@@ -135,8 +138,10 @@ def _tiles(
     for place in range(1, high * wide):
         row, column = divmod(place, wide)
         other = x[:, :, row::high, column::wide]
-        places = torch.where(other > maxima, float(place), places)
-        maxima = torch.maximum(maxima, other)
+        # NaN counts as the largest number.
+        larger = (other > maxima) | (other != other)
+        places = torch.where(larger, float(place), places)
+        maxima = torch.where(larger, other, maxima)
     return materialized(maxima), materialized(places)
 
 
@@ -174,7 +179,18 @@ class _MaxPool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        return _backward(grad, *ctx.saved_tensors, *ctx.window), None, None, None, None, None
+        (x, places), window = ctx.saved_tensors, ctx.window
+
+        def kernel(grad: Tensor, x: Tensor, places: Tensor) -> Tensor:
+            return _backward(grad, x, places, *window)
+
+        def reference(grad: Tensor, x: Tensor) -> Tensor:
+            # Not with `places`: what they are is known only after the graph pass.
+            _, indices = torch.ops.aten.max_pool2d_with_indices(x, *window)
+            return torch.ops.aten.max_pool2d_with_indices_backward(grad, x, *window, indices)
+
+        grad_x = differentiated(kernel, reference, (grad, x), (places,))
+        return grad_x, None, None, None, None, None
 
 
 def _compute_backward(grad: Tensor, x: Tensor, places: Tensor, *window: Any) -> Tensor:

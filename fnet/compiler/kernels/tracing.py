@@ -14,14 +14,15 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from fnet.compiler.kernels import batch_norm, pool
+from fnet.compiler.kernels.derivatives import has_tangent
 from fnet.private import is_plain
 
 
 def tracing_modes(kernels: Literal["auto", "library"]) -> AbstractContextManager[Any]:
     """Return the context in which to trace a function for these kernels.
 
-    It has no effect under `vmap`, under autocast, in a second derivative, on a GPU, and on batch
-    norm in evaluation mode.
+    It has no effect under `vmap`, under autocast, in nested transforms, on a GPU, on batch norm in
+    evaluation mode, and on max pooling in a forward-mode derivative.
     """
     return Tracing() if kernels == "auto" else nullcontext()
 
@@ -85,7 +86,7 @@ def _torch_batch_norm(
 
 def _max_pool2d(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """As `functional.max_pool2d`."""
-    if _is_alone(input) and input.is_floating_point():
+    if _is_alone(input) and input.is_floating_point() and not has_tangent(input):
         return pool.max_pool2d(input, *args, **kwargs)
     return NotImplemented
 

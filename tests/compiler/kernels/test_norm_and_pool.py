@@ -250,6 +250,39 @@ def test_not_a_number_stays_one(layout):
     assert compiled(layer, {}, x)[1][0].isnan().nonzero().tolist() == [[1, 2, 1, 2]]
 
 
+@given(
+    pixels=st.lists(st.sampled_from([-1.0, 0.0, 1.0, torch.nan]), min_size=8, max_size=8),
+    kernel=st.sampled_from([(2, 2), (1, 4), (2, 4)]),
+    layout=st.sampled_from([torch.channels_last, torch.contiguous_format]),
+)
+@settings(deadline=None, max_examples=20)
+def test_the_gradient_goes_to_the_pixel_that_pytorch_finds(pixels, kernel, layout):
+    x = torch.tensor(pixels).view(1, 1, 2, 4).expand(2, 3, 2, 4).contiguous(memory_format=layout)
+    layer = nn.MaxPool2d(kernel)
+    got, expected = compiled(layer, {}, x), run(layer, {}, x)
+    torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("stride", [0, (0, 0), (2, 0)])
+def test_a_stride_of_zero_is_refused_as_pytorch_does(stride):
+    with pytest.raises(RuntimeError, match="stride should not be zero"):
+        exchanged(lambda x: functional.max_pool2d(x, 2, stride=stride))(images())
+
+
+def test_an_empty_stride_is_the_windows_size():
+    def pooled(x):
+        return functional.max_pool2d(x, 2, stride=())
+
+    assert torch.equal(exchanged(pooled)(images()), pooled(images()))
+
+
+def test_batch_norm_all_in_bf16_is_pytorchs():
+    layer, x = made("batch norm"), images(dtype=torch.bfloat16)
+    weights = tree.map(torch.Tensor.bfloat16, state(layer))
+    expected = run(layer, weights, x)
+    tree.assert_close(compiled(layer, weights, x), expected, rtol=2e-2, atol=2e-2)
+
+
 def test_one_number_for_each_channel_is_refused_as_pytorch_does():
     layer = made("batch norm")
     with pytest.raises(ValueError, match="more than 1 value per channel"):
