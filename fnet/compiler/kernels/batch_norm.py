@@ -67,13 +67,13 @@ class _BatchNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, mean, inverse_std = grad, *ctx.saved_tensors
+        x, weight, *saved = ctx.saved_tensors
 
         def reference(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
             _, mean, _, inverse_std = _statistics(x, ctx.eps)
             return _gradients(grad, x, weight, mean, inverse_std)
 
-        return *differentiated(_gradients, reference, inputs, (mean, inverse_std)), None
+        return *differentiated(_gradients, reference, (grad, x, weight), saved), None
 
 
 def _normalised(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:

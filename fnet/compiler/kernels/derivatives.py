@@ -39,7 +39,8 @@ def differentiated(
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-            result, pullback = torch.func.vjp(reference, *ctx.saved_tensors)
+            linear: Any = torch.func.vjp(reference, *ctx.saved_tensors)
+            result, pullback = linear
             of_inputs = pullback(grads[0] if isinstance(result, Tensor) else grads)
             return *of_inputs, *([None] * len(saved))
 
@@ -49,7 +50,8 @@ def differentiated(
             pairs = zip(primals, tangents[:count], strict=True)
             known = tuple(torch.zeros_like(x) if t is None else t for x, t in pairs)
             # The transpose of the transpose: PyTorch does not nest forward-mode derivatives.
-            result, pullback = torch.func.vjp(reference, *primals)
+            linear: Any = torch.func.vjp(reference, *primals)
+            result, pullback = linear
             return torch.func.vjp(pullback, result)[1](known)[0]
 
     return Kernel.apply(*inputs, *saved)
