@@ -10,7 +10,7 @@ from records import read, read_lines
 from safetensors.torch import load_file
 
 from fnet import data, optim, random, tree
-from fnet.run import cli, held_out, runtime
+from fnet.run import cli, compiled, held_out
 from fnet.run.checkpoint import weights_epoch
 from fnet.run.runtime import Runtime
 from fnet.run.splits import Splits
@@ -48,7 +48,7 @@ def scripted(figures):
 
 
 def test_fewer_images_than_a_batch_of_an_evaluation_are_evaluated_compiled(monkeypatch):
-    monkeypatch.setattr(runtime, "compile", lambda step, **_: step)
+    monkeypatch.setattr(compiled, "compile", lambda step, **_: step)
     drawn = data.shapes(random.key(0), 20)
     splits = Splits(drawn, drawn)
     config = net.VARIANTS["author"]
