@@ -36,14 +36,14 @@ def test_the_script_is_a_file():
 
 
 def test_the_impure_step_is_caught_as_it_says():
-    script, _, message = blocks("python")[1].partition("# AssertionError: ")
+    script, _, message = blocks("python")[4].partition("# AssertionError: ")
     with pytest.raises(AssertionError, match=re.escape(message.strip())):
         exec(compile(script, "README.md", "exec"), {})
 
 
 def test_the_network_of_ones_own_trains_and_exports():
     names: dict = {}
-    exec(compile(blocks("python")[2], "README.md", "exec"), names)
+    exec(compile(blocks("python")[1], "README.md", "exec"), names)
     model = names["tiny"](classes=5)
     params = model.init(random.key(0))
     images = random.uniform(random.key(1), (2, 3, 8, 8))
@@ -56,7 +56,7 @@ def test_the_network_of_ones_own_trains_and_exports():
 
 def test_the_optimizer_of_ones_own_goes_downhill():
     names: dict = {}
-    exec(compile(blocks("python")[3], "README.md", "exec"), names)
+    exec(compile(blocks("python")[2], "README.md", "exec"), names)
     params = {"w": torch.tensor([1.0, -3.0])}
     tx = names["sign_descent"](0.5)
     updates, _ = tx.update(params, tx.init(params), params)
@@ -65,7 +65,7 @@ def test_the_optimizer_of_ones_own_goes_downhill():
 
 def test_the_recipe_of_ones_own_trains(tmp_path, no_reports):
     names: dict = {"__name__": "tiny"}
-    exec(compile(blocks("python")[4], "README.md", "exec"), names)
+    exec(compile(blocks("python")[3], "README.md", "exec"), names)
     options = ["--data", "shapes", "--limit", "64", "--batch-size", "32", "--epochs", "1"]
     assert cli.main(names["RECIPE"], [*options, "--no-compile", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "tiny-default-s0" / "result.json").exists()
