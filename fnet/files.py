@@ -158,7 +158,7 @@ def loads(text: str) -> dict[str, Any]:
 
 
 def loads_exactly(text: bytes) -> dict[str, Any]:
-    """Return the content that `dumps(content)` was given, if no byte has changed since.
+    """Return the argument of the `dumps` that wrote this text, if no byte has changed since.
 
     Raises:
         ValueError: a byte was changed, lost or added.
@@ -196,7 +196,7 @@ def checksum(parts: Iterable[Any]) -> str:
 
 
 def has_checksum(parts: Iterable[Any], recorded: object) -> bool:
-    """Return whether these bytes have a checksum that was recorded of them.
+    """Return whether these bytes have the recorded checksum.
 
     Args:
         parts: see `checksum`.

@@ -17,7 +17,7 @@ test accuracy (one run, seed 0, two cores of an AMD EPYC at 2.4 GHz in fp32, 24 
 
 from fnet.run.process import start_command
 
-# Before the imports: Ctrl-C during them must end quietly, and Triton must not be imported.
+# Before the imports: a Ctrl-C during them ends the command quietly; without a GPU, no Triton.
 if __name__ == "__main__":
     start_command()
 

@@ -17,7 +17,7 @@ Variants:
 
 from fnet.run.process import start_command
 
-# Before the imports: Ctrl-C during them must end quietly, and Triton must not be imported.
+# Before the imports: a Ctrl-C during them ends the command quietly; without a GPU, no Triton.
 if __name__ == "__main__":
     start_command()
 

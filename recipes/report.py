@@ -8,7 +8,7 @@ The data set is not downloaded for the report. If it is not on this machine, giv
 
 from fnet.run.process import start_command
 
-# Before the imports: Ctrl-C during them must end quietly, and Triton must not be imported.
+# Before the imports: a Ctrl-C during them ends the command quietly; without a GPU, no Triton.
 if __name__ == "__main__":
     start_command()
 

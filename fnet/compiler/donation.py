@@ -15,9 +15,9 @@ from fnet.tree import Tree
 def overwrite(state: Tree, new: Tree, sums: Tree) -> Tree:
     """Copy the new state into the tensors of the old one; return `sums`.
 
-    Results that are parts of the old state are saved first.
+    Results that alias the old state are copied first.
     """
-    # Where Dynamo traces bytecode, it does not know what shares memory: save everything.
+    # If Dynamo traces bytecode, aliasing is unknown: copy everything.
     everything = torch.compiler.is_dynamo_compiling()
     overwritten = set() if everything else set(map(_memory, tree.leaves(state)))
 
@@ -33,7 +33,7 @@ def overwrite(state: Tree, new: Tree, sums: Tree) -> Tree:
 
 
 def _memory(x: Tensor) -> Hashable:
-    """Return a key that is equal for tensors in the same storage, fake tensors too."""
+    """Return a key that is equal for tensors that share a storage, also for fake tensors."""
     return StorageWeakRef(x.untyped_storage())
 
 

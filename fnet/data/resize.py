@@ -38,7 +38,7 @@ def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
 
 
 def scaled(sides: Sequence[int], size: int) -> tuple[int, int]:
-    """Return height and width of images whose shorter side becomes `size`, in the same ratio.
+    """Return the height and width with the same aspect ratio whose shorter side is `size`.
 
     Raises:
         ValueError: the size is below 1.
@@ -53,7 +53,7 @@ def scaled(sides: Sequence[int], size: int) -> tuple[int, int]:
 
 
 def resize_dataset(dataset: Dataset, size: int) -> Dataset:
-    """Return the data set with images whose shorter side is `size`: itself where it is already."""
+    """Return the data set with images whose shorter side is `size`, unchanged if it already is."""
     height, width = dataset.images.shape[-2:]
     shape = scaled((height, width), size)
     if shape == (height, width):

@@ -66,7 +66,7 @@ def classifier(
 
 
 class MeanOfMap(nn.Module):
-    """Average pooling over the whole of each map, of any size: `[N, C, H, W]` to `[N, C, 1, 1]`.
+    """Global average pooling of feature maps of any size: `[N, C, H, W]` to `[N, C, 1, 1]`.
 
     On a map of 8 x 8 the bits are those of `nn.AvgPool2d(8)`.
     """
@@ -77,7 +77,7 @@ class MeanOfMap(nn.Module):
 
 
 class Flatten(nn.Flatten):
-    """`nn.Flatten` of maps of one size; maps of another are pooled to it, by averages.
+    """`nn.Flatten` of feature maps of one size; maps of another size are average-pooled to it.
 
     So that the linear layers behind it fit images of another size than they were made for, such as
     the smaller ones that a training may begin with.

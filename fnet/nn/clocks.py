@@ -1,4 +1,4 @@
-"""A search of the code of a `forward` for what no argument decides: clocks, and bits of the system.
+"""A search of the code of a `forward` for other inputs than its arguments: clocks, entropy.
 
 A run cannot show these: two runs differ, and so do the times at which they are made.
 """

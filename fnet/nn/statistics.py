@@ -1,4 +1,4 @@
-"""Batch norm's statistics, taken anew for weights that were not trained in one go."""
+"""Batch norm's statistics, recomputed for given weights, such as an average of weights."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -15,7 +15,7 @@ _Batch = TypeVar("_Batch")
 
 
 def has_statistics(params: Params) -> bool:
-    """Return whether a network has statistics that `fresh_statistics` takes anew."""
+    """Return whether a network has statistics that `fresh_statistics` recomputes."""
     return any(map(_is_statistic, params.stats))
 
 
@@ -24,7 +24,7 @@ def fresh_statistics(
     params: Params,
     batches: Iterable[_Batch],
 ) -> Params:
-    """Return the params with batch norm's statistics of these batches, and nothing of older ones.
+    """Return the params with batch norm's statistics of these batches only.
 
     An average of weights never saw data: its statistics are those of the weights that were trained
     (Izmailov et al., "Averaging weights leads to wider optima", 2018). And dropout before batch
@@ -72,7 +72,7 @@ def fresh_statistics(
         left = {name: leaf * kept[name] for name, leaf in left.items()}
     if not kept:
         raise ValueError("statistics are taken of at least one batch")
-    # A layer that does not update its statistics keeps those that it has.
+    # A layer that does not update its statistics keeps its old ones.
     fresh = {
         name: torch.where(share < 1, stats[name] / (1 - share), params.stats[name])
         for name, share in left.items()

@@ -53,7 +53,7 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> str | None:
 
 
 def caches(module: nn.Module) -> list[tuple[nn.Module, str, Any]]:
-    """Return what layers keep of the weights of a call: layer, attribute, value before any call."""
+    """Return where layers keep weights of a call: layer, attribute, value before the call."""
     found: list[tuple[nn.Module, str, Any]] = []
     for layer in module.modules():
         found += [(layer, name, None) for name in CACHES & vars(layer).keys()]
@@ -63,7 +63,7 @@ def caches(module: nn.Module) -> list[tuple[nn.Module, str, Any]]:
 
 
 def restore(found: list[tuple[nn.Module, str, Any]]) -> None:
-    """Give layers back what they kept before a call: the next may have other weights."""
+    """Restore these attributes after a call: the next call may have other weights."""
     for layer, name, value in found:
         setattr(layer, name, {} if value is None else value)
 

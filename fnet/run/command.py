@@ -35,7 +35,7 @@ _NO_TEMPORARY_FILE = (
     "temporary directory",
     *map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS)),
 )
-"""What a compiler says, or Python, that has no place for its temporary files."""
+"""Messages of a compiler, or of Python, that cannot write its temporary files."""
 
 _Options = TypeVar("_Options")
 
@@ -86,7 +86,7 @@ def exit_code(work: Callable[[], int]) -> int:
         with _warnings_as_lines():
             try:
                 return work()
-            finally:  # also where the parser of the command line has printed its help, and ends
+            finally:  # also if the command line's parser printed its help and exits
                 sys.stdout.flush()
     except USER_ERRORS as error:
         reason = str(error)
@@ -98,7 +98,7 @@ def exit_code(work: Callable[[], int]) -> int:
     except OSError as error:
         if not output_failed():
             raise
-        if isinstance(error, BrokenPipeError):  # nobody reads on, which is no error
+        if isinstance(error, BrokenPipeError):  # the reader of the pipe has closed it: not an error
             return 1
         reason = f"cannot write to standard output: {error.strerror}"
     with suppress(OSError):
@@ -107,7 +107,7 @@ def exit_code(work: Callable[[], int]) -> int:
 
 
 def _why_not_compiled(cause: str) -> str:
-    """Return what to say where the compiler failed, of all that it has said."""
+    """Return the part of a failed compiler's output that says why it failed."""
     begin = "the step cannot be compiled"
     for said in _NO_TEMPORARY_FILE:
         if said in cause:

@@ -1,4 +1,4 @@
-"""The steps of a run as they are called: compiled for its runtime, with its options."""
+"""The compilation of a run's steps, for its runtime and its options."""
 
 from fnet.compiler import compile
 from fnet.compiler.cuda_graph import cuda_graph

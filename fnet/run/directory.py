@@ -127,7 +127,7 @@ class RunDirectory:
 
 
 def read_text(file: Path) -> bytes:
-    """Return the content of a run's JSON file, limited in size: it may be of any origin.
+    """Return the content of a run's JSON file. Its size is limited: the file may be malicious.
 
     Raises:
         OSError: it is not a regular file, such as a pipe, or it is longer than `MAX_TEXT`.
@@ -140,7 +140,7 @@ def read_text(file: Path) -> bytes:
 
 
 def _stopped_in_setup(path: Path) -> bool:
-    """Return whether a directory without a `config.json` is one that a run had just made."""
+    """Return whether a directory without a `config.json` was made by a run that was then killed."""
     names = os.listdir(path) if path.is_dir() else []
     return LOCK in names and all(name.startswith(".") or name == ENVIRONMENT for name in names)
 

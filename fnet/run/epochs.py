@@ -175,7 +175,7 @@ class Trainer:
         )
 
     def _images_of(self, epoch: int) -> Dataset:
-        """Return the training images in the size that they have in an epoch, counted from 0."""
+        """Return the training images resized for an epoch, counted from 0."""
         sizes = self._experiment.sizes
         if epoch >= len(sizes):
             return self._train

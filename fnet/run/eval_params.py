@@ -1,4 +1,4 @@
-"""The params of a run that are evaluated: averages of weights, statistics taken anew."""
+"""The parameters that a run evaluates: averages of weights, recomputed statistics."""
 
 from itertools import islice
 
@@ -17,7 +17,7 @@ _KEY = 2  # folded into the run's seed: `initial_state` splits that in two
 
 
 class EvalParams:
-    """From a record of a run to the params that are evaluated, kept as best and saved.
+    """A function from a record of a run to the params that are evaluated and saved.
 
     Those of `Experiment.eval_params`, with the statistics of its first training batches where the
     experiment asks for that; these are computed once for a record.

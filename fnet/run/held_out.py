@@ -1,4 +1,4 @@
-"""The images that a run is judged by after each epoch, and the evaluation on them."""
+"""The held-out images of a run, and their evaluation after each epoch."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,7 @@ from fnet.step import EvalStep
 
 
 class HeldOut:
-    """The test images of a run, and its validation images where it has some, on its device."""
+    """The test images of a run, and its validation images if there are any, on its device."""
 
     def __init__(
         self, experiment: Experiment, splits: Splits, config: Config, runtime: Runtime
@@ -38,7 +38,7 @@ class HeldOut:
 
         Args:
             params: the network's.
-            on_progress: is told after each batch how many images are done, and how many there are.
+            on_progress: called after each batch with the number of images done, and of all images.
         """
         done, total = 0, sum(map(len, self._datasets.values()))
         found = {}
@@ -54,7 +54,7 @@ class HeldOut:
     def _counted(
         self, ends: Sequence[int], total: int, on_progress: Callable[[int, int], object]
     ) -> EvalStep:
-        """Return the step, which tells after each batch where that ends."""
+        """Return the step, which calls `on_progress` after each batch."""
         left = iter(ends)
 
         def step(params: Params, batch: Batch) -> Metrics:

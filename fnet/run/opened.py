@@ -139,7 +139,7 @@ def open_run(
 
 
 def build_recorded(path: Path, setup: Setup, recipe: Recipe) -> tuple[Config, Experiment]:
-    """Return the config of a recorded run, and what its recipe builds of it, without the data.
+    """Return the config of a recorded run, and the experiment that its recipe builds without data.
 
     Args:
         path: the run's directory, for messages.

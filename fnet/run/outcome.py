@@ -64,7 +64,7 @@ class Outcome:
 
     @property
     def ended_well(self) -> bool:
-        """Whether it came to its last epoch or its target."""
+        """Whether the run reached its last epoch or its target."""
         return self.status in ("complete", "stopped at target")
 
 

@@ -8,18 +8,18 @@ from fnet.run.typed_json import from_json
 
 
 def preprocess_to_json(preprocess: Preprocess) -> Any:
-    """Return what `preprocess_from_json` makes the preprocess of again, or at least its name."""
+    """Return the preprocess as JSON for `preprocess_from_json`, or its repr if it is no dataclass."""
     if is_dataclass(preprocess) and not isinstance(preprocess, type):
         return asdict(preprocess)
     return repr(preprocess)
 
 
 def preprocess_from_json(values: Any, built: Preprocess) -> Preprocess:
-    """Return the recorded preprocess: what the recipe builds, or one of fnet's.
+    """Return the recorded preprocess: one of fnet, or the one that the recipe builds.
 
     Args:
-        values: as `preprocess_to_json` gave them; of one that is only named, `built` is taken.
-        built: what the recipe builds by now; it may be of a class of the user's own.
+        values: the result of `preprocess_to_json`; for a repr, the result is `built`.
+        built: the preprocess that the recipe builds now; it may be of any class.
 
     Raises:
         ValueError: it is neither.

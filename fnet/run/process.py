@@ -144,14 +144,14 @@ def start_command() -> None:
 
 
 def output_failed() -> bool:
-    """Return whether standard output cannot be written to; if so, nothing more is.
+    """Return whether standard output cannot be written to; if so, discard further output.
 
-    To be called after an `OSError`. Where it can be written to, it gets an empty line.
+    Call it after an `OSError`. If standard output works, an empty line is written.
     """
     try:
         print(flush=True)
     except OSError:
-        # What is still in the buffer must not fail once more at the exit.
+        # The rest of the buffer must not fail again when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
     return False

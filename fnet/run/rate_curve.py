@@ -16,7 +16,7 @@ from fnet.run.record import RunRecord
 from fnet.run.schema import Line
 
 _POINTS = 1000
-"""Points of a curve at most, beside the last step of each epoch: more than a plot has pixels."""
+"""The maximum number of points of a curve, more than a plot has pixels."""
 
 
 def scheduled_rates(experiment: Experiment, counts: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def scheduled_rates(experiment: Experiment, counts: Tensor) -> Tensor:
 
     def rate(count: Tensor) -> Tensor:
         _, after = experiment.tx.update(params, optim.at_count(state, count), params)
-        # A rate that is a constant was not mapped over.
+        # vmap does not add a dimension to a constant rate.
         return learning_rate.rate(after, experiment.learning_rate) + 0 * count
 
     return torch.func.vmap(rate)(counts)
@@ -67,7 +67,7 @@ def rate_curve(experiment: Experiment, lines: Sequence[Line]) -> list[tuple[floa
     steps = torch.cat([chosen, last, torch.tensor(ends[:-1])]).unique()
     try:
         rates = dict(zip(steps.tolist(), scheduled_rates(experiment, steps).tolist(), strict=True))
-    except Exception:  # whatever somebody's own optimizer raises, there is a plot without this
+    except Exception:  # a user's own optimizer may raise anything: draw the plot without the curve
         return []
     points = []
     for line, (start, end) in zip(lines, pairwise(ends), strict=True):

@@ -94,7 +94,7 @@ class RunRecord:
 
     @property
     def begun(self) -> bool:
-        """Whether there is anything to go on from, or there was."""
+        """Whether the run can be resumed, or could be before it ended."""
         if self.lines or self.damaged or self.result or self.unreadable.keys() - {ENVIRONMENT}:
             return True
         return os.path.lexists(self.path / CHECKPOINTS)
@@ -145,7 +145,7 @@ def base_variant(record: RunRecord, recipe: Recipe) -> str:
 
 
 def complete_config(record: RunRecord, recipe: Recipe) -> dict[str, Any]:
-    """Return the options of a run, with those that are newer than the run.
+    """Return the options of a run, with the defaults of options newer than the run.
 
     These have the default of the config class, which is what the run did, and not that of the
     variant, which may have changed since.
@@ -159,7 +159,7 @@ def base_options(record: RunRecord, recipe: Recipe) -> dict[str, Any]:
 
 
 def is_on_authors_data(record: RunRecord, recipe: Recipe) -> bool:
-    """Return whether the author's figures may stand beside the run's: both are of the same images.
+    """Return whether the run used the data set of the author's figures.
 
     A folder is somebody's own, whatever it is called.
     """

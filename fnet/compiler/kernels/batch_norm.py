@@ -43,7 +43,7 @@ def batch_norm(
 ) -> Tensor:
     """Return `x` `[N, C, H, W]` normalised; update the running statistics in place."""
     n = x.numel() // x.shape[1]
-    # The operations have derivatives of all kinds, but a quick backward only as `_BatchNorm`.
+    # Plain operations have all derivatives, but only `_BatchNorm` has a fast backward.
     forward_mode = any(map(has_tangent, (x, weight, bias)))
     apply = _normalised if forward_mode else _BatchNorm.apply
     y, mean, var, _ = apply(x, weight, bias, eps)

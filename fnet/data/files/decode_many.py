@@ -35,7 +35,7 @@ def decode(
         DataError: a file is broken or has another size than the first (the message names it), or
             all files are broken.
     """
-    # Here and not in the threads: warning filters are global to the process.
+    # Not in the threads: warning filters are global to the process.
     with warnings.catch_warnings(action="ignore"):
         return _decode(paths, on_progress, skip_broken)
 

@@ -73,7 +73,7 @@ def figures(runs: Mapping[str, RunRecord]) -> list[list[str]]:
 
 
 def times(runs: Mapping[str, RunRecord]) -> list[list[str]]:
-    """Return a row of each accuracy that one of the runs reached: it, and each run's seconds."""
+    """Return a row for each accuracy that a run reached: it, and the seconds of each run."""
     reached = {name: time_to(record.lines) for name, record in runs.items()}
     return [
         [
@@ -126,7 +126,7 @@ def comparison(runs: Mapping[str, RunRecord]) -> str:
 
 
 def _figures(runs: Mapping[str, RunRecord]) -> Table:
-    """Return `figures` without the columns in which no run has anything."""
+    """Return `figures` without empty columns."""
     rows = figures(runs)
     kept = [place for place, cells in enumerate(zip(*rows, strict=True)) if set(cells) != {MISSING}]
     accuracy = [shares.get(TEST_FINAL, -1) for shares in map(_measured, runs.values())]

@@ -125,7 +125,7 @@ class EvaluationView(NamedTuple):
 
 
 def evaluation_view(evaluated: Evaluated) -> EvaluationView:
-    """Return how good the predictions are, and where not, ready to show."""
+    """Return the figures of the evaluation, ready to show."""
     figures, dataset = evaluated.figures, evaluated.dataset
     classes = dataset.classes
     small = len(classes) <= _LARGEST_MATRIX

@@ -26,7 +26,7 @@ def duration(seconds: float) -> str:
     >>> [duration(seconds) for seconds in (4.26, 45.4, 126, 3660)]
     ['4.3 s', '45 s', '2 min 06 s', '1 h 01 min']
     """
-    if not 0 <= seconds < 1e12:  # a line of a damaged file may say anything
+    if not 0 <= seconds < 1e12:  # a damaged file may contain any number
         return MISSING
     if seconds < 9.95:
         return f"{seconds:.1f} s"
