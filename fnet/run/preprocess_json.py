@@ -8,7 +8,7 @@ from fnet.run.typed_json import from_json
 
 
 def preprocess_to_json(preprocess: Preprocess) -> Any:
-    """Return the preprocess as JSON for `preprocess_from_json`, or its repr if it is no dataclass."""
+    """Return the preprocess as JSON values; its repr if it is no dataclass."""
     if is_dataclass(preprocess) and not isinstance(preprocess, type):
         return asdict(preprocess)
     return repr(preprocess)
