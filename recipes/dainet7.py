@@ -11,8 +11,8 @@ Variants:
 * batch1024: as author, in batches of 1024
 * smoke: the default on a few generated images, for a quick try
 
-On CIFAR-10 (JPEG copy, which costs about 3 points) it reached 87.27 %
-test accuracy (one run, seed 0, two cores of an AMD EPYC at 2.4 GHz in fp32, 24 minutes; 36c1bac).
+On CIFAR-10 the default reached 91.18 % test accuracy in about 19 minutes (one run, seed 0, two
+cores of an Intel Xeon at 2.5 GHz, 2026-11-28).
 """
 
 from fnet.run.process import start_command

@@ -99,7 +99,7 @@ class Recipe:
         name: the name of the recipe, which begins the names of its run directories.
         doc: the module's docstring, for `--help`; None with `python -OO`.
         data: the data set for `--data auto`.
-        variants: configs by name. "default", the network trained as well as fnet can, is used
+        variants: configs by name. "default", fnet's own training of the network, is used
             without `--variant`; "author" trains it as its author did. A second network has its own
             pair: "pro" and "pro-author".
         build: `(config, splits) -> Experiment`, pure.

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fnet.data import Dataset
 from fnet.data.dataset import printable
-from fnet.evaluation import EVAL_BATCH
 from fnet.files import write_atomically
 from fnet.nn import Params, summary
 from fnet.run.config import ConfigError
@@ -21,8 +20,12 @@ from fnet.run.report.run_page import report
 from fnet.run.runtime import Runtime
 from fnet.run.splits import Splits
 
-_PATIENCE = 100.0
-"""Seconds that an evaluation may take at the end of a training: 10,000 images take about ten."""
+_PATIENCE = 10.0
+"""Seconds that the evaluation may take after any run."""
+_SHARE = 0.2
+"""The share of the run's own time that the evaluation may take after a longer run."""
+_FEW = 128
+"""The images on which its time is measured."""
 
 
 def write_report(
@@ -35,7 +38,7 @@ def write_report(
 ) -> Path:
     """Write the report of a run that has just ended, and return its path.
 
-    The test images are evaluated, unless that would take minutes on this machine.
+    The test images are evaluated, unless that would take long compared with the run.
 
     Args:
         path: the run's directory, with its result.
@@ -48,11 +51,12 @@ def write_report(
     Raises:
         ConfigError: it cannot be written.
     """
+    record = read_run(path)
     layers = summary(experiment.model, splits.input_shape)
     evaluated, note = None, "The run was stopped before its first step: there are no weights."
     if params is not None:
         seconds = _estimate(experiment, params, splits.test, runtime)
-        if seconds <= _PATIENCE:
+        if seconds <= max(_PATIENCE, _SHARE * sum(line.seconds for line in record.lines)):
             evaluated = evaluate_run(experiment, params, "final", splits.test, runtime)
         else:
             note = (
@@ -60,18 +64,17 @@ def write_report(
                 f"{duration(seconds)} on this machine. To add the evaluation: "
                 f"{report_command(recipe.origin, path)}"
             )
-    record = read_run(path)
     rates = rate_curve(experiment, record.lines)
     write_page(path / REPORT, report(record, recipe, layers, evaluated, note, rates), replace=True)
     return path / REPORT
 
 
 def _estimate(experiment: Experiment, params: Params, dataset: Dataset, runtime: Runtime) -> float:
-    """Return about how many seconds the evaluation of a data set takes, measured on one batch."""
-    size = min(EVAL_BATCH, len(dataset))
+    """Return about how many seconds the evaluation of a data set takes, measured on few images."""
+    size = min(_FEW, len(dataset))
     few = dataset.take(size)
     times = []
-    for _ in range(2):  # the first call also sets up what later ones find
+    for _ in range(2):  # the first call is slower
         started = time.monotonic()
         evaluate_run(experiment, params, "final", few, runtime)
         times.append(time.monotonic() - started)
