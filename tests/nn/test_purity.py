@@ -705,3 +705,35 @@ def test_counters_that_a_layer_holds_are_refused(make):
 
     with pytest.raises(ModelError, match=r"attribute 'held' .*changes in a forward pass"):
         check(from_module(net(add, held=make)), (3, 8, 8))
+
+
+_HELD = python_random.Random(0)
+
+
+@pytest.mark.parametrize(
+    ("function", "source"),
+    [
+        (lambda _, y: y * np.random.default_rng().random(), "default_rng"),
+        (lambda _, y: y * python_random.Random().random(), "Random"),
+        (lambda _, y: y * python_random.SystemRandom().random(), "SystemRandom"),
+        (lambda _, y: y * time.localtime().tm_sec, "localtime"),
+        (lambda _, y: y * int(time.strftime("%S")), "strftime"),
+    ],
+)
+def test_generators_without_a_seed_and_the_time_now_are_refused(function, source):
+    with pytest.raises(ModelError, match=rf"calls [\w.]+\.{source} without a seed or a time"):
+        check(from_module(net(function)), (3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda _, y: y * np.random.default_rng(3).random(),
+        lambda _, y: y * python_random.Random(3).random(),
+        lambda _, y: y * isinstance(_HELD, python_random.Random),
+        lambda _, y: y * time.gmtime(0).tm_year,
+        lambda _, y: y * int(time.strftime("%S", time.gmtime(0))),
+    ],
+)
+def test_seeded_generators_and_given_times_are_no_clocks(function):
+    assert check(from_module(net(function)), (3, 8, 8)) == 16
