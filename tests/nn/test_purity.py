@@ -527,6 +527,19 @@ def _teach(network, y):
     return y
 
 
+def _assigns_data(network, y):
+    network.norm.running_mean.data = y.mean(0).detach()
+    return y
+
+
+_OUTSIDE = torch.zeros(16)
+
+
+def _writes_outside(network, y):
+    _OUTSIDE.add_(1)
+    return y + _OUTSIDE
+
+
 def _layer_hook():
     module = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
     module[1].register_full_backward_hook(lambda layer, given, out: given)
@@ -560,6 +573,11 @@ def _layer_hook():
             net(_teach, teacher=lambda: nn.Linear(1, 16).requires_grad_(False)),
             "layer of Net writes to a weight in its forward pass",
         ),
+        (
+            net(_assigns_data, norm=lambda: nn.BatchNorm1d(16)),
+            r"layer of Net assigns to \.data of a tensor .*copy into it",
+        ),
+        (net(_writes_outside), "layer of Net writes to .* or to a tensor outside of the network"),
     ],
 )
 def test_functions_and_hooks_that_are_not_pure_are_refused(make, message):
@@ -737,3 +755,16 @@ def test_generators_without_a_seed_and_the_time_now_are_refused(function, source
 )
 def test_seeded_generators_and_given_times_are_no_clocks(function):
     assert check(from_module(net(function)), (3, 8, 8)) == 16
+
+
+@pytest.mark.parametrize("entry", ["state_dict", "model", "net"])
+def test_a_checkpoint_that_holds_the_weights_is_named(entry):
+    model = from_module(lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 4)))
+    params = model.init(random.key(0))
+    checkpoint = {"epoch": 3, entry: to_module(model, params).state_dict()}
+    with pytest.raises(ModelError, match=rf"give checkpoint\['{entry}'\]"):
+        from_state_dict(params, checkpoint)
+    _, report = from_state_dict(params, checkpoint, strict=False)
+    assert f"give checkpoint['{entry}']" in str(report)
+    _, report = from_state_dict(params, checkpoint[entry], strict=False)
+    assert "give" not in str(report)
