@@ -13,6 +13,11 @@ from fnet.nn import Params
 from fnet.step import EvalStep, Step
 from fnet.tree import Tree
 
+_USAGE = (
+    "with a data set, call fit(step, params, opt_state, key, dataset, size=..., epochs=...); the "
+    "images and labels of a loader become a Batch by data.as_batch(images, labels, key, step)"
+)
+
 
 class Record(NamedTuple):
     """The state of a run after a step.
@@ -139,7 +144,11 @@ def fit(  # type: ignore[misc]  # the fourth argument has another name in each o
     Raises:
         ValueError: the batch size does not fit the data set, an epoch has no steps, or `start` is
             negative.
+        TypeError: an argument is missing or does not belong, or an item of `batches` is not a
+            `Batch`.
     """
+    if isinstance(batches_or_key, Dataset) or isinstance(batches, Dataset):
+        raise TypeError(f"fit got a data set where its batches belong: {_USAGE}")
     of_dataset = key is not None or dataset is not None or isinstance(batches_or_key, Tensor)
     records: Callable[..., Iterator[Record]] = _fit_dataset if of_dataset else _fit_batches
     source = () if batches_or_key is None else (batches_or_key,)
@@ -203,6 +212,10 @@ def _records(
 ) -> Iterator[Record]:
     # Not a closure inside `fit`: that would hold a reference to the first state until the end.
     for done, batch in stream:
+        if isinstance(batch, Tensor) or type(batch) in (tuple, list, dict):
+            raise TypeError(
+                f"fit needs items of type Batch, got a {type(batch).__name__}: {_USAGE}"
+            )
         params, opt_state, new = step(params, opt_state, batch)
         sums = metrics.add(sums, new) if sums else new
         epoch_done = steps is not None and done % steps == 0

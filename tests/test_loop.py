@@ -172,5 +172,15 @@ def test_wrong_arguments_of_fit_are_refused_at_the_call():
         fit(STEP, *start(), [], start=-1)
     with pytest.raises(TypeError, match="size"):
         fit(STEP, *start(), [], size=8)
+    usage = (
+        r"fit\(step, params, opt_state, key, dataset, size=.*as_batch\(images, labels, key, step"
+    )
+    with pytest.raises(TypeError, match=f"got a data set where .*{usage}"):
+        fit(STEP, *start(), dataset())
+    with pytest.raises(TypeError, match=f"got a data set where .*{usage}"):
+        fit(STEP, *start(), batches=dataset())
+    for item in ((torch.zeros(2), torch.zeros(2)), [torch.zeros(2)], {}, torch.zeros(2)):
+        with pytest.raises(TypeError, match=f"got a {type(item).__name__}: .*{usage}"):
+            next(fit(STEP, *start(), [item]))
     with pytest.raises(TypeError, match="'size' and 'epochs'"):
         fit(STEP, *start(), KEY, dataset())

@@ -6,6 +6,7 @@ A run cannot show these: two runs differ, and so do the times at which they are 
 import datetime
 import dis
 import os
+import random
 import secrets
 import sys
 import time
@@ -14,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from fnet.nn.structure import attributes, called
@@ -26,6 +28,14 @@ _SOURCES = (
     *(secrets.choice, secrets.randbelow, secrets.randbits, secrets.token_bytes, secrets.token_hex),
     *(os.urandom, uuid.uuid1, uuid.uuid4),
 )
+# Refused only where they are called with this number of arguments: they then take a seed from the
+# operating system, or the time now.
+_WITHOUT_SEED = (
+    *(random.Random, random.SystemRandom),
+    *(np.random.default_rng, np.random.RandomState, np.random.SeedSequence),
+)
+_OF_NOW = (time.localtime, time.gmtime, time.ctime, time.asctime)
+_WITH_ARGUMENTS = {id(fn): 0 for fn in (*_WITHOUT_SEED, *_OF_NOW)} | {id(time.strftime): 1}
 # Packages whose layers read no clock.
 _KNOWN = frozenset({"torch", "torchvision"})
 
@@ -53,7 +63,8 @@ def _named(function: Any, owner: type, seen: set[int]) -> Iterator[str]:
         return
     seen.add(id(function))
     value: Any = None
-    for step in dis.get_instructions(function):
+    steps = list(dis.get_instructions(function))
+    for place, step in enumerate(steps):
         if step.opname == "LOAD_GLOBAL":
             value = function.__globals__.get(step.argval)
         elif step.opname == "IMPORT_NAME":
@@ -65,8 +76,25 @@ def _named(function: Any, owner: type, seen: set[int]) -> Iterator[str]:
                 value = getattr(owner, step.argval, None)
         else:
             continue
-        if isinstance(value, types.BuiltinFunctionType | types.MethodType | types.FunctionType):
+        count = _WITH_ARGUMENTS.get(id(value))
+        if count is not None:
+            if _arguments(steps[place + 1 :]) == count:
+                yield f"{value.__module__}.{value.__name__} without a seed or a time"
+        elif isinstance(value, types.BuiltinFunctionType | types.MethodType | types.FunctionType):
             if value in _SOURCES:
                 yield f"{value.__module__ or 'datetime'}.{value.__name__}"
             elif getattr(value, "__module__", None) == function.__module__:
                 yield from _named(value, owner, seen)
+
+
+def _arguments(steps: list[dis.Instruction]) -> int | None:
+    """Return with how many arguments a loaded function is called at once, None if not so."""
+    count = 0
+    for step in steps:
+        if step.opname == "CALL":
+            return count if step.arg == count else None
+        if step.opname.startswith(("LOAD_CONST", "LOAD_FAST")):
+            count += 1
+        elif step.opname not in ("PRECALL", "PUSH_NULL"):
+            return None
+    return None

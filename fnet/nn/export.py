@@ -10,7 +10,7 @@ from fnet.nn.check import network_of
 from fnet.nn.dropout import is_dropout_rate, keyed
 from fnet.nn.errors import ModelError
 from fnet.nn.leaves import Leaves, is_step_count, leaves_of
-from fnet.nn.load_report import LoadReport, compare_weights, without_prefixes
+from fnet.nn.load_report import LoadReport, compare_weights, nested, without_prefixes
 from fnet.nn.model import Model, Params, leaf_name
 from fnet.nn.skeleton import fresh
 
@@ -168,6 +168,9 @@ def from_state_dict(
     expected = {k: v for k, v in own.items() if k in given or k not in names.unsaved}
     report = None if strict else compare_weights(given, expected)
     if report is None:
+        hint = nested(given) if own.keys().isdisjoint(given) else ""
+        if hint:
+            raise ModelError(f"these weights are not this model's: {hint}")
         _check(given, expected)
     else:
         given = {name: given[name] for name in report.matched}

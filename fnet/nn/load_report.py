@@ -20,6 +20,7 @@ class LoadReport:
             not have.
         other_shape: names that both have, but with different shapes: the shape in the `state_dict`
             and the model's. These weights kept their values.
+        hint: if nothing matched, where in the mapping the weights are, else "".
 
     >>> import torch
     >>> own = {"conv.weight": torch.zeros(4, 3), "fc.weight": torch.zeros(10, 4)}
@@ -33,6 +34,7 @@ class LoadReport:
     missing: list[str]
     left_over: list[str]
     other_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    hint: str = ""
 
     def __str__(self) -> str:
         own = len(self.matched) + len(self.missing) + len(self.other_shape)
@@ -43,6 +45,8 @@ class LoadReport:
             lines.append(f"  left over: {', '.join(self.left_over)}")
         for name, (given, shape) in self.other_shape.items():
             lines.append(f"  with another shape: {name} {given}, the model's {shape}")
+        if self.hint:
+            lines.append(f"  {self.hint}")
         return "\n".join(lines)
 
 
@@ -55,7 +59,21 @@ def compare_weights(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> L
         missing=sorted(own.keys() - given.keys()),
         left_over=sorted(given.keys() - own.keys()),
         other_shape={name: (tuple(given[name].shape), tuple(own[name].shape)) for name in other},
+        hint="" if both else nested(given),
     )
+
+
+def nested(given: Mapping[str, object]) -> str:
+    """Return which entry of a checkpoint to give instead, "" if none is a mapping of tensors.
+
+    >>> import torch
+    >>> nested({"epoch": 3, "model": {"fc.weight": torch.zeros(1)}})
+    "it is a checkpoint that holds weights: give checkpoint['model']"
+    """
+    for name, value in given.items():
+        if isinstance(value, Mapping) and any(isinstance(leaf, Tensor) for leaf in value.values()):
+            return f"it is a checkpoint that holds weights: give checkpoint[{name!r}]"
+    return ""
 
 
 def without_prefixes(state_dict: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:

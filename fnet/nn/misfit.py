@@ -20,12 +20,19 @@ def misfit(
             "torch.func cannot differentiate: build it without "
             "(memory_efficient=False, use_checkpoint=False)"
         )
-    if "mutate a captured Tensor" in str(error) or "directly with `.data`" in str(error):
+    if "directly with `.data`" in str(error):
         return (
-            f"{called(name, layer)} writes to a weight in its forward pass, so the model would "
-            "not be a pure function: a forward pass may change buffers, in training mode (a "
-            "teacher's weights as buffers, their average by optim.ema_params); a weight is "
-            "constrained by torch.nn.utils.parametrize, or by the optimizer"
+            f"{called(name, layer)} assigns to .data of a tensor in its forward pass, so the model "
+            "would not be a pure function: in training mode, assign the buffer itself (self.name = "
+            "new) or copy into it (self.name.copy_(new)); a weight is changed by the optimizer"
+        )
+    if "mutate a captured Tensor" in str(error):
+        return (
+            f"{called(name, layer)} writes to a weight in its forward pass, or to a tensor outside "
+            "of the network, so the model would not be a pure function: a forward pass may change "
+            "buffers, in training mode (a teacher's weights as buffers, their average by "
+            "optim.ema_params); a weight is constrained by torch.nn.utils.parametrize, or by the "
+            "optimizer"
         )
     if "setup_context" in str(error):
         return (

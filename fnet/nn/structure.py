@@ -189,7 +189,14 @@ def parts(value: Any) -> list[Any]:
         return [value.__self__, value.__func__]
     if isinstance(value, functools.partial):
         return [value.func, *value.args, *value.keywords.values()]
-    return [*vars(value).values()] if hasattr(value, "__dict__") else []
+    return [*getattr(value, "__dict__", {}).values(), *_slots(value)]
+
+
+def _slots(value: Any) -> Iterator[Any]:
+    for cls in type(value).__mro__:
+        for name, member in vars(cls).items() if "__slots__" in vars(cls) else ():
+            if isinstance(member, types.MemberDescriptorType) and hasattr(value, name):
+                yield getattr(value, name)
 
 
 def _is_filled(cell: types.CellType) -> bool:

@@ -4,9 +4,13 @@ A snapshot is a dict of values that compare with `==`; its keys are the names fo
 """
 
 import collections
+import itertools
+import os
 import random
 import types
+import warnings
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -95,6 +99,10 @@ def _state(value: Any, seen: set[int]) -> Any:
         return repr(value.get_state(legacy=False))
     if isinstance(value, torch.Generator):
         return bytes(value.get_state().numpy())
+    if isinstance(value, ContextVar):
+        return _state(value.get(None), seen)
+    if _is_iterator(value):
+        return type(value), _position(value, seen)
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, value.tobytes()
     if isinstance(value, nn.Module | Tensor | type | types.ModuleType) or id(value) in seen:
@@ -108,6 +116,30 @@ def _state(value: Any, seen: set[int]) -> Any:
         return [_state(item, seen) for item in value]
     inside = [] if isinstance(value, types.MethodType) else parts(value)
     return [_Same(value), *[_state(item, seen) for item in inside]]
+
+
+def _is_iterator(value: Any) -> bool:
+    cls = type(value)
+    return hasattr(cls, "__next__") and cls.__module__ in ("builtins", "itertools")
+
+
+def _position(value: Any, seen: set[int]) -> Any:
+    """Return how far an iterator of Python's own has come, without a step of it."""
+    if isinstance(value, types.GeneratorType):
+        if value.gi_frame is None or id(value) in seen:
+            return None
+        seen.add(id(value))
+        return value.gi_frame.f_lasti, _state(dict(value.gi_frame.f_locals), seen)
+    if isinstance(value, itertools.count | itertools.repeat):
+        return repr(value)
+    if hasattr(value, "__length_hint__"):
+        return value.__length_hint__()
+    try:
+        # What it is made of: other iterators, and a position (cycle, enumerate, zip, map).
+        with warnings.catch_warnings(action="ignore"):
+            return _state(value.__reduce__(), seen)
+    except TypeError:  # an iterator that nothing can copy
+        return _Same(value)
 
 
 def _of_class(cls: type, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -130,6 +162,11 @@ def _of_function(
         return
     seen.add(id(function))
     assert isinstance(function, types.FunctionType)
+    for name, value in vars(function).items():
+        if _is_small(value) or _is_object(value):
+            yield f"attribute {name!r} of function {function.__name__}", _state(value, set())
+    if "environ" in function.__code__.co_names:
+        yield f"os.environ that {user} uses", dict(os.environ)
     for name in function.__code__.co_names:
         value = function.__globals__.get(name)
         its_own = getattr(value, "__module__", None) == function.__module__
@@ -151,13 +188,15 @@ def _of_function(
 
 
 def _is_object(value: Any) -> bool:
-    return hasattr(value, "__dict__") and not isinstance(value, nn.Module)
+    if isinstance(value, nn.Module | types.FunctionType):
+        return False
+    return hasattr(value, "__dict__") or hasattr(type(value), "__slots__")
 
 
 def _is_small(value: Any) -> bool:
     generators = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
-    if isinstance(value, (*_PLAIN, *generators, types.SimpleNamespace)):
+    if isinstance(value, (*_PLAIN, *generators, types.SimpleNamespace, ContextVar)):
         return True
-    if isinstance(value, np.ndarray | Tensor):
+    if isinstance(value, np.ndarray | Tensor) or _is_iterator(value):
         return True
     return isinstance(value, _CONTAINERS) and len(value) <= _MAX_ENTRIES

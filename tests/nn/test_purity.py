@@ -1,6 +1,9 @@
 """Modules as people write them: they become pure, or an error names the layer."""
 
+import contextvars
 import datetime
+import itertools
+import os
 import random as python_random
 import time
 import weakref
@@ -524,6 +527,19 @@ def _teach(network, y):
     return y
 
 
+def _assigns_data(network, y):
+    network.norm.running_mean.data = y.mean(0).detach()
+    return y
+
+
+_OUTSIDE = torch.zeros(16)
+
+
+def _writes_outside(network, y):
+    _OUTSIDE.add_(1)
+    return y + _OUTSIDE
+
+
 def _layer_hook():
     module = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
     module[1].register_full_backward_hook(lambda layer, given, out: given)
@@ -557,6 +573,11 @@ def _layer_hook():
             net(_teach, teacher=lambda: nn.Linear(1, 16).requires_grad_(False)),
             "layer of Net writes to a weight in its forward pass",
         ),
+        (
+            net(_assigns_data, norm=lambda: nn.BatchNorm1d(16)),
+            r"layer of Net assigns to \.data of a tensor .*copy into it",
+        ),
+        (net(_writes_outside), "layer of Net writes to .* or to a tensor outside of the network"),
     ],
 )
 def test_functions_and_hooks_that_are_not_pure_are_refused(make, message):
@@ -610,3 +631,140 @@ def test_a_recurrent_layer_keeps_no_weight_of_a_call():
     model.apply(params, images())
     del params
     assert weak() is None
+
+
+class Slotted:
+    __slots__ = ("n",)
+
+    def __init__(self):
+        self.n = 0
+
+
+def _named():
+    return _named.calls
+
+
+_named.calls = 0
+_SLOTTED, _COUNT, _VARIABLE = Slotted(), itertools.count(), contextvars.ContextVar("calls")
+
+
+def _adds_to_the_slot(network, y):
+    _SLOTTED.n += 1
+    return y * _SLOTTED.n
+
+
+def _adds_to_the_function(network, y):
+    _named.calls += 1
+    return y * _named.calls
+
+
+def _adds_to_the_environment(network, y):
+    os.environ["FNET_TEST_CALLS"] = os.environ.get("FNET_TEST_CALLS", "") + "1"
+    return y * len(os.environ["FNET_TEST_CALLS"])
+
+
+def _adds_to_the_context(network, y):
+    _VARIABLE.set(_VARIABLE.get(0) + 1)
+    return y * _VARIABLE.get()
+
+
+def _counts(network, y):
+    return y * next(_COUNT)
+
+
+def _with(iterator, take=True):
+    """Return a constructor of a network that closes over an iterator, and takes from it."""
+    return net(lambda network, y: y * (next(iterator) if take else 1) if iterator else y)
+
+
+_ITERATORS = {
+    "range": lambda: iter(range(100)),
+    "list": lambda: iter([1, 2, 3, 4, 5, 6, 7, 8]),
+    "count": itertools.count,
+    "cycle": lambda: itertools.cycle([1, 2, 3]),
+    "chain": lambda: itertools.chain([1, 2, 3, 4], range(9)),
+    "zip": lambda: map(sum, zip([1, 2, 3, 4], itertools.count(), strict=False)),
+    "generator": lambda: (n for n in range(100)),
+    "reversed": lambda: reversed(range(100)),
+}
+
+
+@pytest.mark.parametrize("kind", _ITERATORS)
+def test_an_iterator_counts_as_state_only_where_it_is_taken_from(kind):
+    with pytest.raises(ModelError, match=r"'iterator' .* changes in a forward pass|'function'"):
+        check(from_module(_with(_ITERATORS[kind]())), (3, 8, 8))
+    check(from_module(_with(_ITERATORS[kind](), take=False)), (3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (_adds_to_the_slot, "global '_SLOTTED'"),
+        (_adds_to_the_function, "attribute 'calls' of function _named"),
+        (_adds_to_the_environment, "os.environ"),
+        (_adds_to_the_context, "global '_VARIABLE'"),
+        (_counts, "global '_COUNT'"),
+    ],
+)
+def test_counters_outside_a_network_are_refused(function, message, monkeypatch):
+    monkeypatch.setenv("FNET_TEST_CALLS", "1")
+    with pytest.raises(ModelError, match=f"{message}.*changes in a forward pass"):
+        check(from_module(net(function)), (3, 8, 8))
+
+
+@pytest.mark.parametrize("make", [Slotted, itertools.count])
+def test_counters_that_a_layer_holds_are_refused(make):
+    def add(network, y):
+        if isinstance(network.held, Slotted):
+            network.held.n += 1
+        else:
+            next(network.held)
+        return y
+
+    with pytest.raises(ModelError, match=r"attribute 'held' .*changes in a forward pass"):
+        check(from_module(net(add, held=make)), (3, 8, 8))
+
+
+_HELD = python_random.Random(0)
+
+
+@pytest.mark.parametrize(
+    ("function", "source"),
+    [
+        (lambda _, y: y * np.random.default_rng().random(), "default_rng"),
+        (lambda _, y: y * python_random.Random().random(), "Random"),
+        (lambda _, y: y * python_random.SystemRandom().random(), "SystemRandom"),
+        (lambda _, y: y * time.localtime().tm_sec, "localtime"),
+        (lambda _, y: y * int(time.strftime("%S")), "strftime"),
+    ],
+)
+def test_generators_without_a_seed_and_the_time_now_are_refused(function, source):
+    with pytest.raises(ModelError, match=rf"calls [\w.]+\.{source} without a seed or a time"):
+        check(from_module(net(function)), (3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda _, y: y * np.random.default_rng(3).random(),
+        lambda _, y: y * python_random.Random(3).random(),
+        lambda _, y: y * isinstance(_HELD, python_random.Random),
+        lambda _, y: y * time.gmtime(0).tm_year,
+        lambda _, y: y * int(time.strftime("%S", time.gmtime(0))),
+    ],
+)
+def test_seeded_generators_and_given_times_are_no_clocks(function):
+    assert check(from_module(net(function)), (3, 8, 8)) == 16
+
+
+@pytest.mark.parametrize("entry", ["state_dict", "model", "net"])
+def test_a_checkpoint_that_holds_the_weights_is_named(entry):
+    model = from_module(lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 4)))
+    params = model.init(random.key(0))
+    checkpoint = {"epoch": 3, entry: to_module(model, params).state_dict()}
+    with pytest.raises(ModelError, match=rf"give checkpoint\['{entry}'\]"):
+        from_state_dict(params, checkpoint)
+    _, report = from_state_dict(params, checkpoint, strict=False)
+    assert f"give checkpoint['{entry}']" in str(report)
+    _, report = from_state_dict(params, checkpoint[entry], strict=False)
+    assert "give" not in str(report)

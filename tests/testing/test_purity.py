@@ -224,6 +224,14 @@ def depends_on_the_hour(params, opt_state, batch):
     return moved(params, int(monotonic()) // 3600), opt_state, {}
 
 
+def depends_on_the_calendar(params, opt_state, batch):
+    return moved(params, time.localtime().tm_yday), opt_state, {}
+
+
+def depends_on_the_text_of_the_time(params, opt_state, batch):
+    return moved(params, int(time.strftime("%j"))), opt_state, {}
+
+
 def depends_on_the_date(params, opt_state, batch):
     return moved(params, datetime.date.today().toordinal()), opt_state, {}
 
@@ -284,6 +292,8 @@ IMPURE = [
     (keeps_statistics(), r"norm._buffers\['\w+'\].*values? differ|norm._buffers\['\w+'\].*against"),
     (depends_on_the_time, "same arguments, and reads the time: 'params/w'"),
     (depends_on_the_hour, "depends on the time: 'params/w'"),
+    (depends_on_the_calendar, "depends on the time: 'params/w'"),
+    (depends_on_the_text_of_the_time, "depends on the time: 'params/w'"),
     (depends_on_the_date, "depends on the time: 'params/w'"),
     (returns_a_view, "'metrics/first', which shares memory with its argument 'params/w'"),
     (returns_its_buffer(), "changes a variable outside of itself: buffers"),
