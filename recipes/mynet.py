@@ -5,7 +5,8 @@
 
 Variants:
 
-* default: the same network trained as well as fnet can in twenty minutes on two cores
+* default: the same network with Muon, a one-cycle schedule and label smoothing, 7 epochs; not
+  measured yet
 * author: the author's training, SGD with momentum and weight decay, the learning rate halved when
   the train loss stops falling, Xavier-uniform weights, 20 epochs of batches of 128. The author
   reports 79.69 % test and 84.34 % train accuracy; fnet has not measured it yet
