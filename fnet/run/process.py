@@ -120,8 +120,8 @@ def leave_out_triton() -> None:
 
     Triton compiles for GPUs. If it is installed, a program that only uses the CPU spends time and
     memory on it at each start: to load it, and to hash its library for the keys of the compile
-    cache. Programs (the recipes do it) must call this before anything imports `torch._dynamo`,
-    which torchvision and the compiler do. After it, `import triton` fails in this process.
+    cache. Programs (the recipes do it) must call this before anything imports Dynamo, as
+    torchvision and the compiler do. After it, `import triton` fails in this process.
     """
     import torch
 
