@@ -1,8 +1,8 @@
 """Ensembles: K models of one structure, trained by one step.
 
-The trees of K models (parameters, optimizer state, metrics) are stacked: every leaf has a leading
-dimension `[K]`. `train_many` turns the step of one model into that of K models, so `fit`, `scan` and
-checkpoints work as for one:
+The trees of K models (parameters, optimizer state, metrics) are stacked: each leaf has a leading
+dimension `[K]`. `train_many` turns the step of one model into that of K models, so `fit`, `scan`
+and checkpoints work as for one:
 
     params = ensemble.init(model, random.split(random.key(0), 4))
     opt_state = ensemble.init_opt(tx, params)
@@ -183,8 +183,7 @@ def train_many(
             bit for bit, name the strategy. Where `step` has no `vmap`, "auto" is "loop".
         compile: applied to `vmap(step)` and to `step`; `lambda step: step` runs them eagerly.
 
-    On a CPU, `vmap` turns convolutions into grouped ones, which fnet's kernels do not cover: it pays
-    for small networks and small batches, where the overhead of calls dominates.
+    `vmap` turns convolutions into grouped ones, which fnet's kernels for CPUs do not cover.
 
     Raises:
         ValueError: there is no such strategy; by the step, if the trees are not those of K models.

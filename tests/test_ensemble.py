@@ -18,9 +18,10 @@ from fnet.testing import assert_pure
 
 RATES = [1e-3, 3e-2, 1e-1]
 KEYS = random.split(random.key(7), 3)
-OPTIMIZERS = {
-    "adam": lambda: optim.adam(0.1, weight_decay=0.0),
-    "flat": lambda: optim.flatten(optim.sgd(0.1, momentum=0.9, weight_decay=0.0)),
+PARTS = {
+    # A bias before batch norm has no gradient but rounding, which Adam scales up.
+    "adam": (plain, lambda: optim.adam(0.1, weight_decay=0.0)),
+    "flat": (full, lambda: optim.flatten(optim.sgd(0.1, momentum=0.9, weight_decay=0.0))),
 }
 
 
@@ -28,9 +29,9 @@ def eager(step):
     return step
 
 
-def of_three(make_model=full, make_tx=OPTIMIZERS["adam"]):
+def of_three(name="flat"):
     """Return a step, and the stacked state of three models that differ in seed and options."""
-    model, tx = make_model(), make_tx()
+    model, tx = (make() for make in PARTS[name])
     augment = compose(random_crop(1), random_flip())
     grad_fn = make_grad(model, cross_entropy, preprocess=NORM_HALF, augment=augment)
     params = ensemble.init(model, KEYS)
@@ -60,10 +61,10 @@ def together(step, params, opt_state, batches):
 SHARED = [batch(0), batch(1)]
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_each_model_is_the_model_trained_alone(strategy, name):
-    step, params, opt_state = of_three(make_tx=OPTIMIZERS[name])
+    step, params, opt_state = of_three(name)
     expected = alone(step, params, opt_state, lambda i: SHARED)
     many = train_many(step, strategy=strategy, compile=eager)
     reached = together(many, params, opt_state, SHARED)
@@ -110,8 +111,9 @@ def test_members_and_models_alone_agree(seed, rates, own_rows, own_keys):
 
 
 def test_a_stream_of_its_own_for_each_model_is_what_it_would_see_alone():
-    step, params, opt_state = of_three(plain)
-    images = data.shapes(random.key(0), 20, size=8)
+    step, params, opt_state = of_three("adam")
+    few = batch(0, 20)
+    images = data.Dataset(few.images, few.labels, tuple("abcde"), "random")
     keys = random.split(random.key(3), 3)
     many = train_many(step, strategy="loop", compile=eager)
     rows = ensemble.batches(keys, images, 8, epochs=2)
