@@ -73,9 +73,9 @@ def _main(args: Sequence[str]) -> int:
     first, given = words(args)
     own = [(name, values) for name, values in given if name.removeprefix("no-") in OWN]
     of_recipe = [entry for entry in given if entry not in own]
-    asks_help = "-h" in args or "--help" in args
-    if not first and asks_help:
-        of_recipe = []
+    if "-h" in args or "--help" in args:
+        if first:
+            return _help(_recipe(first[0]))
         own = [("help", [])]
     line = [*first, *(word for name, values in own for word in (f"--{name}", *values))]
     doc = (__doc__ or "").strip()
@@ -113,6 +113,15 @@ def _new(options: Options, recipe: Recipe, of_recipe: list[tuple[str, list[str]]
     if sweep.halving:
         rungs(sweep)  # says what does not fit before anything starts
     return sweep
+
+
+def _help(recipe: Recipe) -> int:
+    """Print the options of a recipe, and exit."""
+    description = f"{(__doc__ or '').strip()}\n\nOptions of {recipe.name}:"
+    base = recipe.variants["default"]
+    prog = f"python -m recipes.sweep {recipe.name}"
+    tyro.cli(type(base), prog=prog, description=description, default=base, args=["--help"])
+    return 0
 
 
 def _recipe(name: str) -> Recipe:

@@ -181,9 +181,9 @@ def test_mistakes_are_named():
     many = train_many(step, strategy="loop", compile=eager)
     with pytest.raises(ValueError, match=r"begins with \[3\] and '1/.*' with \["):
         many(params, member(opt_state, 0), batch(0))
+    two_keys = batch(0)._replace(key=random.split(random.key(0), 2))
     with pytest.raises(ValueError, match=r"batch.key has shape \[2, 2\]: with a leading dim"):
-        rows = batch(0)._replace(key=random.split(random.key(0), 2))
-        many(params, opt_state, rows)
+        many(params, opt_state, two_keys)
     with pytest.raises(ValueError, match='strategy is "vmap", "loop" or "auto"; got "fast"'):
         train_many(step, strategy="fast")
     with pytest.raises(ValueError, match="nothing to stack"):

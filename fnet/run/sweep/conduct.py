@@ -24,9 +24,9 @@ class Runner(Protocol):
     def __call__(
         self, members: Sequence[Member], out: Path, until: int | None, display: SweepDisplay
     ) -> int:
-        """Train the members until an epoch, or to their end; return an exit code, 0 if all got there.
+        """Train the members until an epoch, or to their end; return an exit code.
 
-        Calls `display.saved` after each run.
+        It is 0 if all of them got there. Calls `display.saved` after each run.
         """
 
 

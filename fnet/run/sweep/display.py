@@ -100,8 +100,16 @@ class SweepDisplay:
         return Rows(title(self._sweep, reached), [*COLUMNS, "state"], rows)
 
 
+def epoch_line(line: Mapping[str, Any], epochs: int) -> str:
+    """Return the figures of an epoch in one line."""
+    return (
+        f"epoch {line['epoch']}/{epochs}, train {percent(line['train_accuracy'])}, test "
+        f"{percent(line['test_accuracy'])}, {line['seconds']:.1f} s"
+    )
+
+
 class MemberDisplay(Display):
-    """The display of one run of a sweep: its bars are a cell of the table, its lines are labelled."""
+    """The display of a run of a sweep: its bars are a cell of the table, its lines have a label."""
 
     def __init__(self, sweep: SweepDisplay, member: Member) -> None:
         super().__init__(sweep.console)
@@ -139,10 +147,7 @@ class MemberDisplay(Display):
         self._epoch = f", epoch {line['epoch']}/{epochs} done"
         accuracy = line.get("validation_accuracy", line["test_accuracy"])
         self._sweep.state(self._member, f"epoch {line['epoch']}/{epochs}: {percent(accuracy)}")
-        self.say(
-            f"epoch {line['epoch']}/{epochs}, train {percent(line['train_accuracy'])}, test "
-            f"{percent(line['test_accuracy'])}, {line['seconds']:.1f} s"
-        )
+        self.say(epoch_line(line, epochs))
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print nothing: the figures are in the table of the sweep."""

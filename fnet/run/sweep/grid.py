@@ -47,8 +47,8 @@ def words(args: Iterable[str]) -> tuple[list[str], Occurrences]:
 def grid(recipe: Recipe, variant: str, options: Occurrences) -> Grid:
     """Return one arm for each combination of the options' values.
 
-    An option with several values is swept. Those of one value change every arm. An option that takes
-    several words (`--sizes 24 28`) or none (`--softmax`) is given once for each value.
+    An option with several values is swept, one with one value is that of every arm. An option that
+    takes several words (`--sizes 24 28`) or none (`--softmax`) is given once for each value.
 
     Args:
         recipe: the recipe.

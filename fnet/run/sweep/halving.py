@@ -1,8 +1,8 @@
 """Successive halving: after some epochs, the worse half of the arms is stopped.
 
-With n arms and E epochs, arms are compared after E / 2^k epochs for k = floor(log2(n)), ..., 1, each
-time on the mean over the seeds, and the better half goes on. Every run keeps its own schedule of E
-epochs: it is stopped with a checkpoint, and the better ones are resumed. Source: Jamieson and
+With n arms and E epochs, arms are compared after E / 2^k epochs for k = floor(log2(n)), ..., 1,
+each time by the mean over the seeds, and the better half goes on. Every run keeps its own schedule
+of E epochs: it is stopped with a checkpoint, and the better ones are resumed. Source: Jamieson and
 Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization" (2016).
 """
 
