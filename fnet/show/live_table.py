@@ -31,6 +31,12 @@ class LiveTable:
 
     def __init__(self, console: Console, content: Callable[[], Rows]) -> None:
         self._console, self._content = console, content
+        self._live: Live | None = None
+
+    def refresh(self) -> None:
+        """Show the current content now."""
+        if self._live is not None:
+            self._live.refresh()
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -43,8 +49,9 @@ class LiveTable:
             get_renderable=self._render,
             refresh_per_second=_PER_SECOND,
             transient=True,
-        ):
+        ) as self._live:
             yield
+        self._live = None
 
     def _render(self) -> Table:
         return plain_table(*self._content())

@@ -14,7 +14,7 @@ from fnet.run.sweep.arms import Member, Sweep
 from fnet.run.sweep.display import MemberDisplay, SweepDisplay
 from fnet.run.sweep.figures import draw
 from fnet.run.sweep.halving import Stopped, halve, note_in_runs, rungs
-from fnet.run.sweep.record import resume_command, write_sweep
+from fnet.run.sweep.record import SWEEP, resume_command, write_sweep
 from fnet.show.terminal import Display
 
 
@@ -78,7 +78,7 @@ def conduct(
         except KeyboardInterrupt:  # between two runs; within a run, it is a request to stop
             code = 128 + signal.SIGINT
         finally:
-            _conclude(sweep, lagging, out, display, Display(console), code)
+            _conclude(sweep, out, display, Display(console), code)
     return code
 
 
@@ -98,32 +98,27 @@ def _train(
             return code
         if until is None:
             continue
-        known = {each.arm: each for each in lagging if each.epoch == until}
-        for each in known.values() or halve(arms, sweep.seeds, until, out):
-            arm = next(arm for arm in arms if arm.label == each.arm)
-            if each.arm not in known:
-                lagging.append(each)
+        halved = [each for each in lagging if each.epoch == until]
+        if not halved:
+            halved = halve(arms, sweep.seeds, until, out)
+            lagging += halved
+            for each in halved:
                 display.say(each.reason)
+        display.saved()
+        for each in halved:
+            arm = next(arm for arm in arms if arm.label == each.arm)
             note_in_runs(arm, each, sweep.seeds, out)
             arms.remove(arm)
-        display.saved()
     return 0
 
 
-def _conclude(
-    sweep: Sweep,
-    lagging: list[Stopped],
-    out: Path,
-    shown: SweepDisplay,
-    display: Display,
-    code: int,
-) -> None:
+def _conclude(sweep: Sweep, out: Path, shown: SweepDisplay, display: Display, code: int) -> None:
     """Show the table, and save the record and the plots of what was reached."""
+    shown.saved()
     title, columns, rows = shown.table()
     display.table(title, columns, rows)
-    written = [write_sweep(sweep, lagging, out)]
     try:
-        written += draw(sweep, out)
+        written = [out / SWEEP, *draw(sweep, out)]
     except OSError as error:
         raise ConfigError(f"cannot write to {out}: {error.strerror}") from error
     for path in written:

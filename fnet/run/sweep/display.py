@@ -9,8 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from fnet.run.sweep.arms import Member, Sweep, results
-from fnet.run.sweep.figures import COLUMNS, title, without_empty
-from fnet.run.sweep.figures import rows as rows_of
+from fnet.run.sweep.figures import table
 from fnet.run.sweep.halving import Stopped
 from fnet.show.live_table import LiveTable, Rows
 from fnet.show.tables import percent
@@ -42,13 +41,18 @@ class SweepDisplay:
         self._sweep, self._out, self._stopped, self._save = sweep, out, stopped, save
         self._states: dict[tuple[str, int], str] = {}
         self._said: set[str] = set()
-        self._table, self._read_at = self._read(), time.monotonic()
+        self._shown = LiveTable(console, self._live_table)
+        self._read()
 
     @contextmanager
     def live(self) -> Iterator[None]:
         """Show the table within the context."""
-        with LiveTable(self.console, self._content).live():
+        with self._shown.live():
             yield
+
+    def refresh(self) -> None:
+        """Show the current state of the table now."""
+        self._shown.refresh()
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -67,37 +71,34 @@ class SweepDisplay:
     def saved(self) -> None:
         """Write the record of the sweep, and read the figures anew."""
         self._save()
-        self._table, self._read_at = self._read(), time.monotonic()
+        self._read()
 
     def table(self) -> Rows:
         """Return the table of what was reached."""
-        return without_empty(self._read())
+        return table(
+            self._sweep, self._reached, [self._stop(arm.label) for arm in self._sweep.arms]
+        )
 
-    def _content(self) -> Rows:
+    def _live_table(self) -> Rows:
         if time.monotonic() - self._read_at > _READ_SECONDS:
-            self._table, self._read_at = self._read(), time.monotonic()
-        rows = [
-            [*row[:-1], self._now(arm.label) or row[-1]]
-            for row, arm in zip(self._table.rows, self._sweep.arms, strict=True)
-        ]
-        return without_empty(self._table._replace(rows=rows))
+            self._read()
+        states = [self._now(arm.label) or self._stop(arm.label) for arm in self._sweep.arms]
+        return table(self._sweep, self._reached, states)
 
     def _now(self, label: str) -> str:
         found = [
             f"seed {seed}: {state}"
-            for (arm, seed), state in self._states.items()
+            for (arm, seed), state in list(self._states.items())
             if arm == label and state
         ]
         return ", ".join(found)
 
-    def _read(self) -> Rows:
-        reached = results(self._sweep, self._out)
-        reasons = {each.arm: f"stopped after epoch {each.epoch}" for each in self._stopped}
-        rows = [
-            [*row, reasons.get(arm.label, "")]
-            for row, arm in zip(rows_of(reached), self._sweep.arms, strict=True)
-        ]
-        return Rows(title(self._sweep, reached), [*COLUMNS, "state"], rows)
+    def _stop(self, label: str) -> str:
+        found = (f"stopped after epoch {s.epoch}" for s in self._stopped if s.arm == label)
+        return next(found, "")
+
+    def _read(self) -> None:
+        self._reached, self._read_at = results(self._sweep, self._out), time.monotonic()
 
 
 def epoch_line(line: Mapping[str, Any], epochs: int) -> str:

@@ -4,48 +4,61 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
+from fnet.run.config import option
 from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL
 from fnet.run.sweep.arms import Arm, ArmResult, Sweep, results, runs
 from fnet.show import plots
 from fnet.show.live_table import Rows
 from fnet.show.tables import MISSING
 
-COLUMNS = ["", "reported", "test, final", "test, best epoch", "train, final", "runs"]
+_COLUMNS = ["reported", "test, final", "test, best epoch", "train, final", "runs"]
 
 
-def rows(reached: Sequence[ArmResult]) -> list[list[str]]:
-    """Return one row for each arm, with the columns `COLUMNS`."""
-    return [
+def table(sweep: Sweep, reached: Sequence[ArmResult], states: Sequence[str]) -> Rows:
+    """Return the table of a sweep, one row for each arm.
+
+    Its first columns are the values of the swept options, or the label if there are none. Columns
+    that say nothing in any row are left out.
+
+    Args:
+        sweep: the sweep.
+        reached: what each arm has reached.
+        states: what each arm is doing now, or why it was stopped.
+    """
+    names = list(sweep.arms[0].values)
+    rows = [
         [
-            result.arm.label,
-            result.arm.reported,
+            *([_text(arm.values[name]) for name in names] or [arm.label]),
+            arm.reported,
             spread(result.figures(TEST_FINAL)),
             spread(result.figures(TEST_BEST)),
             spread(result.figures(TRAIN_FINAL)),
             str(len(result.outcomes)),
+            state,
         ]
-        for result in reached
+        for arm, result, state in zip(sweep.arms, reached, states, strict=True)
     ]
+    columns = [*([option(name)[2:] for name in names] or [""]), *_COLUMNS, "state"]
+    kept = [
+        place
+        for place in range(len(columns))
+        if place < max(1, len(names)) or any(row[place] not in ("", MISSING) for row in rows)
+    ]
+    return Rows(
+        _title(sweep, reached),
+        [columns[place] for place in kept],
+        [[row[place] for place in kept] for row in rows],
+    )
 
 
-def title(sweep: Sweep, reached: Sequence[ArmResult]) -> str:
+def _text(value: object) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _title(sweep: Sweep, reached: Sequence[ArmResult]) -> str:
     """Return the question, and the data sets of the runs."""
     data = {run.data for arm in reached for run in arm.outcomes}
     return f"{sweep.question} On {' and '.join(sorted(data)) or 'nothing yet'}"
-
-
-def without_empty(table: Rows) -> Rows:
-    """Return the table without its columns that say nothing in any row, but for the first one."""
-    kept = [
-        place
-        for place in range(len(table.columns))
-        if place == 0 or any(row[place] not in ("", MISSING) for row in table.rows)
-    ]
-    return Rows(
-        table.title,
-        [table.columns[place] for place in kept],
-        [[row[place] for place in kept] for row in table.rows],
-    )
 
 
 def spread(figures: Sequence[float]) -> str:
