@@ -33,7 +33,7 @@ from fnet.run.directory import new_directory
 from fnet.run.loading import load_recipe
 from fnet.run.recipe import Recipe
 from fnet.run.sweep import Sweep, check_arms, conduct, open_sweep
-from fnet.run.sweep.conduct import Runner, one_by_one
+from fnet.run.sweep.conductor import Runner, one_by_one
 from fnet.run.sweep.grid import grid, words
 from fnet.run.sweep.halving import rungs
 from fnet.show.terminal import Display

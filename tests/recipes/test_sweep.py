@@ -6,7 +6,7 @@ import math
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kills import final_state
 from records import edit, read, read_lines
@@ -47,6 +47,12 @@ def nothing_trains(monkeypatch):
     return forbid
 
 
+@pytest.fixture
+def no_plots(monkeypatch):
+    """Sweeps end without their plots, which take longer than runs of a few steps."""
+    monkeypatch.setattr("fnet.run.sweep.conductor.draw", lambda *_: [])
+
+
 def sweep_json(directory):
     return json.loads((directory / "sweep.json").read_text())
 
@@ -74,7 +80,7 @@ def test_each_member_is_the_run_trained_alone(few, tmp_path, capsys):
 
 
 def test_a_stopped_sweep_goes_on_and_redoes_nothing(
-    few, tmp_path, monkeypatch, capsys, nothing_trains
+    few, tmp_path, monkeypatch, capsys, no_plots, nothing_trains
 ):
     options = ["net", *few, "--lr", "0.1", "0.01", "--epochs", "2"]
     assert main([*options, "--out", str(tmp_path / "straight")]) == 0
@@ -94,7 +100,9 @@ def test_a_stopped_sweep_goes_on_and_redoes_nothing(
     assert sweep_json(directory) == before
 
 
-def test_halving_stops_what_lags_and_says_when_and_why(few, tmp_path, capsys, nothing_trains):
+def test_halving_stops_what_lags_and_says_when_and_why(
+    few, tmp_path, capsys, no_plots, nothing_trains
+):
     options = ["net", *few, "--optimizer", "adam", "--lr", "0.002", "1e-9", "1e-8", "1e-7"]
     options += ["--epochs", "4", "--out", str(tmp_path)]
     assert main([*options, "--halving"]) == 0
@@ -141,7 +149,7 @@ def test_halving_stops_what_lags_and_says_when_and_why(few, tmp_path, capsys, no
         (["--no-lr", "0.1"], "there is no option --no-lr of net"),
         (["--seeds", "0"], "--seeds must be at least 1"),
         (["--seed", "1", "2", "--seeds", "2"], "give one of both"),
-        (["--batch-size", "16", "64"], "--batch-size"),
+        (["--batch-size", "16", "64"], "'batch-size=64' cannot be trained: a batch size of 64"),
         (["--epochs", "2", "0"], "--epochs must be at least 1"),
         (["--linears", "3", "9"], "linears"),
         (["--variant", "none"], "there is no variant 'none' of net"),
@@ -209,6 +217,7 @@ def test_help_lists_the_options(options, expected, capsys):
 rates = st.lists(st.floats(1e-6, 10), min_size=1, max_size=3, unique=True)
 
 
+@settings(max_examples=20)
 @given(lr=rates, decay=rates, softmax=st.sampled_from([[], ["--softmax"], ["--no-softmax"]]))
 def test_a_grid_has_every_combination_once(lr, decay, softmax):
     args = ["--lr", *map(str, lr), "--weight-decay", *map(str, decay), *softmax]

@@ -15,7 +15,7 @@ killed, goes on where it was.
 """
 
 from fnet.run.sweep.arms import Arm, ArmResult, Member, Sweep, check_arms
-from fnet.run.sweep.conduct import conduct
+from fnet.run.sweep.conductor import conduct
 from fnet.run.sweep.record import open_sweep
 
 __all__ = ["Arm", "ArmResult", "Member", "Sweep", "check_arms", "conduct", "open_sweep"]

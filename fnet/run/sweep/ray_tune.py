@@ -10,7 +10,7 @@ equal part of the cores; how many threads a run has is in its record.
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,7 +95,7 @@ def _start(workers: int) -> None:
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if "RAY_ADDRESS" in os.environ:
+    if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
     else:
         ray.init(num_cpus=max(workers, os.cpu_count() or 1), include_dashboard=False, **quiet)
@@ -110,14 +110,22 @@ def _fit(
     class Show(tune.Callback):  # type: ignore[misc]  # Ray is not installed everywhere
         """Shows an epoch as soon as a worker reports it."""
 
+        def __init__(self, show: Callable[[int, str], None]) -> None:
+            self._show = show
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Ray stores callbacks, and a terminal cannot be stored
+
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
             if "said" in result:
-                member = members[trial.config["place"]]
-                display.say(f"{member.label}: {result['said']}")
-                display.state(member, result["said"])
-                display.saved()
+                self._show(trial.config["place"], result["said"])
+
+    def show(place: int, said: str) -> None:
+        display.say(f"{members[place].label}: {said}")
+        display.state(members[place], said)
+        display.saved()
 
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)) // workers)
     specs = [_spec(member, place, out, until) for place, member in enumerate(members)]
@@ -130,7 +138,7 @@ def _fit(
                 name="members",
                 storage_path=scratch,
                 failure_config=tune.FailureConfig(max_failures=RESTARTS),
-                callbacks=[Show()],
+                callbacks=[Show(show)],
                 verbose=0,
             ),
         )
