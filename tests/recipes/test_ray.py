@@ -135,23 +135,17 @@ def test_a_killed_worker_s_member_goes_on_from_its_checkpoint(image_folder, tmp_
     command = [sys.executable, "-m", "recipes.sweep", *swept]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     on_ray = [*command, "--out", str(tmp_path / "ray"), "--ray", "--workers", "2"]
-    started = subprocess.Popen(
-        on_ray,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
     directory = tmp_path / "ray" / "sweep-net"
     runs = [directory / f"net-lr={lr}-s0" for lr in (0.1, 0.01)]
     killed, workers = None, set()
-    while started.poll() is None:
-        workers |= {process for run in runs if (process := holder(run))}
-        if killed is None and (killed := holder(runs[0])):
-            os.kill(killed, signal.SIGKILL)
-        time.sleep(0.02)
-    assert started.returncode == 0, started.stdout.read()
+    with (tmp_path / "log").open("w") as log:
+        started = subprocess.Popen(on_ray, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        while started.poll() is None:
+            workers |= {process for run in runs if (process := holder(run))}
+            if killed is None and (killed := holder(runs[0])):
+                os.kill(killed, signal.SIGKILL)
+            time.sleep(0.02)
+    assert started.returncode == 0, (tmp_path / "log").read_text()
     assert killed is not None
     assert len(workers) == 3  # two at the same time, and one instead of the killed one
     alone = [*command, "--out", str(tmp_path / "alone")]
