@@ -50,7 +50,7 @@ def _draw(axes: Axes, points: Sequence[Point], name: str, others: Sequence[str])
     values = list({_key(point[name]): point[name] for point, _ in points}.values())
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     places = {_key(v): float(v) if numeric else float(n) for n, v in enumerate(values)}
-    lines: dict[Hashable, list[tuple[float, Sequence[float]]]] = {}
+    lines: dict[str, list[tuple[float, Sequence[float]]]] = {}
     for point, accuracies in points:
         rest = ", ".join(f"{other} {point[other]}" for other in others)
         percent = [100 * value for value in accuracies if math.isfinite(value)]
@@ -68,7 +68,7 @@ def _draw(axes: Axes, points: Sequence[Point], name: str, others: Sequence[str])
             capsize=3,
             linewidth=1.5,
             markersize=5,
-            label=label(str(rest), 40),
+            label=label(rest, 40),
             **look(number),
         )
     _scale(axes, list(places.values()), None if numeric else [str(v) for v in values])
