@@ -99,7 +99,7 @@ def init(model: Model, keys: Tensor | Sequence[Tensor]) -> Params:
 
     Member i is bit for bit `model.init(keys[i])`.
     """
-    return stack([model.init(key) for key in keys])  # type: ignore[no-any-return]
+    return stack([model.init(key) for key in keys])
 
 
 def init_opt(tx: GradientTransformation, params: Params) -> Tree:
@@ -201,7 +201,7 @@ def train_many(
 def _mapped(step: Step) -> Step:
     def mapped(params: Params, opt_state: Tree, batch: Batch) -> tuple[Params, Tree, Metrics]:
         own = _is_own(batch, size(params))
-        places = Batch(*(0 if stacked else None for stacked in own))  # type: ignore[arg-type]
+        places = Batch._make(0 if stacked else None for stacked in own)
         new, state, sums = vmap(step, in_dims=(0, 0, places))(params, opt_state, batch)
         # vmap puts the leading dimension where the last operation had it.
         return (
@@ -222,7 +222,7 @@ def _looped(step: Step) -> Step:
             # Copies: the bits of a matrix product can depend on the alignment of its operands, and
             # a view of a stacked leaf begins anywhere.
             alone = tree.map(torch.clone, (member(params, i), member(opt_state, i)))
-            rows = Batch(*(f[i].clone() if o else f for f, o in zip(batch, own, strict=True)))
+            rows = Batch._make(f[i].clone() if o else f for f, o in zip(batch, own, strict=True))
             results.append(step(*alone, rows))
         new, state, sums = stack(results)
         return (
@@ -237,8 +237,8 @@ def _looped(step: Step) -> Step:
 def _is_own(batch: Batch, count: int) -> list[bool]:
     """Return for each field of the batch whether it is stacked: one for each of `count` models."""
     labels = 2 if batch.labels.is_floating_point() else 1
-    ranks = Batch(images=4, labels=labels, key=1, index=1, weight=1, epoch=0)  # type: ignore[arg-type]
-    own = [field.ndim > rank for field, rank in zip(batch, ranks, strict=True)]
+    ranks = {"images": 4, "labels": labels, "key": 1, "index": 1, "weight": 1, "epoch": 0}
+    own = [field.ndim > ranks[name] for name, field in zip(Batch._fields, batch, strict=True)]
     for name, field, stacked in zip(Batch._fields, batch, own, strict=True):
         if stacked and len(field) != count:
             raise ValueError(
