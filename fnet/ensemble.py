@@ -221,9 +221,9 @@ def _looped(step: Step) -> Step:
         for i in range(count):
             # Copies: the bits of a matrix product can depend on the alignment of its operands, and
             # a view of a stacked leaf begins anywhere.
-            alone = tree.map(torch.clone, (member(params, i), member(opt_state, i)))
+            p, s = tree.map(torch.clone, member((params, opt_state), i))
             rows = Batch._make(f[i].clone() if o else f for f, o in zip(batch, own, strict=True))
-            results.append(step(*alone, rows))
+            results.append(step(p, s, rows))
         new, state, sums = stack(results)
         return (
             tree.map(tree.laid_out_like, new, params),

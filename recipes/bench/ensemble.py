@@ -155,8 +155,9 @@ def _streams(name: Name, count: int, splits: Splits, runtime: Runtime) -> dict[s
 
 
 def _train(step: Step, state: Any, key: Any, train: Dataset, size: int) -> Iterator[Any]:
+    params, opt_state = state
     for batch in batches(key, train, size, _FOREVER):
-        *state, sums = step(*state, batch)
+        params, opt_state, sums = step(params, opt_state, batch)
         yield sums
 
 

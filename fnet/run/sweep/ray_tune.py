@@ -107,7 +107,7 @@ def _fit(
     import ray
     from ray import tune
 
-    class Show(tune.Callback):  # type: ignore[misc]  # Ray is not installed everywhere
+    class Show(tune.Callback):
         """Shows an epoch as soon as a worker reports it."""
 
         def __init__(self, show: Callable[[int, str], None]) -> None:
