@@ -58,7 +58,7 @@ def run_name(recipe: Recipe, variant: str, seed: int) -> str:
 
 
 def train(
-    recipe: Recipe, variant: str, config: Config, display: Display, until: int | None = None
+    recipe: Recipe, variant: str, config: Config, display: Display, *, until: int | None = None
 ) -> Outcome:
     """Train the recipe with this config, in a new run directory.
 
@@ -92,7 +92,7 @@ def train(
 
 
 def resume(
-    recipe: Recipe, path: Path, config: Config, display: Display, until: int | None = None
+    recipe: Recipe, path: Path, config: Config, display: Display, *, until: int | None = None
 ) -> Outcome:
     """Resume the run in a run directory from its last undamaged checkpoint.
 

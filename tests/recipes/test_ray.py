@@ -118,7 +118,7 @@ def test_a_worker_that_dies_again_and_again_is_named(stand_in, few, tmp_path, ca
 def test_an_error_of_the_user_in_a_worker_is_said_once(
     stand_in, few, tmp_path, monkeypatch, capsys
 ):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise fnet.run.config.ConfigError("there is no room")
 
     monkeypatch.setattr(fnet.run.sweep.arms, "train", refuse)

@@ -92,7 +92,9 @@ def test_a_mistake_gets_one_message_and_leaves_nothing(options, message, few, tm
 def test_what_the_last_arm_cannot_do_is_said_before_the_first_trains(
     image_folder, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(fnet.run.sweep.arms, "train", lambda *_: pytest.fail("an arm was trained"))
+    monkeypatch.setattr(
+        fnet.run.sweep.arms, "train", lambda *_, **__: pytest.fail("an arm was trained")
+    )
     options = ["--data", str(image_folder), "--device", "cpu", "--out", str(tmp_path)]
     monkeypatch.setitem(STUDIES, "batch", replace(STUDIES["batch"], arms=of_batches(16, 1024)))
     assert main(["batch", *options]) == 2
@@ -108,11 +110,11 @@ def of_batches(*sizes):
 def test_an_arm_that_fails_leaves_what_was_reached(few, tmp_path, monkeypatch, capsys):
     train, calls = fnet.run.sweep.arms.train, []
 
-    def failing_in_the_second(*args):
+    def failing_in_the_second(*args, **options):
         calls.append(args)
         if len(calls) == 2:
             raise CheckpointError("no room is left")
-        return train(*args)
+        return train(*args, **options)
 
     monkeypatch.setattr(fnet.run.sweep.arms, "train", failing_in_the_second)
     assert main(["lr", *few, "--out", str(tmp_path)]) == 2
@@ -127,9 +129,9 @@ def test_an_arm_that_fails_leaves_what_was_reached(few, tmp_path, monkeypatch, c
 def test_a_stopped_study_shows_what_was_reached(few, tmp_path, monkeypatch, capsys):
     train, calls = fnet.run.sweep.arms.train, []
 
-    def stopped_in_the_second(*args):
+    def stopped_in_the_second(*args, **options):
         calls.append(args)
-        outcome = train(*args)
+        outcome = train(*args, **options)
         if len(calls) < 2:
             return outcome
         return replace(outcome, status="interrupted", signal=signal.SIGTERM)

@@ -41,7 +41,7 @@ def nothing_trains(monkeypatch):
     def forbid():
         for name in ("train", "resume"):
             monkeypatch.setattr(
-                fnet.run.sweep.arms, name, lambda *_: pytest.fail("a run was trained")
+                fnet.run.sweep.arms, name, lambda *_, **__: pytest.fail("a run was trained")
             )
 
     return forbid

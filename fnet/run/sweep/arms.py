@@ -120,7 +120,7 @@ class Member:
                 record = read_run(path)
             except ConfigError:  # it was killed before it began
                 continue
-            if record.begun or record.environment is not None:
+            if record.begun:
                 return record
         return None
 
@@ -140,11 +140,11 @@ class Member:
         arm, record = self.arm, self.record(out)
         if record is None:
             config = replace(arm.config, seed=self.seed, out=str(out))
-            return train(arm.recipe, arm.label, config, display, until)
+            return train(arm.recipe, arm.label, config, display, until=until)
         if has_ended(record) or (until is not None and len(record.lines) >= until):
             return record
         config = config_from_json(type(arm.config), record.config)
-        return resume(arm.recipe, record.path, config, display, until)
+        return resume(arm.recipe, record.path, config, display, until=until)
 
 
 def has_ended(record: RunRecord) -> bool:
