@@ -9,6 +9,7 @@ was found:
 * DIFFERS, FAILS: fnet needs the name. The exit code is then 1.
 """
 
+import re
 import subprocess
 import sys
 
@@ -70,13 +71,15 @@ def run(code: str, name: str) -> str:
     """Run the code in a process that lacks this name, and return what it printed.
 
     Raises:
-        RuntimeError: it failed; the message is the last line of its error.
+        RuntimeError: it failed; the message is the line of its exception.
     """
     done = subprocess.run(
         [sys.executable, "-c", DELETE + code, name], capture_output=True, text=True, timeout=600
     )
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        lines = done.stderr.strip().splitlines()
+        # Dynamo adds advice below the line of the exception.
+        raise RuntimeError(([one for one in lines if re.match(r"[\w.]+: ", one)] or lines)[-1])
     return done.stdout
 
 
