@@ -4,10 +4,10 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from fnet import random, tree
 from fnet.data import steps_per_epoch
 from fnet.debug import NonFiniteError
 from fnet.nn import Params
+from fnet.nn.check import network_of
 from fnet.run.checkpoint import CheckpointError, Restored, run_lock
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
@@ -251,7 +251,7 @@ def _reported(job: _Job) -> dict[str, str]:
 
 def _say_start(job: _Job, display: Display) -> None:
     config, runtime, splits = job.config, job.runtime, job.splits
-    size = tree.size(job.experiment.model.init(random.key(0)).trainable)
+    size = sum(shape.numel() for shape in network_of(job.experiment.model).shapes.values())
     display.say(
         f"{job.recipe.name} ({job.variant}): {size:,} parameters, {len(splits.train):,} images of "
         f"{splits.train.name}, {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'} of "
