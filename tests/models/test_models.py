@@ -63,9 +63,9 @@ CASES = {
         lambda: references.Probabilities(references.Net(linears=1)),
     ),
     "net, other images": Case(
-        lambda: models.net(classes=7, channels=1, size=47),
-        lambda: references.Net(channels=1, features=16 * 8 * 8, classes=7),
-        image=(1, 47, 47),
+        lambda: models.net(classes=7, channels=1, size=27),
+        lambda: references.Net(channels=1, features=16 * 3 * 3, classes=7),
+        image=(1, 27, 27),
     ),
     "lenet5": Case(
         models.lenet5,
@@ -73,19 +73,19 @@ CASES = {
         image=(1, 28, 28),
     ),
     "lenet5, other images": Case(
-        lambda: models.lenet5(classes=5, channels=3, size=33),
-        lambda: references.Net(channels=3, features=16 * 6 * 6, classes=5, padding=2),
-        image=(3, 33, 33),
+        lambda: models.lenet5(classes=5, channels=3, size=25),
+        lambda: references.Net(channels=3, features=16 * 4 * 4, classes=5, padding=2),
+        image=(3, 25, 25),
     ),
     "cnn": Case(models.cnn, references.CNN),
     "cnn, faces": Case(
-        lambda: models.cnn(classes=7, channels=1, size=48),
+        lambda: models.cnn(classes=7, channels=1, size=48, full_size=48),
         lambda: references.CNN(channels=1, features=32 * 12 * 12, classes=7),
         image=(1, 48, 48),
     ),
     "cnnpro": Case(models.cnnpro, references.CNNpro),
     "cnnpro, faces": Case(
-        lambda: models.cnnpro(classes=7, channels=1, size=48),
+        lambda: models.cnnpro(classes=7, channels=1, size=48, full_size=48),
         lambda: references.CNNpro(channels=1, features=64 * 6 * 6, classes=7),
         image=(1, 48, 48),
     ),
@@ -109,11 +109,11 @@ CASES = {
         lambda: references.DaiNet1(activation=F.softplus, linears=2),
     ),
     "dainet1, softmax, other images": Case(
-        lambda: models.dainet1(3, 1, 41, dropout=(0, 0, 0), softmax=True),
+        lambda: models.dainet1(3, 1, 25, dropout=(0, 0, 0), softmax=True),
         lambda: references.Probabilities(
-            references.DaiNet1(channels=1, features=12 * 5 * 5, classes=3)
+            references.DaiNet1(channels=1, features=12 * 3 * 3, classes=3)
         ),
-        image=(1, 41, 41),
+        image=(1, 25, 25),
     ),
     "dainet7": Case(lambda: models.dainet7(dropout=(0, 0, 0, 0)), references.DaiNet7),
     "dainet7, softplus, other images": Case(
@@ -128,9 +128,9 @@ CASES = {
     ),
     "mycnn": Case(models.mycnn, references.MyCNN, image=(1, 28, 28)),
     "mycnn, other images": Case(
-        lambda: models.mycnn(classes=5, channels=3, size=39),
-        lambda: references.MyCNN(channels=3, features=32 * 5 * 5, classes=5),
-        image=(3, 39, 39),
+        lambda: models.mycnn(classes=5, channels=3, size=(20, 14)),
+        lambda: references.MyCNN(channels=3, features=32 * 2 * 2, classes=5),
+        image=(3, 20, 14),
     ),
     "resnet18, other images": Case(
         lambda: models.resnet18(classes=5, channels=1),

@@ -77,6 +77,8 @@ class Layout:
 
 def has_split(folder: Path) -> bool:
     """Return whether a folder has folders train and test (or val), or FER2013's file names."""
+    if not os.path.isdir(folder):
+        return False
     return _test_folder(folder) is not None or _splits_by_prefix(folder)
 
 
