@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 
 from fnet import random
-from fnet.data import DataError, Dataset, DataWarning, Preprocess, Split, load
+from fnet.data import Dataset, DataWarning, Preprocess, Split, load
 from fnet.data.fit import Fit
 from fnet.data.load import is_divided
 from fnet.nn import Model, ModelError, Params
@@ -24,7 +24,7 @@ from fnet.run.loading import load_recipe, own_recipe
 from fnet.run.preprocess_json import preprocess_from_json
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.schema import Setup, config_from_json
-from fnet.run.splits import Splits, load_options, moved_advice, reduced
+from fnet.run.splits import Splits, load_options, reduced, require_in_place
 
 Weights = Literal["best", "final"]
 """The weights of the best epoch, or the final ones."""
@@ -92,6 +92,8 @@ class Run:
             ConfigError: the classes or the shape of the images are not those of the run.
             DataError: the data are not available, or not as expected.
         """
+        if name is None:
+            require_in_place(self.config, self.path)
         chosen = name or self.own_data
         options = load_options(self.config)
         if is_divided(chosen):

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from fnet.data import DataError
 from fnet.run.checkpoint import CheckpointError, Restored
 from fnet.run.config import Config, ConfigError, option
 from fnet.run.directory import ENVIRONMENT, REPORT
@@ -14,7 +13,7 @@ from fnet.run.recipe import Recipe
 from fnet.run.record import RunRecord
 from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
 from fnet.run.schema import Note, config_from_json
-from fnet.run.splits import STAND_IN, Splits, moved_advice, open_splits
+from fnet.run.splits import STAND_IN, Splits, open_splits, require_in_place
 from fnet.run.time_to_accuracy import is_reached
 from fnet.run.typed_json import from_json
 from fnet.show.terminal import Display
@@ -113,10 +112,8 @@ def same_data(record: RunRecord, config: Config, recipe_data: str, display: Disp
     """
     if config.data == "auto":
         config = replace(config, data=STAND_IN if record.stand_in else recipe_data)
-    try:
-        _, splits, _ = open_splits(recipe_data, config, display)
-    except DataError as error:
-        raise DataError(f"{error} {moved_advice(config.data)}") from error
+    require_in_place(config, record.path)
+    _, splits, _ = open_splits(recipe_data, config, display)
     if not splits.has_checksum(record.setup.data_checksum):
         raise ConfigError(
             f"the images of {splits.train.name} ({config.data}) are not those that the run "

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from torch import Tensor
@@ -18,6 +19,7 @@ from fnet.show.terminal import Display
 
 STAND_IN = "shapes"
 STAND_IN_EPOCHS = 2
+_FEW = 8  # images tell the shape: one, but for a folder of grey and coloured ones
 _TEST_STREAM = 0x7E57  # folded into the key of the seed: no other stream of a run uses it
 
 _AnyConfig = TypeVar("_AnyConfig", bound=Config)
@@ -108,14 +110,14 @@ def with_absolute_paths(config: _AnyConfig) -> _AnyConfig:
     return replace(config, data=data, root=root)
 
 
-def moved_advice(data: str) -> str:
-    """Return what to do if the images of a run are no longer where its record says."""
-    if not is_folder(data) or os.path.exists(expanded(data)):
-        return ""
-    return (
-        "If the images have been moved, give their new place with --data DIR: they are recognised "
-        "by their checksum."
-    )
+def require_in_place(config: Config, path: Path) -> None:
+    """Raise a DataError if the folder of images of the run at `path` is not where it was."""
+    folder = config.data != "auto" and is_folder(config.data)
+    if folder and not os.path.exists(expanded(config.data)):
+        raise DataError(
+            f"the images of the run {path} are not in {config.data}: there is no such folder, or "
+            "you have no permission to read it. Give the place where they are now, --data DIR"
+        )
 
 
 def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Splits, bool]:
@@ -143,16 +145,17 @@ def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Sp
     if config.batch_size > n:
         display.say(
             f"The batch size is cut from {config.batch_size} to {n}: there "
-            f"{'is only 1 training image' if n == 1 else f'are only {n} training images'}."
+            f"{'is only 1 training image' if n == 1 else f'are only {n} training images'}. "
+            "A smaller --batch-size makes more steps of an epoch."
         )
         config = replace(config, batch_size=n)
     return config, splits, stand_in
 
 
 def open_one(name: str, config: Config, display: Display) -> Splits:
-    """Return splits of the shape and the classes of the data, of which one image is read.
+    """Return splits of the shape and the classes of the data, of which few images are read.
 
-    All their images are this one. It is for a recipe to build the network, not to train it.
+    All their images are the first. It is for a recipe to build the network, not to train it.
 
     Raises:
         DataError, ConfigError: as for `open_splits`.
@@ -160,7 +163,7 @@ def open_one(name: str, config: Config, display: Display) -> Splits:
 
     def load(folder: str) -> Splits:
         options = _checked_options(folder, config)
-        one = data.load(folder, config.root, limit=1, **options)
+        one = data.load(folder, config.root, limit=_FEW, **options)
         n = max(config.batch_size, 2)
         images = one.images[:1].expand(n, *one.images.shape[1:])
         many = replace(one, images=images, labels=one.labels[:1].expand(n))

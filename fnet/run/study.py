@@ -26,7 +26,9 @@ from fnet.show.terminal import Display
 
 COLUMNS = ["", "reported", "test, final", "test, best epoch", "train, final", "runs"]
 
-_OF_IMAGES = ("data", "root", "skip_broken", "limit", "validation")
+_OF_IMAGES = (
+    *("data", "root", "size", "fit", "test", "seed", "skip_broken", "limit", "validation"),
+)
 """The options that determine the images of a run."""
 
 

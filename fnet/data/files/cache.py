@@ -91,7 +91,9 @@ def cached(
         files: the files of the source, see `fingerprint`.
         build: decodes the source.
     """
-    prefix = _prefix(source)
+    readable = "".join(c if c.isalnum() else "-" for c in source)[-40:].strip("-")
+    digest = blake2b(json.dumps(source).encode(), digest_size=8).hexdigest()
+    prefix = f"{readable}-{digest}-"
     entry = cache_dir() / (prefix + fingerprint(files))
     arrays = _read(entry)
     if arrays is not None:
@@ -114,18 +116,6 @@ def cached(
         if old.name != entry.name:
             shutil.rmtree(old, ignore_errors=True)
     return _read(entry) or built
-
-
-def find(source: str, files: Sequence[tuple[str | int, ...]]) -> Arrays | None:
-    """Return the arrays of a source if they are in the cache, else None; see `cached`."""
-    return _read(cache_dir() / (_prefix(source) + fingerprint(files)))
-
-
-def _prefix(source: str) -> str:
-    """Return the beginning of the names of a source's entries."""
-    readable = "".join(c if c.isalnum() else "-" for c in source)[-40:].strip("-")
-    digest = blake2b(json.dumps(source).encode(), digest_size=8).hexdigest()
-    return f"{readable}-{digest}-"
 
 
 def _read(entry: Path) -> Arrays | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fnet import random
 from fnet.data.dataset import DataError, DataWarning, held_out, printable, stratified
-from fnet.data.files.cache import Arrays, cached, find
+from fnet.data.files.cache import Arrays, cached
 from fnet.data.files.decode_many import Progress, decode
 from fnet.data.files.doubts import doubts, require_usable
 from fnet.data.files.layout import File, Layout, read_layout
@@ -113,12 +113,10 @@ class _Images:
 
     def read(self) -> Arrays:
         rows = self._chosen(self._labels)
-        arrays = find(self._source, self._identity)
-        if arrays is None and self._is_sample(rows):
+        if self._is_sample(rows):
             return self._read_sample(rows)
-        if arrays is None:
-            every = np.arange(len(self._labels))
-            arrays = cached(self._source, self._identity, lambda: self._decoded(every))
+        every = np.arange(len(self._labels))
+        arrays = cached(self._source, self._identity, lambda: self._decoded(every))
         if arrays.skipped:
             rows = self._chosen(arrays.labels)
         if len(rows) == len(arrays.labels):
@@ -133,6 +131,7 @@ class _Images:
         return limit is not None and len(rows) == limit and not self._reading.skip_broken
 
     def _read_sample(self, rows: np.ndarray) -> Arrays:
+        # Never from the entry of all images: whether a sample is grey must not depend on the cache.
         sample = ("rows", *rows.tolist())
         return cached(
             f"{self._source}, a sample of {self._split}",
