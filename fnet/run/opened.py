@@ -104,15 +104,9 @@ class Run:
         def part(split: Split) -> Dataset:
             return load(chosen, root or self.config.root, split=split, **options)
 
-        try:
-            dataset = part(split)
-            if self.config.test is not None and options["test"] is not None:
-                other = part("test" if split == "train" else "train")
-                _warn_if_changed(
-                    self, *((dataset, other) if split == "train" else (other, dataset))
-                )
-        except DataError as error:
-            raise DataError(f"{error} {moved_advice(chosen)}".strip()) from error
+        dataset = part(split)
+        if self.config.test is not None and options["test"] is not None:
+            _warn_if_changed(self, part("train"), part("test"))
         if dataset.images.shape[1] == 1:
             dataset = dataset.with_channels(self.input_shape[0])
         shape = tuple(dataset.images.shape[1:])
