@@ -8,12 +8,14 @@ import pytest
 import references
 import torch
 import torch.nn.functional as F
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from fnet import models, random, tree
 from fnet.data import Batch
 from fnet.losses import cross_entropy
-from fnet.models.blocks import MeanOfMap
+from fnet.models.blocks import MeanOfMap, pool_to
 from fnet.nn import Model
 from fnet.step import make_grad
 
@@ -233,6 +235,46 @@ def test_images_of_another_size_are_pooled_to_the_grid_of_the_linear_layers(name
     (logits, _), train = model.apply(params, images), {"key": random.key(2), "train": True}
     assert logits.shape == model.apply(params, images, **train)[0].shape == (2, 10)
     assert not logits[0].equal(logits[1])
+
+
+SIDES = {"lenet5": 28, "mycnn": 28}
+LEAST = SMALLEST | {"dainet7": 4, "mynet": 1}
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([*SMALLEST, "dainet7", "mynet"]),
+    st.tuples(st.integers(1, 96), st.integers(1, 96)),
+    st.integers(1, 4),
+)
+@example("net", (256, 16), 2)
+@example("lenet5", (12, 256), 4)
+@example("mynet", (8, 8), 3)
+def test_every_size_fits_and_larger_images_need_no_more_parameters(name, size, channels):
+    factory, author = getattr(models, name), SIDES.get(name, 32)
+    if min(size) < LEAST[name]:
+        with pytest.raises(ValueError, match=f"needs at least {LEAST[name]} x {LEAST[name]};"):
+            factory(channels=channels, size=size)
+        return
+    make = factory(channels=channels, size=size).make
+    with torch.device("meta"):
+        module, authors = make().eval(), factory(channels=channels).make()
+        logits = module(torch.zeros(2, channels, *size))
+    assert logits.shape == (2, 10)
+    own, full = (
+        {key: value.shape for key, value in of.state_dict().items()} for of in (module, authors)
+    )
+    if min(size) >= author:
+        assert own == full
+    assert sum(map(math.prod, own.values())) <= sum(map(math.prod, full.values()))
+
+
+@settings(max_examples=30)
+@given(st.tuples(*[st.integers(1, 20)] * 2), st.tuples(*[st.integers(1, 12)] * 2))
+def test_maps_are_pooled_as_adaptive_pooling_does(size, grid):
+    maps = torch.arange(2.0 * size[0] * size[1], dtype=torch.float64).sin().view(1, 2, *size)
+    expected = F.adaptive_avg_pool2d(maps, grid)
+    torch.testing.assert_close(pool_to(maps, grid), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_mean_of_a_map_has_the_bits_of_average_pooling():
