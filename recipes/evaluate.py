@@ -58,7 +58,7 @@ def _evaluate(options: Options) -> int:
         dtype=runtime.dtype,
         flip=options.flip,
         compiled=runtime.compiled,
-        mistakes=options.mistakes,
+        max_mistakes=options.mistakes,
     )
     if options.json:
         print(json.dumps(_record(run, dataset, options, found), indent=2, ensure_ascii=False))

@@ -1,7 +1,8 @@
 """The options of training that the recipes share, and the experiment that they make."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, TypeVar
 
 from fnet import optim
 from fnet.data import Normalize, Preprocess, normalize_of, steps_per_epoch
@@ -54,6 +55,20 @@ class TrainingConfig(CommonConfig):
     """The largest shift of crop, in pixels."""
     cutout: int = 0
     """The side in pixels of a black square on each training image (0: none)."""
+
+
+C = TypeVar("C", bound=TrainingConfig)
+
+
+def short(author: C, **own: Any) -> C:
+    """Return the config of a short training: the author's, with Muon and a one-cycle schedule.
+
+    Args:
+        author: the author's config.
+        own: options of this network, such as its epochs.
+    """
+    shared: dict[str, Any] = {"optimizer": "muon", "lr": 0.02, "schedule": "one_cycle"}
+    return replace(author, batch_size=128, **shared, **own)
 
 
 def experiment(

@@ -4,10 +4,10 @@ import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from fnet import random, tree
 from fnet.data import steps_per_epoch
 from fnet.debug import NonFiniteError
 from fnet.nn import Params
+from fnet.nn.check import network_of
 from fnet.run.checkpoint import CheckpointError, Restored, run_lock
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
@@ -52,8 +52,23 @@ class _Job:
     """Why the resumed run is not bit for bit one that was never stopped."""
 
 
-def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Outcome:
+def run_name(recipe: Recipe, variant: str, seed: int) -> str:
+    """Return the name of the run directory, to which a number is added if there is one already."""
+    return f"{recipe.name}-{variant}-s{seed}"
+
+
+def train(
+    recipe: Recipe, variant: str, config: Config, display: Display, *, until: int | None = None
+) -> Outcome:
     """Train the recipe with this config, in a new run directory.
+
+    Args:
+        recipe: the recipe.
+        variant: the variant, or the label of the run in a sweep.
+        config: the options.
+        display: shows the training.
+        until: stop after this epoch with a checkpoint, as after a signal. The schedule stays that
+            of `config.epochs`, so a resumed run is the run that was never stopped.
 
     Raises:
         ConfigError, DataError, ModelError: an error of the user; raised before the training starts.
@@ -68,16 +83,18 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Out
     with display.live():
         config, splits, stand_in = open_splits(recipe.data, config, display)
         experiment = build_experiment(recipe, config, splits)
-        path = new_directory(Path(config.out), f"{recipe.name}-{variant}-s{config.seed}")
+        path = new_directory(Path(config.out), run_name(recipe, variant, config.seed))
         directory = RunDirectory(path)
         job = _Job(recipe, variant, config, splits, stand_in, experiment, runtime, directory)
         with run_lock(path):
             _begin(job)
             _say_start(job, display)
-            return _train_and_conclude(job, display)
+            return _train_and_conclude(job, display, until=until)
 
 
-def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outcome:
+def resume(
+    recipe: Recipe, path: Path, config: Config, display: Display, *, until: int | None = None
+) -> Outcome:
     """Resume the run in a run directory from its last undamaged checkpoint.
 
     With the run's own config, on the same machine, the result is bit for bit that of a run that was
@@ -88,6 +105,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
         path: the run directory.
         config: the config of the run; see `fnet.run.resume` for what may differ.
         display: shows the training.
+        until: as in `train`.
 
     Raises:
         ConfigError, DataError, ModelError: the run cannot be resumed, or not with this config.
@@ -118,7 +136,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
             [*record.inexact, *inexact, *different],
         )
         _say_start(job, display)
-        return _train_and_conclude(job, display, _restore(job, record, display))
+        return _train_and_conclude(job, display, _restore(job, record, display), until)
 
 
 def _prepare(runtime: Runtime) -> None:
@@ -175,7 +193,9 @@ def _restore(job: _Job, record: RunRecord, display: Display) -> Restored | None:
     return restored
 
 
-def _train_and_conclude(job: _Job, display: Display, restored: Restored | None = None) -> Outcome:
+def _train_and_conclude(
+    job: _Job, display: Display, restored: Restored | None = None, until: int | None = None
+) -> Outcome:
     """Train from the beginning or from a checkpoint; then write the result and the report."""
     directory, config = job.directory, job.config
     log = open_log(config, f"{job.recipe.name}_{job.variant}", directory.path, display.say)
@@ -187,7 +207,7 @@ def _train_and_conclude(job: _Job, display: Display, restored: Restored | None =
         lambda: display.say("Stopping after this step. Press Ctrl-C again to stop immediately.")
     ) as stop:
         try:
-            status = trainer.run(stop, restored)
+            status = trainer.run(stop, restored, until)
         except NonFiniteError as error:
             reason = str(error)
         except KeyboardInterrupt:
@@ -236,7 +256,7 @@ def _reported(job: _Job) -> dict[str, str]:
 
 def _say_start(job: _Job, display: Display) -> None:
     config, runtime, splits = job.config, job.runtime, job.splits
-    size = tree.size(job.experiment.model.init(random.key(0)).trainable)
+    size = sum(shape.numel() for shape in network_of(job.experiment.model).shapes.values())
     display.say(
         f"{job.recipe.name} ({job.variant}): {size:,} parameters, {len(splits.train):,} images of "
         f"{splits.train.name}, {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'} of "
