@@ -45,7 +45,7 @@ from fnet.run.outcome import TEST_BEST
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.splits import Splits
 from recipes import choices
-from recipes.training import TrainingConfig, experiment, short
+from recipes.training import TrainingConfig, experiment, normalization, short
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def build(config: Config, splits: Splits) -> Experiment:
         linears=config.linears,
         softmax=config.softmax,
     )
-    return experiment(config, splits, model, NORM_CIFAR10)
+    return experiment(config, splits, model, normalization(config, splits, "cifar10", NORM_CIFAR10))
 
 
 RECIPE = Recipe("dainet", __doc__, "cifar10", VARIANTS, build, REPORTED, choices.OLD_NAMES)

@@ -29,7 +29,7 @@ from fnet.run import cli
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.splits import Splits
 from recipes import choices
-from recipes.training import TrainingConfig, experiment, short
+from recipes.training import TrainingConfig, experiment, normalization, short
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ VARIANTS = {
 def build(config: Config, splits: Splits) -> Experiment:
     """Return the experiment of a config."""
     network = {"lenet5": models.lenet5, "mycnn": models.mycnn}[config.network]
-    return experiment(config, splits, network(**splits.sizes), normalize(0.0, 1.0))
+    preprocess = normalization(config, splits, "mnist", normalize(0.0, 1.0))
+    return experiment(config, splits, network(**splits.sizes), preprocess)
 
 
 RECIPE = Recipe("mnist", __doc__, "mnist", VARIANTS, build, aliases=choices.OLD_NAMES)

@@ -28,7 +28,7 @@ from fnet.run.outcome import TEST_FINAL
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.splits import Splits
 from recipes import choices
-from recipes.training import TrainingConfig, experiment, short
+from recipes.training import TrainingConfig, experiment, normalization, short
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def build(config: Config, splits: Splits) -> Experiment:
         linears=config.linears,
         softmax=config.softmax,
     )
-    return experiment(config, splits, model, NORM_HALF)
+    return experiment(config, splits, model, normalization(config, splits, "cifar10", NORM_HALF))
 
 
 RECIPE = Recipe("net", __doc__, "cifar10", VARIANTS, build, REPORTED, choices.OLD_NAMES)

@@ -2,7 +2,8 @@
 
     python -m recipes.predict runs/dainet7-default-s0 cat.jpg https://example.org/ship.png
 
-Images are resized to the size of the run's images. The aspect ratio is not kept.
+Images are resized to the size of the run's images: as in training if the run has --size, else the
+aspect ratio is not kept.
 """
 
 from fnet.run.process import start_command
@@ -68,7 +69,7 @@ def _predict(options: Options) -> int:
     run, runtime = options.open()
     # All images are read before the first is classified, so that an error is the only output.
     images = {
-        name: _read(name, run.input_shape, options.timeout)
+        name: _read(name, run, options.timeout)
         for given in options.images
         for name in _names(given)
     }
@@ -122,10 +123,10 @@ def _names(given: str) -> list[str]:
     return visible
 
 
-def _read(name: str, shape: tuple[int, int, int], timeout: float) -> Tensor:
+def _read(name: str, run: Run, timeout: float) -> Tensor:
     if is_url(name):
-        return decode_image(fetch(name, seconds=timeout), shape, name)
-    return read_image(Path(name), shape)
+        return decode_image(fetch(name, seconds=timeout), run.input_shape, name, run.fit)
+    return read_image(Path(name), run.input_shape, run.fit)
 
 
 def _ranked(classes: tuple[str, ...], values: Tensor, top: int | None) -> list[tuple[str, float]]:

@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from fnet.data import Fit
 from fnet.run.command import Tool
 from fnet.run.config import ConfigError, Precision
 from fnet.run.directory import new_directory
@@ -141,6 +142,13 @@ class Options:
     """The name or folder of a data set, instead of each arm's own."""
     root: str | None = None
     """The directory of the published data sets (else $FNET_DATA, else the cache directory)."""
+    test: float | None = None
+    """For a folder without train and test: the fraction of each class's images in the test split.
+    Which images is drawn from the seed."""
+    size: str | None = None
+    """Resize the images: 64 for 64 x 64 pixels, 64x48 for width x height. None: as they are."""
+    fit: Fit | None = None
+    """How --size resizes an image of another aspect ratio: crop, pad or stretch."""
     out: str = "runs"
     """The directory in which the directory of the study is created."""
     seeds: int = 1
@@ -162,7 +170,10 @@ class Options:
 def _train_study(options: Options) -> int:
     if options.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1; got {options.seeds}")
-    names = ("data", "root", "epochs", "limit", "batch_size", "device", "precision", "compile")
+    names = (
+        *("data", "root", "test", "size", "fit", "epochs", "limit", "batch_size"),
+        *("device", "precision", "compile"),
+    )
     given = {name: getattr(options, name) for name in names}
     overrides = {name: value for name, value in given.items() if value is not None}
     study = STUDIES[options.name]

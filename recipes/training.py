@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from fnet import optim
-from fnet.data import Preprocess, steps_per_epoch
+from fnet.data import Normalize, Preprocess, normalize_of, steps_per_epoch
 from fnet.losses import cross_entropy
 from fnet.nn import Model, Params
 from fnet.run.config import Config as CommonConfig
@@ -109,6 +109,20 @@ def experiment(
         fresh_statistics=config.fresh_statistics,
         sizes=config.sizes,
     )
+
+
+def normalization(config: CommonConfig, splits: Splits, data: str, authors: Normalize) -> Normalize:
+    """Return the author's normalisation on the author's data set, else that of the images.
+
+    Args:
+        config: the options.
+        splits: the data; the mean and the standard deviation are those of the training images.
+        data: the name of the author's data set. A folder is somebody's own, whatever its name.
+        authors: the author's normalisation.
+    """
+    if splits.train.name == data and config.data in ("auto", data):
+        return authors
+    return normalize_of(splits.train)
 
 
 def optimizer(config: TrainingConfig, splits: Splits) -> optim.GradientTransformation:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from pictures import draw_folder
 
-from fnet.data import shapes
+from fnet.data.shapes import draw
 from fnet.run import cli, train
 from recipes import dainet7
 
@@ -30,15 +30,15 @@ def _shapes_are_drawn_once():
     """Draw each split of "shapes" once per process: it is a pure function of its arguments."""
     drawn = {}
 
-    def remembered(key, n):
-        name = (*key.tolist(), n)
+    def remembered(key, index):
+        name = (*key.tolist(), *index.tolist())
         if name not in drawn:
-            drawn[name] = shapes(key, n)
+            drawn[name] = draw(key, index)
         return drawn[name]
 
     with pytest.MonkeyPatch.context() as patch:
         # `fnet.data.load` is the function: it hides the module of the same name.
-        patch.setattr(importlib.import_module("fnet.data.load"), "shapes", remembered)
+        patch.setattr(importlib.import_module("fnet.data.load"), "draw", remembered)
         yield
 
 

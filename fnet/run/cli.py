@@ -18,7 +18,7 @@ from fnet.run.process import leave_out_triton
 from fnet.run.recipe import Recipe, build_experiment
 from fnet.run.record import read_run
 from fnet.run.schema import config_from_json
-from fnet.run.splits import open_splits
+from fnet.run.splits import open_one
 from fnet.run.train import resume, train
 from fnet.show.tables import layer_table
 from fnet.show.terminal import Display
@@ -58,7 +58,7 @@ def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
     display = Display(console)
     if chosen.summary:
         config.validate()
-        _, splits, _ = open_splits(recipe.data, config, display)
+        splits = open_one(recipe.data, config, display)
         model = build_experiment(recipe, config, splits).model
         console.print(layer_table(summary(model, splits.input_shape)))
         return 0

@@ -1,7 +1,7 @@
 """A run from its config to the finished run directory: `train` and `resume`."""
 
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from fnet.data import steps_per_epoch
@@ -14,7 +14,7 @@ from fnet.run.directory import RunDirectory, new_directory
 from fnet.run.epochs import Trainer
 from fnet.run.log import open_log
 from fnet.run.outcome import Outcome, report_command, resume_hint, say_result
-from fnet.run.preprocess_json import preprocess_to_json
+from fnet.run.preprocess_json import preprocess_from_json, preprocess_to_json
 from fnet.run.process import map_large_blocks
 from fnet.run.progress import initial_state
 from fnet.run.recipe import Experiment, Recipe, build_experiment
@@ -30,7 +30,7 @@ from fnet.run.resume import (
 from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
 from fnet.run.schema import Result, Setup, Status
 from fnet.run.signals import noted_interrupt, stop_request
-from fnet.run.splits import Splits, open_splits
+from fnet.run.splits import Splits, open_splits, with_absolute_paths
 from fnet.run.time_to_accuracy import in_percent, time_to
 from fnet.run.write_errors import write_error
 from fnet.show.terminal import Display
@@ -75,6 +75,7 @@ def train(
         CheckpointError: a file of the run cannot be written.
     """
     config.validate()
+    config = with_absolute_paths(config)
     runtime = resolve(
         config.device, config.precision, config.compile, deterministic=config.deterministic
     )
@@ -112,6 +113,7 @@ def resume(
     """
     config.validate()
     record = read_run(path)
+    config = with_absolute_paths(config)
     inexact = check_options(record, config)
     runtime, different = same_runtime(record, config)
     different += changed_file(record, recipe)
@@ -119,6 +121,9 @@ def resume(
     with display.live(), run_lock(path):
         splits = same_data(record, config, recipe.data, display)
         experiment = build_experiment(recipe, config, splits)
+        # The same images from another place are not normalised in another way.
+        preprocess = preprocess_from_json(record.setup.preprocess, experiment.preprocess)
+        experiment = replace(experiment, preprocess=preprocess)
         job = _Job(
             recipe,
             record.variant,

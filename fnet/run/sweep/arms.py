@@ -19,7 +19,9 @@ from fnet.run.train import resume, run_name, train
 from fnet.show.tables import MISSING
 from fnet.show.terminal import Display
 
-_OF_IMAGES = ("data", "root", "skip_broken", "limit", "validation")
+_OF_IMAGES = (
+    *("data", "root", "size", "fit", "test", "seed", "skip_broken", "limit", "validation"),
+)
 """The options that determine the images of a run."""
 
 
