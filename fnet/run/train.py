@@ -28,9 +28,11 @@ from fnet.run.resume import (
     say_resumed,
 )
 from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
-from fnet.run.schema import Result, Setup, Status
+from fnet.run.schema import Result, Setup, Source, Status
 from fnet.run.signals import noted_interrupt, stop_request
+from fnet.run.source import with_its_preprocess
 from fnet.run.splits import Splits, open_splits
+from fnet.run.start import start_from
 from fnet.run.time_to_accuracy import in_percent, time_to
 from fnet.run.write_errors import write_error
 from fnet.show.terminal import Display
@@ -50,6 +52,8 @@ class _Job:
     directory: RunDirectory
     inexact: list[str] = field(default_factory=list)
     """Why the resumed run is not bit for bit one that was never stopped."""
+    source: Source | None = None
+    """Where the first weights are from, with --init-from."""
 
 
 def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Outcome:
@@ -67,13 +71,18 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Out
     with display.live():
         config, splits, stand_in = open_splits(recipe.data, config, display)
         experiment = build_experiment(recipe, config, splits)
+        config, experiment, start = start_from(config, experiment, splits, runtime)
         path = new_directory(Path(config.out), f"{recipe.name}-{variant}-s{config.seed}")
         directory = RunDirectory(path)
-        job = _Job(recipe, variant, config, splits, stand_in, experiment, runtime, directory)
+        source = start.source if start else None
+        job = _Job(
+            recipe, variant, config, splits, stand_in, experiment, runtime, directory, source=source
+        )
         with run_lock(path):
             _begin(job)
+            restored = start.save(directory, display) if start else None
             _say_start(job, display)
-            return _train_and_conclude(job, display)
+            return _train_and_conclude(job, display, restored)
 
 
 def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outcome:
@@ -101,6 +110,8 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
     with display.live(), run_lock(path):
         splits = same_data(record, config, recipe.data, display)
         experiment = build_experiment(recipe, config, splits)
+        if config.init_from is not None:
+            experiment = with_its_preprocess(experiment, record.setup.preprocess, splits)
         job = _Job(
             recipe,
             record.variant,
@@ -111,6 +122,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
             runtime,
             RunDirectory(path),
             [*record.inexact, *inexact, *different],
+            record.setup.source,
         )
         _say_start(job, display)
         return _train_and_conclude(job, display, _restore(job, record, display))
@@ -151,6 +163,7 @@ def _write_setup(job: _Job) -> None:
         input_shape=splits.input_shape,
         preprocess=preprocess_to_json(job.experiment.preprocess),
         inexact=tuple(job.inexact),
+        source=job.source,
     )
     job.directory.write_setup(setup, describe(job.runtime))
 
@@ -162,6 +175,11 @@ def _restore(job: _Job, record: RunRecord, display: Display) -> Restored | None:
     restored = directory.checkpoints.restore(like)
     steps = config.epochs * steps_per_epoch(len(job.splits.train), config.batch_size)
     note = require_checkpoint(restored, record, steps)
+    if restored is None and job.source is not None:
+        raise ConfigError(
+            f"the run {record.path} was stopped before its first checkpoint, with the weights of "
+            f"{job.source.path}: there is nothing to resume. Start a new run"
+        )
     _write_setup(job)
     directory.checkpoints.discard_after(restored.step if restored else 0)
     directory.write_metrics(note.lines if note else [])
