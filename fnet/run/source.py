@@ -48,6 +48,44 @@ class Given:
     preprocess: Any = None
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """The result of loading weights into a network.
+
+    Attributes:
+        params: the parameters: loaded, or new where no weight fits.
+        source: what to record.
+        report: which weights fit, by name and shape.
+        other_classes: the weights of the head, if it is new because the classes are others.
+    """
+
+    params: Params
+    source: Source
+    report: LoadReport
+    other_classes: tuple[str, ...]
+
+    def say(self, display: Display) -> None:
+        """Print which weights were loaded, which are new, and which the network does not have."""
+        report, anew = self.report, self.other_classes
+        shapes = {
+            name: f"{name} {_shape(given)}, here {_shape(own)}"
+            for name, (given, own) in report.other_shape.items()
+        }
+        missing = [name for name in report.missing if name not in anew]
+        rows = [
+            ("loaded", report.matched),
+            ("new: other classes", anew),
+            ("new: other shape", list(shapes.values())),
+            ("new: not in it", missing),
+            ("left over", report.left_over),
+        ]
+        display.table(
+            f"Weights from {self.source.path}",
+            ["weights", "number", "which"],
+            [[what, str(len(names)), _few(names)] for what, names in rows if names],
+        )
+
+
 def is_run(path: Path) -> bool:
     """Return whether the path is a run directory."""
     return os.path.lexists(path / CONFIG)
@@ -57,7 +95,7 @@ def read_source(name: str) -> Given:
     """Return the weights of a run directory (the best, else the final ones) or of a file.
 
     Raises:
-        ConfigError: there are no weights, or they cannot be read; the message says why.
+        ConfigError: there are no weights, or they cannot be read or are not finite.
     """
     path = expanded(name).resolve()
     if not path.is_dir():
@@ -85,6 +123,13 @@ def _details(path: Path) -> Mapping[str, Any]:
 
 def _given(path: Path, details: Mapping[str, Any]) -> Given:
     tensors = read_state_dict(path)
+    for name, leaf in tensors.items():
+        # A training that starts from such weights ends at its first step.
+        if leaf.is_floating_point() and not torch.isfinite(leaf.float()).all():
+            raise ConfigError(
+                f"the weight {name!r} in {path} is not finite (NaN or infinity): give the weights "
+                "of another epoch"
+            )
     classes = details.get("classes")
     named = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
     with open_regular(path, links=True) as file:
@@ -109,10 +154,8 @@ def with_its_preprocess(experiment: Experiment, recorded: Any, splits: Splits) -
     return replace(experiment, preprocess=preprocess)
 
 
-def first_params(
-    given: Given, model: Model, params: Params, classes: tuple[str, ...]
-) -> tuple[Params, Source, LoadReport]:
-    """Return the parameters with the weights that fit, what to record, and what fitted.
+def first_params(given: Given, model: Model, params: Params, classes: tuple[str, ...]) -> Loaded:
+    """Return the parameters with the weights that fit.
 
     The head (`fnet.nn.head`) keeps its new values if the classes are not those of the source, or
     its shape is another one.
@@ -129,7 +172,9 @@ def first_params(
     own = {**params.trainable, **params.stats}
     tensors = _of_inner_module(without_prefixes(given.tensors, own), own)
     last = set(head(model))
+    anew: tuple[str, ...] = ()
     if given.classes not in (None, classes):
+        anew = tuple(sorted(last & tensors.keys()))
         tensors = {name: leaf for name, leaf in tensors.items() if name not in last}
     try:
         loaded, report = from_state_dict(params, tensors, strict=False, model=model)
@@ -141,9 +186,9 @@ def first_params(
             f"the network has {_few(own)}: give the network that the weights are of"
         )
     new = tuple(sorted({*report.missing, *report.other_shape}))
-    left_over = tuple(report.left_over)
-    source = Source(str(given.path), given.checksum, len(report.matched), new, len(left_over))
-    return loaded, source, report
+    count, left_over = len(report.matched), len(report.left_over)
+    source = Source(str(given.path), given.checksum, count, new, left_over)
+    return Loaded(loaded, source, report, anew)
 
 
 def _of_inner_module(tensors: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -158,25 +203,6 @@ def _of_inner_module(tensors: dict[str, Tensor], own: Mapping[str, Tensor]) -> d
     return inner if own.keys() & inner.keys() else tensors
 
 
-def say_source(source: Source, report: LoadReport, display: Display) -> None:
-    """Print which weights were loaded, which are new, and which the network does not have."""
-    shapes = {
-        name: f"{name} {_shape(given)}, here {_shape(own)}"
-        for name, (given, own) in report.other_shape.items()
-    }
-    rows = [
-        ("loaded", report.matched, report.matched),
-        ("new: of another shape in the source", report.other_shape, shapes.values()),
-        ("new: not in the source, or a head of other classes", report.missing, report.missing),
-        ("left over: not in the network", report.left_over, report.left_over),
-    ]
-    display.table(
-        f"Weights from {source.path}",
-        ["weights", "number", "which"],
-        [[what, str(len(names)), _few(texts)] for what, names, texts in rows if names],
-    )
-
-
 def _few(names: Iterable[str]) -> str:
     shown = list(names)
     more = f" and {len(shown) - _NAMES} more" if len(shown) > _NAMES else ""
@@ -185,17 +211,3 @@ def _few(names: Iterable[str]) -> str:
 
 def _shape(sizes: tuple[int, ...]) -> str:
     return " x ".join(map(str, sizes)) or "one number"
-
-
-def refuse_nonfinite(given: Given) -> None:
-    """Refuse weights that are not finite: a training that starts from them ends at once.
-
-    Raises:
-        ConfigError: a weight is NaN or infinite.
-    """
-    for name, leaf in given.tensors.items():
-        if leaf.is_floating_point() and not torch.isfinite(leaf).all():
-            raise ConfigError(
-                f"the weight {name!r} in {given.path} is not finite (NaN or infinity): give the "
-                "weights of another epoch"
-            )

@@ -1,11 +1,12 @@
 """A run from its config to the finished run directory: `train` and `resume`."""
 
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from fnet import random, tree
 from fnet.data import steps_per_epoch
+from fnet.data.load import expanded
 from fnet.debug import NonFiniteError
 from fnet.nn import Params
 from fnet.run.checkpoint import CheckpointError, Restored, run_lock
@@ -30,7 +31,7 @@ from fnet.run.resume import (
 from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
 from fnet.run.schema import Result, Setup, Source, Status
 from fnet.run.signals import noted_interrupt, stop_request
-from fnet.run.source import with_its_preprocess
+from fnet.run.source import read_source, with_its_preprocess
 from fnet.run.splits import Splits, open_splits
 from fnet.run.start import start_from
 from fnet.run.time_to_accuracy import in_percent, time_to
@@ -68,13 +69,19 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Out
         config.device, config.precision, config.compile, deterministic=config.deterministic
     )
     _prepare(runtime)
+    given = start = None
+    if config.init_from is not None:
+        given = read_source(config.init_from)
+        # Absolute, so that the record can be read from any folder.
+        config = replace(config, init_from=str(expanded(config.init_from).resolve()))
     with display.live():
         config, splits, stand_in = open_splits(recipe.data, config, display)
         experiment = build_experiment(recipe, config, splits)
-        config, experiment, start = start_from(config, experiment, splits, runtime)
+        if given is not None:
+            experiment, start = start_from(given, config, experiment, splits, runtime)
         path = new_directory(Path(config.out), f"{recipe.name}-{variant}-s{config.seed}")
         directory = RunDirectory(path)
-        source = start.source if start else None
+        source = start.loaded.source if start else None
         job = _Job(
             recipe, variant, config, splits, stand_in, experiment, runtime, directory, source=source
         )

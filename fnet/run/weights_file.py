@@ -129,12 +129,12 @@ def _objects(path: Path, message: str) -> list[str]:
 
 def _refusal(path: Path, objects: list[str]) -> str:
     shown = ", ".join(objects[:3]) + (f" and {len(objects) - 3} more" if len(objects) > 3 else "")
+    unpack = f'whole = torch.load("{path}", weights_only=False)'
     return (
-        f"{path} is not only weights: it contains Python objects ({shown}), such as a whole pickled "
-        "module, and loading those runs code from the file. If you trust it, make a file of its "
-        f'weights: python -c \'import torch; whole = torch.load("{path}", weights_only=False); '
-        'torch.save(whole.state_dict(), "weights.pth")\' (for a checkpoint: whole["model"] in '
-        "place of whole.state_dict())"
+        f"{path} is not only weights: it contains Python objects ({shown}), such as a whole "
+        "pickled module, and loading those runs code from the file. If you trust it, make a file "
+        f"of its weights: python -c 'import torch; {unpack}; torch.save(whole.state_dict(), "
+        '"weights.pth")\' (for a checkpoint: whole["model"] in place of whole.state_dict())'
     )
 
 
