@@ -75,7 +75,7 @@ def test_a_run_trains_on_with_a_new_head(source, three_classes, tmp_path, capsys
     assert after["9.weight"].shape[0] == 3
     printed = " ".join(capsys.readouterr().out.split())
     assert f"Weights from {source}" in printed
-    assert "new: other shape" in printed
+    assert "new: other classes" in printed
     assert open_run(run).classes == ("bar", "cross", "ring")
 
 
