@@ -64,6 +64,7 @@ class Dataset:
         classes: the names of the classes; a label is an index into this tuple.
         name: the name of the data set in records and titles.
         skipped: the names of the broken files that were skipped (`fnet.data.load`).
+        files: the path of each image's file, if the data set is a folder of images, else empty.
 
     Raises:
         ValueError: images or labels have another dtype or shape, their lengths differ, or a label
@@ -80,6 +81,7 @@ class Dataset:
     classes: tuple[str, ...]
     name: str
     skipped: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class Dataset:
         classes: Sequence[str],
         name: str,
         skipped: tuple[str, ...] = (),
+        files: tuple[str, ...] = (),
     ) -> None:
         pixels = as_images(images)
         places = as_labels(labels, len(pixels))
@@ -98,6 +101,7 @@ class Dataset:
         object.__setattr__(self, "classes", tuple(classes))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "skipped", skipped)
+        object.__setattr__(self, "files", files)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -149,8 +153,12 @@ class Dataset:
         return shuffled[torch.argsort(place[shuffled], stable=True)]
 
     def _select(self, chosen: Tensor) -> "Dataset":
-        index = chosen.sort().values.to(self.device)
-        return replace(self, images=rows(self.images, index), labels=self.labels[index])
+        places = chosen.sort().values
+        files = tuple(self.files[place] for place in places.tolist()) if self.files else ()
+        index = places.to(self.device)
+        return replace(
+            self, images=rows(self.images, index), labels=self.labels[index], files=files
+        )
 
     def to(self, device: torch.device | str) -> "Dataset":
         """Return the data set on another device, with the same strides."""

@@ -16,7 +16,7 @@ def head(model: Model) -> tuple[str, ...]:
 
     >>> from fnet import models
     >>> head(models.dainet7())
-    ('22.weight', '22.bias')
+    ('26.weight', '26.bias')
     """
     names = trainable_names(model)
     layer = names[-1].rpartition(".")[0] if names else ""

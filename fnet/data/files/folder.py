@@ -75,7 +75,10 @@ def load_folder(
     # Separate cache entries: with the entry of the other setting, the error about a broken file
     # or the notice of the skipped ones would be lost.
     kind = ", without those that are broken" if skip_broken else ""
-    return cached(f"{folder.resolve() / split}{kind}", listed, build)
+    arrays = cached(f"{folder.resolve() / split}{kind}", listed, build)
+    skipped = set(arrays.skipped)
+    names = [name for name in (printable(name) for name, _, _ in listed) if name not in skipped]
+    return arrays._replace(files=tuple(str(base / name) for name in names))
 
 
 def _list(folder: Path, split: str) -> tuple[Path, list[str], list[list[_File]]]:
