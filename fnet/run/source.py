@@ -68,7 +68,7 @@ class Loaded:
         """Print which weights were loaded, which are new, and which the network does not have."""
         report, anew = self.report, self.other_classes
         shapes = {
-            name: f"{name} {_shape(given)}, here {_shape(own)}"
+            name: f"{name} ({_shape(given)}, here {_shape(own)})"
             for name, (given, own) in report.other_shape.items()
         }
         missing = [name for name in report.missing if name not in anew]

@@ -1,8 +1,11 @@
 """`python -m recipes.export`: each format predicts what the run predicts, also without fnet."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,46 +42,59 @@ def exported(run, tmp_path_factory):
     return files
 
 
-# Each as in the README: what a program without fnet does.
-LOADED = {
-    "onnx": """
-import json, onnxruntime
-session = onnxruntime.InferenceSession(file)
-found = session.run(None, {"images": images.numpy()})[0]
-classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
-""",
-    "torch-export": """
-import json
-about = {"metadata.json": ""}
-classify = torch.export.load(file, extra_files=about).module()
-found = classify(images)
-classes = json.loads(about["metadata.json"])["classes"]
-""",
-}
+def readme_blocks():
+    """Return the Python blocks of the README on how an export is loaded."""
+    text = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Weights in and out")[2].partition("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
-def test_a_process_without_fnet_predicts_the_same(exported, run, image_folder, tmp_path):
+SCRIPT = """
+import sys, torch, warnings
+warnings.simplefilter("ignore")
+pixels, results = torch.load("images.pt"), []
+
+def keep():
+    results.append((torch.as_tensor(probabilities).detach(), classes))
+
+images = pixels.numpy()
+{0}
+keep()
+images = pixels
+{1}
+keep()
+{2}
+keep()
+network = network.train()
+for parameter in network.parameters():
+    parameter.data.zero_()
+{3}
+probabilities = network.eval()((images / 255 - 0.5) / 0.5).softmax(-1)
+keep()
+torch.save(results, "found.pt")
+assert not [name for name in sys.modules if name.split(".")[0] in ("fnet", "recipes")]
+"""
+
+
+def test_a_process_without_fnet_predicts_the_same_with_the_readmes_lines(
+    exported, run, image_folder, tmp_path
+):
     held = load(image_folder, split="test")
     torch.save(held.images.contiguous(), tmp_path / "images.pt")
-    script = (
-        "import sys, torch, warnings\nwarnings.simplefilter('ignore')\n"
-        "images, results = torch.load('images.pt'), {}\n"
-    )
-    for name, load_and_classify in LOADED.items():
-        script += f"file = {str(exported[name])!r}\n{load_and_classify}\n"
-        script += f"results[{name!r}] = torch.as_tensor(found), classes\n"
-    script += (
-        "torch.save(results, 'found.pt')\n"
-        "assert not [name for name in sys.modules if name.split('.')[0] in ('fnet', 'recipes')]\n"
-    )
+    for name, file in exported.items():
+        shutil.copy(file, tmp_path / f"model{FORMATS[name].suffix}")
+    script = SCRIPT.format(*readme_blocks())
     subprocess.run([sys.executable, "-I", "-c", script], cwd=tmp_path, check=True, timeout=120)
     opened = open_run(run)
-    own = make_forward(opened.model, preprocess=opened.preprocess)(opened.params, held.images)
+    # The programs contain the preprocessing of the run; the lines for the weights have another.
+    whole = make_forward(opened.model, preprocess=opened.preprocess)
+    plain = make_forward(opened.model, preprocess=NORM_HALF)
     results = torch.load(tmp_path / "found.pt")
-    assert results.keys() == LOADED.keys()
-    for found, classes in results.values():
+    for (found, classes), forward in zip(results, (whole, whole, plain, plain), strict=True):
+        with torch.no_grad():
+            own = forward(opened.params, held.images).softmax(-1)
         assert tuple(classes) == opened.classes == held.classes
-        torch.testing.assert_close(found, own.softmax(-1), atol=1e-6, rtol=0)
+        torch.testing.assert_close(found, own, atol=1e-6, rtol=0)
         assert torch.equal(found.argmax(-1), own.argmax(-1))
 
 
