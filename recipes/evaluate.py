@@ -106,22 +106,20 @@ def _record(
     ensemble: Ensemble, dataset: Dataset, options: Options, found: Evaluation, gain: Gain | None
 ) -> dict[str, object]:
     run = ensemble.first
-    record = {
-        "run": str(run.path),
+    paths = [str(path) for path in ensemble.paths]
+    files = [{"file": dataset.files[m.index]} if dataset.files else {} for m in found.mistakes]
+    figures = asdict(found)
+    named = [{**mistake, **file} for mistake, file in zip(figures["mistakes"], files, strict=True)]
+    return {
+        **({"run": paths[0]} if gain is None else {"runs": paths, "gain": asdict(gain)}),
         "weights": run.weights,
         "data": dataset.name,
         "split": options.split,
         "flip": options.flip,
         "classes": run.classes,
-        **asdict(found),
+        **figures,
+        "mistakes": named,
     }
-    for mistake, of in zip(record["mistakes"], found.mistakes, strict=True):
-        if dataset.files:
-            mistake["file"] = dataset.files[of.index]
-    if gain is not None:
-        del record["run"]
-        record = {"runs": [str(path) for path in ensemble.paths], **record, "gain": asdict(gain)}
-    return record
 
 
 def _show(

@@ -15,6 +15,7 @@ if __name__ == "__main__":
     start_command()
 
 import csv
+import io
 import json
 import os
 import sys
@@ -141,6 +142,8 @@ class Pictures:
 
     def _listed(self) -> Iterator[str]:
         """Return the images that standard input lists, one file, folder or URL in each line."""
+        if isinstance(sys.stdin, io.TextIOWrapper):  # a file name may be no valid text
+            sys.stdin.reconfigure(errors="surrogateescape")
         for line in sys.stdin:
             if given := line.rstrip("\r\n"):
                 try:
