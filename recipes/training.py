@@ -114,8 +114,6 @@ def partly_trained(
 ) -> optim.GradientTransformation:
     """Return the optimizer that freezes some weights, and trains the body at a lower rate.
 
-    A compiled step does not compute the gradients of frozen weights.
-
     Args:
         tx: the optimizer.
         model: the network, for the names of its weights.
@@ -138,7 +136,7 @@ def partly_trained(
     if frozen.issuperset(names):
         raise ValueError("--freeze freezes all weights: leave at least the last layer to train")
     if frozen:
-        # In a group of their own, so that there is neither work nor state for them.
+        # In a group of their own, so that the optimizer has neither work nor state for them.
         groups = {"trained": tx, "frozen": optim.identity()}
         tx = optim.chain(
             optim.partition(groups, lambda path, _: "frozen" if path in frozen else "trained"),

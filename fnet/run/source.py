@@ -132,11 +132,10 @@ def _given(path: Path, details: Mapping[str, Any]) -> Given:
             )
     classes = details.get("classes")
     named = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+    known = tuple(classes) if named and classes else None
     with open_regular(path, links=True) as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    return Given(
-        path, checksum, tensors, tuple(classes) if named else None, details.get("preprocess")
-    )
+    return Given(path, checksum, tensors, known, details.get("preprocess"))
 
 
 def with_its_preprocess(experiment: Experiment, recorded: Any, splits: Splits) -> Experiment:
@@ -180,7 +179,7 @@ def first_params(given: Given, model: Model, params: Params, classes: tuple[str,
         loaded, report = from_state_dict(params, tensors, strict=False, model=model)
     except ModelError as error:
         raise ConfigError(f"the weights in {given.path} cannot be used: {error}") from error
-    if not set(report.matched) - last:
+    if (report.missing or report.other_shape) and not set(report.matched) - last:
         raise ConfigError(
             f"no weight in {given.path} fits this network: the file has {_few(given.tensors)}, "
             f"the network has {_few(own)}: give the network that the weights are of"

@@ -10,11 +10,13 @@ from records import read
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fnet import optim, random
+from fnet import optim, random, tree
 from fnet.data import NORM_HALF, PadResize, load
-from fnet.nn import Params
+from fnet.nn import Params, from_module
 from fnet.run import cli
+from fnet.run.config import ConfigError
 from fnet.run.opened import open_run
+from fnet.run.source import Given, first_params, read_source
 from fnet.run.splits import Splits
 from recipes import cnn, finetune, networks
 from recipes.training import partly_trained
@@ -181,7 +183,6 @@ def test_a_file_starts_torchvisions_network(kind, three_classes, tmp_path):
 def start_of(file, folder, name):
     """Return the start of a fine-tuning without its training."""
     from fnet.run.runtime import resolve
-    from fnet.run.source import read_source
     from fnet.run.start import start_from
 
     splits = Splits(load(folder), load(folder, split="test"))
@@ -286,6 +287,19 @@ def test_the_smoke_variant_trains_from_scratch(tmp_path):
     options = ["--out", str(tmp_path), "--limit", "32", "--batch-size", "16"]
     assert finetune.main(["--variant", "smoke", *options]) == 0
     assert "source" not in read(tmp_path / "finetune-smoke-s0" / "config.json")
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_network_of_one_layer_is_loaded_whole_or_not_at_all(own):
+    model = from_module(lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 2)))
+    params, given = model.init(random.key(0)), model.init(random.key(1)).trainable
+    source = Given(Path("w.pth"), "", given, ("a", "b" if own else "c"))
+    if own:
+        loaded = first_params(source, model, params, ("a", "b"))
+        tree.assert_equal(loaded.params.trainable, given)
+    else:
+        with pytest.raises(ConfigError, match=r"no weight in w\.pth fits"):
+            first_params(source, model, params, ("a", "b"))
 
 
 @pytest.mark.parametrize("average", [False, True])

@@ -83,6 +83,11 @@ class _PadResize(nn.Module):
     which float32 stores exactly (they stay below 2^24).
     """
 
+    rows: Tensor
+    rows_unit: Tensor
+    columns: Tensor
+    columns_unit: Tensor
+
     def __init__(self, padding: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self._padding = padding
