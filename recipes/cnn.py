@@ -35,7 +35,7 @@ from fnet.run.outcome import TEST_FINAL, TRAIN_FINAL
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.splits import Splits
 from recipes import choices
-from recipes.training import TrainingConfig, experiment
+from recipes.training import TrainingConfig, experiment, short
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,7 @@ class Config(TrainingConfig):
 
 
 SMOKE = Config(data="shapes", epochs=1, limit=256, compile=False)
-WELL = Config(
-    epochs=8,
-    batch_size=128,
-    optimizer="muon",
-    lr=0.02,
-    schedule="one_cycle",
-    augment="crop_alternate",
-    crop=2,
-    pad_resize=False,
-)
+WELL = short(Config(), epochs=8, augment="crop_alternate", crop=2, pad_resize=False)
 VARIANTS = {
     "default": WELL,
     "pro": replace(WELL, network="cnnpro"),

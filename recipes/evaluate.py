@@ -58,7 +58,7 @@ def _evaluate(options: Options) -> int:
     dataset = options.open_data(run, options.split).to(runtime.device)
     logits = ensemble.logits(dataset, flip=options.flip, compiled=runtime.compiled)
     labels, loss = dataset.labels, run.experiment.loss
-    found = evaluate_logits(averaged(logits), labels, loss, mistakes=options.mistakes)
+    found = evaluate_logits(averaged(logits), labels, loss, max_mistakes=options.mistakes)
     gain = Gain.of(found, logits, labels, loss) if len(logits) > 1 else None
     if options.json:
         record = _record(ensemble, dataset, options, found, gain)
@@ -91,7 +91,7 @@ class Gain:
     @classmethod
     def of(cls, found: Evaluation, logits: list[Tensor], labels: Tensor, loss: Loss) -> "Gain":
         """Return the gain of the averaged prediction."""
-        each = [evaluate_logits(one, labels, loss, mistakes=0) for one in logits]
+        each = [evaluate_logits(one, labels, loss, max_mistakes=0) for one in logits]
         accuracies = [one.top1 for one in each]
         return cls(
             accuracies=accuracies,

@@ -1,9 +1,10 @@
 """The options of training that the recipes share, and the experiment that they make."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
+from typing import Any, TypeVar
 
 from fnet import optim
 from fnet.data import Preprocess, steps_per_epoch
@@ -62,6 +63,20 @@ class TrainingConfig(CommonConfig):
     Batch norm in a frozen layer still updates its running statistics."""
     body_lr: float = 1.0
     """A factor for the learning rate of all layers but the last one."""
+
+
+C = TypeVar("C", bound=TrainingConfig)
+
+
+def short(author: C, **own: Any) -> C:
+    """Return the config of a short training: the author's, with Muon and a one-cycle schedule.
+
+    Args:
+        author: the author's config.
+        own: options of this network, such as its epochs.
+    """
+    shared: dict[str, Any] = {"optimizer": "muon", "lr": 0.02, "schedule": "one_cycle"}
+    return replace(author, batch_size=128, **shared, **own)
 
 
 def experiment(

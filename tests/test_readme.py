@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fnet import optim, random
+from fnet import ensemble, optim, random, tree
 from fnet.nn import to_module
 from fnet.run import cli
 from recipes.__main__ import modules
@@ -39,6 +39,14 @@ def test_the_impure_step_is_caught_as_it_says():
     script, _, message = blocks("python")[4].partition("# AssertionError: ")
     with pytest.raises(AssertionError, match=re.escape(message.strip())):
         exec(compile(script, "README.md", "exec"), {})
+
+
+def test_several_models_are_trained_by_one_step(monkeypatch, capsys):
+    monkeypatch.setitem(ensemble.train_many.__kwdefaults__, "compile", lambda step: step)
+    names: dict = {}
+    exec(compile(blocks("python")[5], "README.md", "exec"), names)
+    assert capsys.readouterr().out.count("accuracy") == 3
+    tree.assert_equal(names["best"], ensemble.members(names["record"].params)[2])
 
 
 def test_the_network_of_ones_own_trains_and_exports():

@@ -45,7 +45,7 @@ class Setup:
 
     Attributes:
         recipe: the module of the recipe, or the path of its file; see `Origin`.
-        variant: the variant of the recipe, or the label of the run in a study.
+        variant: the variant of the recipe, or the label of the run in a sweep.
         config: the complete config; see `config_from_json`.
         data: the name of the data set.
         data_checksum: the checksum of all images and labels, see `Splits.checksum`.
@@ -204,34 +204,6 @@ class Result:
     reported: dict[str, str]
     reason: str = ""
     seconds_to_accuracy: dict[str, float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ArmRecord:
-    """One of the trainings that a study compares, in `study.json`.
-
-    Attributes:
-        label: what it differs in.
-        reported: the original author's figure.
-        config: the config without the options that differ between runs.
-        runs: the names of the runs' directories, one for each seed.
-        final, best: the lines of the last and of the best epoch of each of these.
-    """
-
-    label: str
-    reported: str
-    config: dict[str, Any]
-    runs: tuple[str, ...]
-    final: tuple[Line | None, ...]
-    best: tuple[Line | None, ...]
-
-
-@dataclass(frozen=True)
-class StudyRecord:
-    """What a study has found: `study.json`."""
-
-    question: str
-    arms: tuple[ArmRecord, ...]
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from fnet import random, tree
 from fnet.data import steps_per_epoch
 from fnet.data.load import expanded
 from fnet.debug import NonFiniteError
 from fnet.nn import Params
+from fnet.nn.check import network_of
 from fnet.run.checkpoint import CheckpointError, Restored, run_lock
 from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory, new_directory
@@ -57,8 +57,23 @@ class _Job:
     """Where the first weights are from, with --init-from."""
 
 
-def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Outcome:
+def run_name(recipe: Recipe, variant: str, seed: int) -> str:
+    """Return the name of the run directory, to which a number is added if there is one already."""
+    return f"{recipe.name}-{variant}-s{seed}"
+
+
+def train(
+    recipe: Recipe, variant: str, config: Config, display: Display, *, until: int | None = None
+) -> Outcome:
     """Train the recipe with this config, in a new run directory.
+
+    Args:
+        recipe: the recipe.
+        variant: the variant, or the label of the run in a sweep.
+        config: the options.
+        display: shows the training.
+        until: stop after this epoch with a checkpoint, as after a signal. The schedule stays that
+            of `config.epochs`, so a resumed run is the run that was never stopped.
 
     Raises:
         ConfigError, DataError, ModelError: an error of the user; raised before the training starts.
@@ -79,7 +94,7 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Out
         experiment = build_experiment(recipe, config, splits)
         if given is not None:
             experiment, start = start_from(given, config, experiment, splits, runtime)
-        path = new_directory(Path(config.out), f"{recipe.name}-{variant}-s{config.seed}")
+        path = new_directory(Path(config.out), run_name(recipe, variant, config.seed))
         directory = RunDirectory(path)
         source = start.loaded.source if start else None
         job = _Job(
@@ -89,10 +104,12 @@ def train(recipe: Recipe, variant: str, config: Config, display: Display) -> Out
             _begin(job)
             restored = start.save(directory, display) if start else None
             _say_start(job, display)
-            return _train_and_conclude(job, display, restored)
+            return _train_and_conclude(job, display, restored, until)
 
 
-def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outcome:
+def resume(
+    recipe: Recipe, path: Path, config: Config, display: Display, *, until: int | None = None
+) -> Outcome:
     """Resume the run in a run directory from its last undamaged checkpoint.
 
     With the run's own config, on the same machine, the result is bit for bit that of a run that was
@@ -103,6 +120,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
         path: the run directory.
         config: the config of the run; see `fnet.run.resume` for what may differ.
         display: shows the training.
+        until: as in `train`.
 
     Raises:
         ConfigError, DataError, ModelError: the run cannot be resumed, or not with this config.
@@ -132,7 +150,7 @@ def resume(recipe: Recipe, path: Path, config: Config, display: Display) -> Outc
             record.setup.source,
         )
         _say_start(job, display)
-        return _train_and_conclude(job, display, _restore(job, record, display))
+        return _train_and_conclude(job, display, _restore(job, record, display), until)
 
 
 def _prepare(runtime: Runtime) -> None:
@@ -195,7 +213,9 @@ def _restore(job: _Job, record: RunRecord, display: Display) -> Restored | None:
     return restored
 
 
-def _train_and_conclude(job: _Job, display: Display, restored: Restored | None = None) -> Outcome:
+def _train_and_conclude(
+    job: _Job, display: Display, restored: Restored | None = None, until: int | None = None
+) -> Outcome:
     """Train from the beginning or from a checkpoint; then write the result and the report."""
     directory, config = job.directory, job.config
     log = open_log(config, f"{job.recipe.name}_{job.variant}", directory.path, display.say)
@@ -207,7 +227,7 @@ def _train_and_conclude(job: _Job, display: Display, restored: Restored | None =
         lambda: display.say("Stopping after this step. Press Ctrl-C again to stop immediately.")
     ) as stop:
         try:
-            status = trainer.run(stop, restored)
+            status = trainer.run(stop, restored, until)
         except NonFiniteError as error:
             reason = str(error)
         except KeyboardInterrupt:
@@ -256,7 +276,7 @@ def _reported(job: _Job) -> dict[str, str]:
 
 def _say_start(job: _Job, display: Display) -> None:
     config, runtime, splits = job.config, job.runtime, job.splits
-    size = tree.size(job.experiment.model.init(random.key(0)).trainable)
+    size = sum(shape.numel() for shape in network_of(job.experiment.model).shapes.values())
     display.say(
         f"{job.recipe.name} ({job.variant}): {size:,} parameters, {len(splits.train):,} images of "
         f"{splits.train.name}, {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'} of "
