@@ -177,12 +177,14 @@ class Prediction:
         label: its true class.
         predicted: the predicted class.
         confidence: the probability of the predicted class, 0..1.
+        label_confidence: the probability of the true class, 0..1.
     """
 
     index: int
     label: int
     predicted: int
     confidence: float
+    label_confidence: float
 
     @property
     def right(self) -> bool:
@@ -199,7 +201,8 @@ def predictions(probabilities: Tensor, labels: Tensor, indices: Tensor) -> list[
         indices: int64 indices of the samples, each in 0..N-1.
     """
     confidence, predicted = probabilities[indices].max(-1)
-    parts = indices, labels[indices], predicted, confidence
+    of_label = probabilities[indices, labels[indices]]
+    parts = indices, labels[indices], predicted, confidence, of_label
     return [Prediction(*row) for row in zip(*(part.tolist() for part in parts), strict=True)]
 
 

@@ -65,6 +65,7 @@ class Dataset:
         name: the name of the data set in records and titles.
         skipped: the names of the broken files that were skipped (`fnet.data.load`).
         ignored: the names of the files that are no images by name (`fnet.data.load`).
+        files: the path of each image's file, if the data set is a folder of images, else empty.
 
     Raises:
         ValueError: images or labels have another dtype or shape, their lengths differ, or a label
@@ -82,6 +83,7 @@ class Dataset:
     name: str
     skipped: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class Dataset:
         name: str,
         skipped: tuple[str, ...] = (),
         ignored: tuple[str, ...] = (),
+        files: tuple[str, ...] = (),
     ) -> None:
         pixels = as_images(images)
         places = as_labels(labels, len(pixels))
@@ -102,6 +105,7 @@ class Dataset:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "skipped", skipped)
         object.__setattr__(self, "ignored", ignored)
+        object.__setattr__(self, "files", files)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -145,8 +149,12 @@ class Dataset:
         return stratified(self.labels.cpu(), len(self.classes))
 
     def _select(self, chosen: Tensor) -> "Dataset":
-        index = chosen.sort().values.to(self.device)
-        return replace(self, images=rows(self.images, index), labels=self.labels[index])
+        places = chosen.sort().values
+        files = tuple(self.files[place] for place in places.tolist()) if self.files else ()
+        index = places.to(self.device)
+        return replace(
+            self, images=rows(self.images, index), labels=self.labels[index], files=files
+        )
 
     def with_channels(self, channels: int) -> "Dataset":
         """Return the data set with so many channels: grey images (one channel) are repeated.

@@ -40,16 +40,42 @@ def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
     )
     early.add_argument("--variant")
     early.add_argument("--resume", type=expanded)
-    early.add_argument("--summary", action="store_true")
     chosen, rest = early.parse_known_args(args)
     if chosen.resume is None:
         variant = recipe.variant(chosen.variant or "default")
-        default = _of_variant(recipe, variant)
-    else:
-        variant, default = _of_run(recipe, chosen.resume, chosen.variant)
+        return start(recipe, variant, of_variant(recipe, variant), rest)
+    variant, default = _of_run(recipe, chosen.resume, chosen.variant)
+    return start(recipe, variant, default, rest, resumed=chosen.resume)
+
+
+def start(
+    recipe: Recipe,
+    variant: str,
+    default: Config,
+    args: Sequence[str] | None,
+    *,
+    prog: str | None = None,
+    resumed: Path | None = None,
+) -> int:
+    """Parse the options of a recipe, and train, resume a run or print the layers.
+
+    Args:
+        recipe: the recipe.
+        variant: the variant, or a label for the run.
+        default: the values of the options that are not given.
+        args: the arguments.
+        prog: the command, for the help; None: the recipe's own.
+        resumed: the directory of the run to resume.
+
+    Returns:
+        the exit code.
+    """
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--summary", action="store_true")
+    chosen, rest = early.parse_known_args(args)
     config = tyro.cli(
         type(default),
-        prog=prog,
+        prog=prog or recipe.origin.command,
         description=_description(recipe, variant),
         default=default,
         args=rest,
@@ -62,12 +88,17 @@ def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
         model = build_experiment(recipe, config, splits).model
         console.print(layer_table(summary(model, splits.input_shape)))
         return 0
-    if chosen.resume is None:
+    if resumed is None:
         return train(recipe, variant, config, display).exit_code
-    return resume(recipe, chosen.resume, config, display).exit_code
+    return resume(recipe, resumed, config, display).exit_code
 
 
-def _of_variant(recipe: Recipe, variant: str) -> Config:
+def of_variant(recipe: Recipe, variant: str) -> Config:
+    """Return the config of a variant.
+
+    Raises:
+        ConfigError: the recipe has no such variant.
+    """
     if variant not in recipe.variants:
         raise ConfigError(
             f"there is no variant {variant!r} of {recipe.name}: give one of "

@@ -38,6 +38,9 @@ class Config:
     """The directory of the published data sets (else $FNET_DATA, else the cache directory)."""
     skip_broken: bool = False
     """Skip the broken images of a folder and list them, instead of stopping with an error."""
+    init_from: str | None = None
+    """Start from trained weights: a run directory, or a .safetensors, .pth or .pt file.
+    Weights that do not fit, such as those of other classes, are drawn anew; a table lists them."""
     out: str = "runs"
     """The directory in which the run directory is created."""
     epochs: int = 10

@@ -116,8 +116,8 @@ class Run:
         ):
             if given != expected:
                 raise ConfigError(
-                    f"the run {self.path} needs {what} {_list(expected)}, but {dataset.name} has "
-                    f"{_list(given)}: give another data set with --data"
+                    f"the run {self.path} needs {what} {listed(expected)}, but {dataset.name} has "
+                    f"{listed(given)}: give another data set with --data"
                 )
         return dataset
 
@@ -238,6 +238,7 @@ def _read_weights(path: Path, weights: Weights, like: Params) -> Params:
         ) from error
 
 
-def _list(values: tuple[object, ...]) -> str:
+def listed(values: tuple[object, ...]) -> str:
+    """Return values for a message, at most ten of them."""
     shown = ", ".join(map(str, values[:10]))
     return f"({shown}, ...)" if len(values) > 10 else f"({shown})"

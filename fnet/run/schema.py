@@ -21,6 +21,25 @@ MAX_THREADS = 4096  # threads of one operation
 
 
 @dataclass(frozen=True)
+class Source:
+    """The source of a run's first weights.
+
+    Attributes:
+        path: the file, absolute.
+        checksum: its SHA-256, hexadecimal.
+        loaded: the number of weights that the run began with.
+        new: the names of the weights that were drawn anew, such as the head's.
+        left_over: the number of weights in the file that the network does not have.
+    """
+
+    path: str
+    checksum: str
+    loaded: int
+    new: tuple[str, ...] = ()
+    left_over: int = 0
+
+
+@dataclass(frozen=True)
 class Setup:
     """The setup of a run, known before it starts: `config.json`.
 
@@ -38,6 +57,7 @@ class Setup:
         preprocess: see `fnet.run.preprocess_json`.
         inexact: why the resumed run is not bit for bit one that was never stopped.
         recipe_checksum: the checksum of the recipe's file; empty for a module, and in old records.
+        source: where the first weights are from; None: they were drawn from the seed.
     """
 
     recipe: str
@@ -53,6 +73,7 @@ class Setup:
     preprocess: Any
     inexact: tuple[str, ...]
     recipe_checksum: str = ""
+    source: Source | None = None
 
     @property
     def origin(self) -> Origin:

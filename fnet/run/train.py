@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from fnet.data import steps_per_epoch
+from fnet.data.load import expanded
 from fnet.debug import NonFiniteError
 from fnet.nn import Params
 from fnet.nn.check import network_of
@@ -28,9 +29,11 @@ from fnet.run.resume import (
     say_resumed,
 )
 from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
-from fnet.run.schema import Result, Setup, Status
+from fnet.run.schema import Result, Setup, Source, Status
 from fnet.run.signals import noted_interrupt, stop_request
+from fnet.run.source import read_source
 from fnet.run.splits import Splits, open_splits, with_absolute_paths
+from fnet.run.start import start_from
 from fnet.run.time_to_accuracy import in_percent, time_to
 from fnet.run.write_errors import write_error
 from fnet.show.terminal import Display
@@ -50,6 +53,8 @@ class _Job:
     directory: RunDirectory
     inexact: list[str] = field(default_factory=list)
     """Why the resumed run is not bit for bit one that was never stopped."""
+    source: Source | None = None
+    """Where the first weights are from, with --init-from."""
 
 
 def run_name(recipe: Recipe, variant: str, seed: int) -> str:
@@ -80,16 +85,27 @@ def train(
         config.device, config.precision, config.compile, deterministic=config.deterministic
     )
     _prepare(runtime)
+    given = start = None
+    if config.init_from is not None:
+        given = read_source(config.init_from)
+        # Absolute, so that the record can be read from any folder.
+        config = replace(config, init_from=str(expanded(config.init_from).resolve()))
     with display.live():
         config, splits, stand_in = open_splits(recipe.data, config, display)
         experiment = build_experiment(recipe, config, splits)
+        if given is not None:
+            experiment, start = start_from(given, config, experiment, splits, runtime)
         path = new_directory(Path(config.out), run_name(recipe, variant, config.seed))
         directory = RunDirectory(path)
-        job = _Job(recipe, variant, config, splits, stand_in, experiment, runtime, directory)
+        source = start.loaded.source if start else None
+        job = _Job(
+            recipe, variant, config, splits, stand_in, experiment, runtime, directory, source=source
+        )
         with run_lock(path):
             _begin(job)
+            restored = start.save(directory, display) if start else None
             _say_start(job, display)
-            return _train_and_conclude(job, display, until=until)
+            return _train_and_conclude(job, display, restored, until)
 
 
 def resume(
@@ -134,6 +150,7 @@ def resume(
             runtime,
             RunDirectory(path),
             [*record.inexact, *inexact, *different],
+            record.setup.source,
         )
         _say_start(job, display)
         return _train_and_conclude(job, display, _restore(job, record, display), until)
@@ -174,6 +191,7 @@ def _write_setup(job: _Job) -> None:
         input_shape=splits.input_shape,
         preprocess=preprocess_to_json(job.experiment.preprocess),
         inexact=tuple(job.inexact),
+        source=job.source,
     )
     job.directory.write_setup(setup, describe(job.runtime))
 
@@ -185,6 +203,11 @@ def _restore(job: _Job, record: RunRecord, display: Display) -> Restored | None:
     restored = directory.checkpoints.restore(like)
     steps = config.epochs * steps_per_epoch(len(job.splits.train), config.batch_size)
     note = require_checkpoint(restored, record, steps)
+    if restored is None and job.source is not None:
+        raise ConfigError(
+            f"the run {record.path} was stopped before its first checkpoint, with the weights of "
+            f"{job.source.path}: there is nothing to resume. Start a new run"
+        )
     _write_setup(job)
     directory.checkpoints.discard_after(restored.step if restored else 0)
     directory.write_metrics(note.lines if note else [])

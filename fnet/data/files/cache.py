@@ -39,12 +39,14 @@ class Arrays(NamedTuple):
         labels: int64 `[N]`.
         classes: the names of the classes.
         skipped: the names of the broken files that were skipped.
+        files: the path of each image's file; not stored in the cache.
     """
 
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 def cache_dir() -> Path:

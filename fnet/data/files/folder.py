@@ -114,16 +114,23 @@ class _Images:
     def read(self) -> Arrays:
         rows = self._chosen(self._labels)
         if self._is_sample(rows):
-            return self._read_sample(rows)
+            return self._read_sample(rows)._replace(files=self._paths(rows))
         every = np.arange(len(self._labels))
         arrays = cached(self._source, self._identity, lambda: self._decoded(every))
         if arrays.skipped:
+            left_out = set(arrays.skipped)
+            every = every[[printable(file.name) not in left_out for file in self._files]]
             rows = self._chosen(arrays.labels)
+        files = self._paths(every[rows])
         if len(rows) == len(arrays.labels):
-            return arrays
+            return arrays._replace(files=files)
         # The skipped files of a folder without a split are said once.
         skipped = () if self._divided and self._split == "test" else arrays.skipped
-        return Arrays(arrays.images[rows], arrays.labels[rows], arrays.classes, skipped)
+        return Arrays(arrays.images[rows], arrays.labels[rows], arrays.classes, skipped, files)
+
+    def _paths(self, places: np.ndarray) -> tuple[str, ...]:
+        """Return the paths of the files at these places."""
+        return tuple(str(self._base / printable(self._files[place].name)) for place in places)
 
     def _is_sample(self, rows: np.ndarray) -> bool:
         """Return whether only these rows are to be decoded, for a quick start."""
