@@ -111,7 +111,11 @@ def experiment(
         loss=partial(cross_entropy, label_smoothing=config.label_smoothing),
         preprocess=preprocess,
         augment=choices.augment(
-            config.augment, crop=config.crop, cutout=config.cutout, seed=config.seed
+            config.augment,
+            width=splits.input_shape[2],
+            crop=config.crop,
+            cutout=config.cutout,
+            seed=config.seed,
         ),
         eval_params=averaged if config.average else lambda params, opt_state: params,
         plateau=plateau,
