@@ -178,18 +178,18 @@ def _of_function(
             yield f"attribute {name!r} of function {function.__name__}", state_of(value)
     if "environ" in function.__code__.co_names:
         yield f"os.environ that {user} uses", dict(os.environ)
-    for name in names(function):
-        value, closed_over = name.value, name.text in function.__code__.co_freevars
+    for used in names(function):
+        value, closed_over = used.value, used.text in function.__code__.co_freevars
         its_own = getattr(value, "__module__", None) == function.__module__
         if isinstance(value, types.FunctionType) and (its_own or closed_over):
             yield from _of_function(value, user, seen)
         elif closed_over:
             if _is_small(value):
-                yield f"variable {name.text!r} that {user} closes over", state_of(value)
+                yield f"variable {used.text!r} that {user} closes over", state_of(value)
         elif isinstance(value, type) and its_own:
             yield from _of_class(value, seen)
         elif value is not None and (_is_small(value) or (its_own and _is_object(value))):
-            yield f"global {name.text!r} that {user} uses", state_of(value)
+            yield f"global {used.text!r} that {user} uses", state_of(value)
     for value in function.__defaults__ or ():
         if _is_small(value) and not isinstance(value, _PLAIN):
             yield f"default argument of {user}", state_of(value)
