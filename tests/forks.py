@@ -24,7 +24,9 @@ class Launcher:
 
     def start(self, work: Callable[[], object]) -> list[BaseProcess]:
         """Start `work` in each process of a new group; its result, if any, is the exit code."""
-        processes = [_FORK.Process(target=self._run, args=(rank, work)) for rank in range(self.size)]
+        processes = [
+            _FORK.Process(target=self._run, args=(rank, work)) for rank in range(self.size)
+        ]
         for process in processes:
             process.start()
         self.starts += 1

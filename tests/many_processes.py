@@ -16,7 +16,7 @@ from fnet import losses, optim, random, tree
 from fnet.data import NORM_HALF, augment
 from fnet.nn import Params
 from fnet.parallel import mean_over_processes, process_group
-from fnet.step import accumulate, make_grad, make_step
+from fnet.step import make_grad, make_step
 
 STEPS = 20
 MUON = optim.partition(
@@ -72,8 +72,10 @@ def compare(size: int, report) -> None:
 
 if __name__ == "__main__":
     size = int(sys.argv[1])
+
     def report(found):
         if dist.get_rank() == 0:
             print(json.dumps(found))
+
     codes = Launcher(size).run(lambda: compare(16, report))
     print(codes)

@@ -1,4 +1,4 @@
-"""Data parallelism over the processes of `torchrun`: the mean of gradients, synchronized batch norm.
+"""Data parallelism over processes: the mean of gradients, synchronized batch norm, the group.
 
 Every process runs the same program. Each step gets the same global batch everywhere, every process
 computes its own rows, and what is summed or averaged over the processes is the same to the last bit
@@ -7,7 +7,7 @@ on all of them. So params, optimizer states and metrics never differ between pro
 
 from fnet.parallel.collective import PeerError, sum_over_processes
 from fnet.parallel.gradient import mean_over_processes, own_rows, total_over_processes
-from fnet.parallel.world import World, launched, process_group, remembered
+from fnet.parallel.world import World, launched, process_group, recall, remember
 
 __all__ = [
     "PeerError",
@@ -16,7 +16,8 @@ __all__ = [
     "mean_over_processes",
     "own_rows",
     "process_group",
-    "remembered",
+    "recall",
+    "remember",
     "sum_over_processes",
     "total_over_processes",
 ]

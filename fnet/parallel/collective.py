@@ -1,4 +1,4 @@
-"""The sum over processes, the only collective of a step: an operation that a compiler does not open.
+"""The sum over processes, the only collective of a step, as an opaque operation.
 
 It is a custom operation of ours around the public `torch.distributed.all_reduce`, and not one of
 PyTorch's functional collectives, because these are private, return wrong sums under `vmap` without

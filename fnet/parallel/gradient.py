@@ -13,7 +13,7 @@ from fnet.metrics import Metrics
 from fnet.nn import Params
 from fnet.parallel.batch_norm import SyncBatchNorm
 from fnet.parallel.collective import rank_and_size, sum_over_processes
-from fnet.step import Grads, GradFn, Stats, take_rows
+from fnet.step import GradFn, Grads, Stats, take_rows
 from fnet.tree import Tree
 
 

@@ -1,6 +1,7 @@
 """The processes that train one model: their number, this one's rank, and what they agree on."""
 
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,39 +40,50 @@ class World:
         """Whether this is the process that writes and prints."""
         return self.rank == 0
 
-    def first(self, work: Callable[[], T], errors: tuple[type[BaseException], ...] = ()) -> T:
-        """Return the result of `work()` on the first process; pickled for the others.
+    def first(self, work: Callable[[], T]) -> T:
+        """Return the result of `work()` on the first process, pickled for the others.
 
-        If it raises one of `errors`, all processes raise it.
+        If it raises an exception, all processes raise it.
 
         Raises:
             PeerError: another process has ended.
         """
         if self.size == 1:
             return work()
-        result = _caught(work, errors) if self.is_first else (None, None)
+        result = _caught(work) if self.is_first else (None, None)
         told: list[Any] = [result]
         with lost_peers():
             dist.broadcast_object_list(told, src=0)
-        return _raised(told[0] if not self.is_first else result)
+        return _raised(result if self.is_first else told[0])
 
-    def together(self, work: Callable[[], T], errors: tuple[type[BaseException], ...]) -> T:
-        """Return the result of `work()` on this process, or raise an error of any process.
+    def together(self, work: Callable[[], T]) -> T:
+        """Return the result of `work()` on this process, or raise an exception of any process.
 
-        If it raises one of `errors` on some processes, all raise that of the first of these. So
-        the first process, which prints, also knows what was wrong on another machine.
+        If it raises an exception on some processes, all raise that of the first of these. So the
+        first process, which prints, also knows what was wrong on another machine. `work` must not
+        call a method of this class.
 
         Raises:
             PeerError: another process has ended.
         """
         if self.size == 1:
             return work()
-        result = _caught(work, errors)
+        result, error = _caught(work)
         told: list[Any] = [None] * self.size
         with lost_peers():
-            dist.all_gather_object(told, result[1])
-        error = next((each for each in told if each is not None), None)
-        return _raised((result[0], error))
+            dist.all_gather_object(told, error)
+        first = next((rank for rank, each in enumerate(told) if each is not None), self.rank)
+        return _raised((result, error if first == self.rank else told[first]))
+
+    def in_turn(self, work: Callable[[], T]) -> T:
+        """As `together`, but on each machine the first process finishes before the others begin.
+
+        For what fills a cache or downloads.
+        """
+        leads = self.local_rank == 0
+        made = self.together(lambda: work() if leads else None)
+        made = self.together(lambda: made if leads else work())
+        return made  # type: ignore[return-value]  # each process has called `work` once
 
     def most(self, *numbers: int) -> list[int]:
         """Return the maximum over all processes of each number.
@@ -109,8 +121,8 @@ def process_group() -> Iterator[World]:
     """Give the processes of `torchrun` as a group within the context; without it, this one alone.
 
     The collectives of tensors on the CPU are gloo's, those on GPUs NCCL's. Unlike plain
-    `init_process_group`, it works in a group that torchrun has restarted: torch 2.14 keeps one store
-    for all attempts, and would find the addresses of the processes that died.
+    `init_process_group`, it works in a group that torchrun has restarted: torch 2.14 keeps one
+    store for all attempts, and would find the addresses of the processes that died.
 
     Raises:
         PeerError: another process has ended.
@@ -136,28 +148,30 @@ def process_group() -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def remembered(name: str, value: str | None = None) -> str | None:
-    """Return what this process, the first one, or one before a restart, has stored under a name.
+def remember(name: str, value: str) -> None:
+    """Store a value in the memory of torchrun, for `recall` after a restart of the processes.
 
-    It is in the memory of torchrun, so it ends with the command. None if nothing was stored, or if
-    torchrun keeps no store.
-
-    Args:
-        name: what it is.
-        value: if given, it is stored.
+    It ends with the command. Without torchrun, nothing is stored.
     """
-    world = launched()
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return value
-    store, key = _store(world), f"fnet/{name}"
-    if value is not None:
-        store.set(key, value)
+    if _torchrun_keeps_store():
+        _store(launched()).set(f"fnet/{name}", value)
+
+
+def recall(name: str) -> str | None:
+    """Return what was stored under a name, by this command's processes; None if nothing was."""
+    if not _torchrun_keeps_store():
+        return None
+    store, key = _store(launched()), f"fnet/{name}"
     return store.get(key).decode() if store.check([key]) else None
+
+
+def _torchrun_keeps_store() -> bool:
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _store(world: World) -> dist.Store:
     """Return the store that torchrun keeps, or else one that the first process keeps."""
-    kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    kept = _torchrun_keeps_store()
     return dist.TCPStore(
         os.environ["MASTER_ADDR"],
         int(os.environ["MASTER_PORT"]),
@@ -167,15 +181,20 @@ def _store(world: World) -> dist.Store:
     )
 
 
-def _caught(work: Callable[[], T], errors: tuple[type[BaseException], ...]) -> tuple[Any, Any]:
-    """Return the result, or one of these errors."""
+def _caught(work: Callable[[], T]) -> tuple[T | None, BaseException | None]:
+    """Return the result, and the exception if there is one (or the exit of a command line)."""
     try:
         return work(), None
-    except errors as error:
+    except (Exception, SystemExit) as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return None, RuntimeError(f"{type(error).__name__}: {error}")
         return None, error
 
 
 def _raised(result: tuple[Any, BaseException | None]) -> Any:
+    """Return the result, or raise the exception."""
     if result[1] is not None:
         raise result[1]
     return result[0]

@@ -5,14 +5,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import tyro
 from rich.console import Console
 
 from fnet.data.load import expanded
 from fnet.nn import summary
-from fnet.run.command import exit_code
+from fnet.parallel import process_group
+from fnet.run.command import exit_code, only_first_prints
 from fnet.run.config import Config, ConfigError
+from fnet.run.job import run_before_restart
 from fnet.run.loading import is_recipe_of
 from fnet.run.process import leave_out_triton
 from fnet.run.recipe import Recipe, build_experiment
@@ -28,12 +31,41 @@ def main(recipe: Recipe, args: Sequence[str] | None = None) -> int:
     """Parse the command line, run the recipe, return the exit code.
 
     0 if the run is complete, 130 after Ctrl-C (SIGINT), 143 after SIGTERM, 1 if the loss was not
-    finite, 2 for an error of the user, with one message on standard error.
+    finite, 2 for an error of the user, with one message on standard error. Started by `torchrun`,
+    its processes are one run, and the first prints.
     """
-    return exit_code(lambda: _main(recipe, args))
+    with only_first_prints():
+        return exit_code(lambda: _main(recipe, args))
 
 
 def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
+    with process_group() as world:
+        chosen = world.together(lambda: _parsed(recipe, args))
+        display = Display(Console())
+        if chosen.summary:
+            if world.is_first:
+                _summarize(recipe, chosen.config, display)
+            return 0
+        path = chosen.resume
+        if path is None and world.restarts:
+            path = world.first(run_before_restart)
+        if path is None:
+            return train(recipe, chosen.variant, chosen.config, display, world).exit_code
+        if chosen.resume is None:
+            chosen = _parsed(recipe, ["--resume", str(path)])
+        return resume(recipe, path, chosen.config, display, world).exit_code
+
+
+class _Chosen(NamedTuple):
+    """What a command line asks for: a new run of a variant, or to resume one."""
+
+    variant: str
+    config: Config
+    resume: Path | None
+    summary: bool
+
+
+def _parsed(recipe: Recipe, args: Sequence[str] | None) -> _Chosen:
     prog = recipe.origin.command
     early = argparse.ArgumentParser(
         prog=prog, usage=f"{prog} [options]; --help lists them", add_help=False, allow_abbrev=False
@@ -54,17 +86,15 @@ def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
         default=default,
         args=rest,
     )
-    console = Console()
-    display = Display(console)
-    if chosen.summary:
-        config.validate()
-        _, splits, _ = open_splits(recipe.data, config, display)
-        model = build_experiment(recipe, config, splits).model
-        console.print(layer_table(summary(model, splits.input_shape)))
-        return 0
-    if chosen.resume is None:
-        return train(recipe, variant, config, display).exit_code
-    return resume(recipe, chosen.resume, config, display).exit_code
+    return _Chosen(variant, config, chosen.resume, chosen.summary)
+
+
+def _summarize(recipe: Recipe, config: Config, display: Display) -> None:
+    """Print the layers of the network."""
+    config.validate()
+    _, splits, _ = open_splits(recipe.data, config, display)
+    model = build_experiment(recipe, config, splits).model
+    display.console.print(layer_table(summary(model, splits.input_shape)))
 
 
 def _of_variant(recipe: Recipe, variant: str) -> Config:
