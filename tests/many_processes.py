@@ -31,7 +31,7 @@ from torch import nn
 from fnet import losses, optim, tree
 from fnet.data import NORM_HALF, augment
 from fnet.nn import Model, Params, from_module
-from fnet.parallel import mean_over_processes, process_group
+from fnet.parallel import launched, mean_over_processes, process_group
 from fnet.random import key
 from fnet.run import cli, train
 from fnet.run.epochs import Trainer
@@ -125,7 +125,7 @@ def distances(size: int, file: Path) -> None:
 
         return mean
 
-    alone = all_steps(lambda f: f, of_ghosts)
+    alone = all_steps(lambda f: f, of_ghosts) if launched().is_first else {}
     with process_group() as world:
         found = all_steps(sync, mean_over_processes)
     if world.is_first:
@@ -226,35 +226,23 @@ def signalled(number: int, step: int, arguments: list[str]) -> int:
     return start_run(arguments)
 
 
-def disturbed_runs(root: Path) -> dict[str, object]:
-    """Stop one of two processes, and kill one; go on with both; return what happened."""
-    own = [*options(draw_folder(root / "data")), "--out"]
-    assert Launcher(2).run(partial(start_run, [*own, str(root / "straight")])) == [0, 0]
-    straight = final_state(root / "straight" / "cnn-smoke-s0")
-
-    def seen(name: str) -> object:
-        return final_state(root / name / "cnn-smoke-s0") == straight
-
-    stopped = Launcher(2)
-    run = root / "stopped" / "cnn-smoke-s0"
-    work = partial(signalled, signal.SIGTERM, 4, [*own, str(root / "stopped")])
-    found = {"stopped": stopped.run(work), "status": read(run / "result.json")["status"]}
+def disturbed_run(root: Path) -> dict[str, object]:
+    """Kill one of two processes; restart both; stop one; resume both; return what happened."""
+    data = draw_folder(root / "data")
+    straight, run = (root / name / "cnn-smoke-s0" for name in ("straight", "disturbed"))
+    own = [*options(data, epochs=2), "--out"]
+    assert Launcher(2).run(partial(start_run, [*own, str(straight.parent)])) == [0, 0]
+    found, launcher, arguments = {}, Launcher(2), [*own, str(run.parent)]
+    found["killed"] = launcher.run(partial(signalled, signal.SIGKILL, 4, arguments))
+    # The same command, as torchrun starts it again.
+    found["stopped"] = launcher.run(partial(signalled, signal.SIGTERM, 8, arguments))
+    found["status"] = read(run / "result.json")["status"]
     found["resumed"] = Launcher(2).run(partial(start_run, ["--resume", str(run)]))
-    found["resumed is straight"] = seen("stopped")
+    found["is straight"] = final_state(run) == final_state(straight)
     found["processes"] = read(run / "environment.json")["processes"]
-
-    killed = Launcher(2)
-    arguments = [*own, str(root / "killed")]
-    found["killed"] = killed.run(partial(signalled, signal.SIGKILL, 9, arguments))
-    found["restarted"] = killed.run(partial(start_run, arguments))
-    found["restarted is straight"] = seen("killed")
-    found["runs"] = len(list((root / "killed").iterdir()))
-
-    # Three processes do not divide a batch of eight equally, and one process has no others.
-    found["--sync-bn"] = Launcher(3).run(partial(start_run, [*own, str(root / "sync"), "--sync-bn"]))
-    longer = ["--resume", str(run), "--epochs", "4"]
-    found["alone"] = start_run(longer)
-    found["inexact"] = read(run / "config.json")["inexact"]
+    found["runs"] = len(list(run.parent.iterdir()))
+    odd = [*own, str(root / "odd"), "--sync-bn"]
+    found["--sync-bn"] = Launcher(3).run(partial(start_run, odd))
     return found
 
 
@@ -265,7 +253,7 @@ def main(what: str, number: int, root: Path) -> object:
     if what == "torchrun":
         return killed_torchrun(root, number, seed=0)
     if what == "disturbed":
-        return disturbed_runs(root)
+        return disturbed_run(root)
     file = root / "distances.json"
     codes = Launcher(int(what)).run(lambda: distances(int(what), file))
     return {"codes": codes, "distances": json.loads(file.read_text())}
