@@ -30,7 +30,7 @@ from torch import nn
 
 from fnet import losses, optim, tree
 from fnet.data import NORM_HALF, augment
-from fnet.nn import Model, Params, from_module
+from fnet.nn import Model, Params, check, from_module
 from fnet.parallel import launched, mean_over_processes, process_group
 from fnet.random import key
 from fnet.run import cli, train
@@ -76,7 +76,7 @@ def network() -> Model:
     )
 
 
-def steps(tx, dtype, wrap, size, weights=None):
+def steps(tx, dtype, wrap, size, weights=None, count=STEPS):
     """Return params and metrics after some steps with augmentation and dropout."""
     params = tree.map(lambda x: x.to(dtype), network().init(key(0)))
     moved = augment.compose(augment.random_crop(2), augment.random_flip())
@@ -84,7 +84,7 @@ def steps(tx, dtype, wrap, size, weights=None):
         network(), losses.cross_entropy, preprocess=NORM_HALF, augment=moved, dtype=dtype
     )
     step, opt_state, total = make_step(wrap(grad_fn), tx), tx.init(params.trainable), []
-    for seed in range(STEPS):
+    for seed in range(count):
         rows = batch(seed, size)
         if weights is not None:
             rows = rows._replace(weight=weights)
@@ -109,9 +109,9 @@ def distances(size: int, file: Path) -> None:
     def all_steps(sync, local):
         found = {name: steps(tx, dtype, sync, rows) for name, (tx, dtype, _) in CASES.items()}
         adam, double, _ = CASES["adam"]
-        found["weights"] = steps(adam, double, sync, rows, weights)
+        found["weights"] = steps(adam, double, sync, rows, weights, count=4)
         # Micro-batches: those of the processes together are those of one process, in another order.
-        found["local"] = steps(optim.sgd(0.05), double, local, rows)
+        found["local"] = steps(optim.sgd(0.05), double, local, rows, count=4)
         return found
 
     def of_ghosts(grad_fn):
@@ -248,6 +248,7 @@ def disturbed_run(root: Path) -> dict[str, object]:
 
 def main(what: str, number: int, root: Path) -> object:
     """Do what the command line asks for."""
+    check(network(), (3, 8, 8))  # imports once, before the forks, what a dry run needs
     if what == "kills":
         return killed_run(root, number, seed=0)
     if what == "torchrun":
