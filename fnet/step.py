@@ -123,7 +123,7 @@ def accumulate(grad_fn: GradFn, m: int) -> GradFn:
         sums: Metrics = {}
         stats = params.stats
         for start in range(0, size, size // m):
-            part = _rows(batch, slice(start, start + size // m))
+            part = take_rows(batch, slice(start, start + size // m))
             share = part.weight.sum() / total
             g, stats, s = grad_fn(params._replace(stats=stats), part)
             g = {name: share * leaf for name, leaf in g.items()}
@@ -271,7 +271,8 @@ def _count(batch: Batch) -> Tensor:
     return batch.weight.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def _rows(batch: Batch, rows: slice) -> Batch:
+def take_rows(batch: Batch, rows: slice) -> Batch:
+    """Return these rows of a batch, each with its own label, index and weight."""
     return batch._replace(
         images=batch.images[rows],
         labels=batch.labels[rows],

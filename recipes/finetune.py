@@ -33,7 +33,6 @@ from typing import Literal
 from fnet.data import NORM_CIFAR10, NORM_HALF, Normalize
 from fnet.data.load import expanded
 from fnet.run import cli
-from fnet.run.command import exit_code
 from fnet.run.config import Config as CommonConfig
 from fnet.run.config import ConfigError
 from fnet.run.directory import read_setup
@@ -112,10 +111,10 @@ RECIPE = Recipe("finetune", __doc__, "cifar10", VARIANTS, build)
 
 def main(args: Sequence[str] | None = None) -> int:
     """Parse the command line, train, and return the exit code, as `fnet.run.cli.main` does."""
-    return exit_code(lambda: _main(args))
+    return cli.launch(lambda: _chosen(args))
 
 
-def _main(args: Sequence[str] | None) -> int:
+def _chosen(args: Sequence[str] | None) -> cli.Chosen:
     prog = RECIPE.origin.command
     early = argparse.ArgumentParser(
         prog=prog, usage=f"{prog} --from RUN|FILE --data DIR [options]; --help lists them",
@@ -126,7 +125,7 @@ def _main(args: Sequence[str] | None) -> int:
     early.add_argument("--variant")
     chosen, rest = early.parse_known_args(args)
     if chosen.source is None:  # the help, a run to resume, or a training from scratch
-        return cli.main(RECIPE, args)
+        return cli.chosen_by(RECIPE, args)
     path = expanded(chosen.source)
     if is_run(path):
         if chosen.variant is not None:
@@ -140,7 +139,7 @@ def _main(args: Sequence[str] | None) -> int:
     asked = [option for option in ("--data", "--help", "-h") if _has(rest, option)]
     if default.data == "auto" and not asked:
         raise ConfigError("give the images to train on: --data DIR, or the name of a data set")
-    return cli.start(recipe, variant, default, rest, prog=f"{prog} --from {chosen.source}")
+    return cli.with_options(recipe, variant, default, rest, prog=f"{prog} --from {chosen.source}")
 
 
 def _has(args: Sequence[str], option: str) -> bool:

@@ -3,16 +3,19 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import tyro
 from rich.console import Console
 
 from fnet.data.load import expanded
 from fnet.nn import summary
-from fnet.run.command import exit_code
+from fnet.parallel import process_group
+from fnet.run.command import exit_code, only_first_prints
 from fnet.run.config import Config, ConfigError
+from fnet.run.job import run_before_restart
 from fnet.run.loading import is_recipe_of
 from fnet.run.process import leave_out_triton
 from fnet.run.recipe import Recipe, build_experiment
@@ -24,31 +27,67 @@ from fnet.show.tables import layer_table
 from fnet.show.terminal import Display
 
 
+class Chosen(NamedTuple):
+    """What a command line asks for: a new run, to resume one, or a table of the layers."""
+
+    recipe: Recipe
+    variant: str
+    config: Config
+    resume: Path | None
+    summary: bool
+
+
 def main(recipe: Recipe, args: Sequence[str] | None = None) -> int:
-    """Parse the command line, run the recipe, return the exit code.
+    """Parse the command line, run the recipe, return the exit code; see `launch`."""
+    return launch(lambda: chosen_by(recipe, args))
+
+
+def launch(choose: Callable[[], Chosen]) -> int:
+    """Train, resume a run or print the layers, as chosen; return the exit code.
 
     0 if the run is complete, 130 after Ctrl-C (SIGINT), 143 after SIGTERM, 1 if the loss was not
-    finite, 2 for an error of the user, with one message on standard error.
+    finite, 2 for an error of the user, with one message on standard error. Started by `torchrun`,
+    its processes are one run, and the first prints.
     """
-    return exit_code(lambda: _main(recipe, args))
+    with only_first_prints():
+        return exit_code(lambda: _launch(choose))
 
 
-def _main(recipe: Recipe, args: Sequence[str] | None) -> int:
+def _launch(choose: Callable[[], Chosen]) -> int:
+    with process_group() as world:
+        chosen = world.together(choose)
+        recipe, display = chosen.recipe, Display(Console())
+        if chosen.summary:
+            if world.is_first:
+                _summarize(recipe, chosen.config, display)
+            return 0
+        path = chosen.resume
+        if path is None and world.restarts:
+            path = world.first(run_before_restart)
+        if path is None:
+            return train(recipe, chosen.variant, chosen.config, display, world).exit_code
+        if chosen.resume is None:
+            chosen = chosen_by(recipe, ["--resume", str(path)])
+        return resume(recipe, path, chosen.config, display, world).exit_code
+
+
+def chosen_by(recipe: Recipe, args: Sequence[str] | None) -> Chosen:
+    """Return what the arguments of a recipe's command ask for."""
     prog = recipe.origin.command
     early = argparse.ArgumentParser(
         prog=prog, usage=f"{prog} [options]; --help lists them", add_help=False, allow_abbrev=False
     )
     early.add_argument("--variant")
     early.add_argument("--resume", type=expanded)
-    chosen, rest = early.parse_known_args(args)
-    if chosen.resume is None:
-        variant = recipe.variant(chosen.variant or "default")
-        return start(recipe, variant, of_variant(recipe, variant), rest)
-    variant, default = _of_run(recipe, chosen.resume, chosen.variant)
-    return start(recipe, variant, default, rest, resumed=chosen.resume)
+    given, rest = early.parse_known_args(args)
+    if given.resume is None:
+        variant = recipe.variant(given.variant or "default")
+        return with_options(recipe, variant, of_variant(recipe, variant), rest)
+    variant, default = _of_run(recipe, given.resume, given.variant)
+    return with_options(recipe, variant, default, rest, resumed=given.resume)
 
 
-def start(
+def with_options(
     recipe: Recipe,
     variant: str,
     default: Config,
@@ -56,8 +95,8 @@ def start(
     *,
     prog: str | None = None,
     resumed: Path | None = None,
-) -> int:
-    """Parse the options of a recipe, and train, resume a run or print the layers.
+) -> Chosen:
+    """Return what is chosen by the options of a recipe.
 
     Args:
         recipe: the recipe.
@@ -66,13 +105,10 @@ def start(
         args: the arguments.
         prog: the command, for the help; None: the recipe's own.
         resumed: the directory of the run to resume.
-
-    Returns:
-        the exit code.
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--summary", action="store_true")
-    chosen, rest = early.parse_known_args(args)
+    given, rest = early.parse_known_args(args)
     config = tyro.cli(
         type(default),
         prog=prog or recipe.origin.command,
@@ -80,17 +116,15 @@ def start(
         default=default,
         args=rest,
     )
-    console = Console()
-    display = Display(console)
-    if chosen.summary:
-        config.validate()
-        splits = open_one(recipe.data, config, display)
-        model = build_experiment(recipe, config, splits).model
-        console.print(layer_table(summary(model, splits.input_shape)))
-        return 0
-    if resumed is None:
-        return train(recipe, variant, config, display).exit_code
-    return resume(recipe, resumed, config, display).exit_code
+    return Chosen(recipe, variant, config, resumed, given.summary)
+
+
+def _summarize(recipe: Recipe, config: Config, display: Display) -> None:
+    """Print the layers of the network."""
+    config.validate()
+    splits = open_one(recipe.data, config, display)
+    model = build_experiment(recipe, config, splits).model
+    display.console.print(layer_table(summary(model, splits.input_shape)))
 
 
 def of_variant(recipe: Recipe, variant: str) -> Config:

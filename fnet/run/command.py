@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Generic, TextIO, TypeVar
@@ -20,6 +20,7 @@ from tyro.conf import Positional, arg
 from fnet import private
 from fnet.data import DataError, Dataset, DataWarning, Split
 from fnet.nn import ModelError
+from fnet.parallel import PeerError, launched
 from fnet.run.checkpoint import CheckpointError
 from fnet.run.config import ConfigError
 from fnet.run.ensemble import Ensemble, Member
@@ -62,16 +63,35 @@ class Tool(Generic[_Options]):
     def __call__(self, args: Sequence[str] | None = None) -> int:
         """Run the command with these arguments (None: those of this process)."""
         prog, description = f"python -m recipes.{self.name}", (self.doc or "").strip()
-        return exit_code(
-            lambda: self.work(tyro.cli(self.options, prog=prog, description=description, args=args))
-        )
+
+        def work() -> int:
+            if launched().size > 1:
+                raise ConfigError(
+                    f"this command has one process: start it without torchrun: {prog}"
+                )
+            options = tyro.cli(self.options, prog=prog, description=description, args=args)
+            return self.work(options)
+
+        with only_first_prints():
+            return exit_code(work)
+
+
+@contextmanager
+def only_first_prints() -> Iterator[None]:
+    """Print nothing within the context, unless this is the first process of `torchrun`."""
+    if launched().is_first:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def exit_code(work: Callable[[], int]) -> int:
     """Run a command and return its exit code.
 
     The exit code is the result of `work`, 2 after one of `USER_ERRORS` or an error of the compiler,
-    or 130 after Ctrl-C; the last two print a message to standard error. A `DataWarning` is printed
+    130 after Ctrl-C, or 1 if another process of the group has ended. All but the first print a
+    message to standard error. A `DataWarning` is printed
     there as one line. Characters that the output stream cannot encode are escaped.
 
     >>> exit_code(lambda: 0)
@@ -96,6 +116,9 @@ def exit_code(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         errors.print("Stopped.")
         return 130
+    except PeerError as error:
+        errors.print(f"Stopped: {error}.")
+        return 1
     except OSError as error:
         if not output_failed():
             raise

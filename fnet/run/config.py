@@ -64,6 +64,9 @@ class Config:
     """Compile the steps, if there is a C++ compiler."""
     kernels: Literal["auto", "library"] = "auto"
     """Kernels of compiled steps on a CPU. auto: fnet's if faster; library: PyTorch's only."""
+    sync_bn: bool = False
+    """With torchrun, batch norm normalises with the statistics of the whole batch.
+    Else each process uses those of its own part, which is faster."""
     deterministic: bool = False
     """On a GPU, use only deterministic algorithms (slower). A CPU is always deterministic."""
     cpp_wrapper: bool = False

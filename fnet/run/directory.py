@@ -33,6 +33,7 @@ from fnet.run.config import ConfigError
 from fnet.run.schema import Environment, Line, Result, Setup
 from fnet.run.typed_json import from_json, to_json
 from fnet.run.write_errors import write_error
+from fnet.tree import Tree
 
 CONFIG, ENVIRONMENT, METRICS, RESULT = (
     "config.json",
@@ -134,6 +135,37 @@ class RunDirectory:
                 f"--resume {shlex.quote(str(self.path))}"
             )
             raise CheckpointError(write_error(f"write {path}", error.strerror, advice)) from error
+
+
+class UnwrittenDirectory(RunDirectory):
+    """The run directory in a process that is not the first of its run: it writes nothing."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.checkpoints = _UnwrittenCheckpoints(path / CHECKPOINTS)
+
+    def remove_result(self) -> None:
+        """Do nothing."""
+
+    def write_metrics(self, lines: Sequence[Line]) -> None:
+        """Do nothing."""
+
+    def append_metrics(self, line: Line) -> None:
+        """Do nothing."""
+
+    def write_weights(self, name: str, model: Model, params: Params, epoch: int) -> None:
+        """Do nothing."""
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        pass
+
+
+class _UnwrittenCheckpoints(Checkpoints):
+    def save(self, step: int, state: Tree, note: Any = None) -> None:
+        pass
+
+    def discard_after(self, step: int) -> None:
+        pass
 
 
 def read_text(file: Path) -> bytes:

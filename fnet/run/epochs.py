@@ -14,6 +14,8 @@ from fnet.data.resize import resize_dataset
 from fnet.debug import NonFiniteError, check_finite
 from fnet.loop import Record, fit
 from fnet.nn import Params, to_module
+from fnet.parallel import World
+from fnet.run.agreement import Agreement
 from fnet.run.checkpoint import Restored
 from fnet.run.compiled import ready
 from fnet.run.config import Config
@@ -56,12 +58,16 @@ class Trainer:
         directory: RunDirectory,
         display: Display,
         log: RunLog,
+        world: World = World(),  # noqa: B008 (frozen)
     ) -> None:
         self._experiment, self._config, self._runtime = experiment, config, runtime
         self._directory, self._display, self._log = directory, display, log
         train = splits.train.to(runtime.device)
         self._samples = train.images[:: max(1, len(train) // _SAMPLES)][:_SAMPLES]
-        step, self._train = experiment.train_step(train, runtime.dtype)
+        self._agreed = Agreement(world)
+        step, self._train = experiment.train_step(
+            train, runtime.dtype, sync_batch_norm=config.sync_bn
+        )
         self._resized = (0, self._train)
         self.eval_params = EvalParams(experiment, train, config, runtime)
         self._held_out = HeldOut(experiment, splits, config, runtime)
@@ -113,7 +119,8 @@ class Trainer:
                 state = self._end_epoch(state, record, started, speed)
                 record, seconds = self._at(state, record.step), 0.0
                 self.progress.save(state, record, seconds)
-                if stop and record.epoch < self._config.epochs:
+                stopping, _ = self._agreed(record.step, stop, now=True)
+                if stopping and record.epoch < self._config.epochs:
                     return "interrupted"
         finally:
             self._log.close()
@@ -154,8 +161,8 @@ class Trainer:
             else:
                 throughput.add(self._config.batch_size)
             self._show(record, f"{throughput.per_second:,.0f} images/s")
-            stopping = bool(stop)
-            due = stopping or record.epoch_done or self._is_checkpoint_due()
+            stopping, due = self._agreed(record.step, stop, self._is_checkpoint_due())
+            due = due or stopping or record.epoch_done
             checked = due or record.step % self._check_every == 0
             if checked and not watch.is_finite(record, params=due):
                 raise self._diverged(state, watch.last_finite(), record.step, started)

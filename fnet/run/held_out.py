@@ -28,6 +28,7 @@ class HeldOut:
         step, prepared = experiment.eval_step(*datasets.values(), dtype=runtime.dtype)
         self._datasets = dict(zip(datasets, prepared, strict=True))
         self._step = ready_eval(step, config, runtime)
+        self._least = runtime.processes  # each computes at least one row of a batch
 
     def evaluate(
         self,
@@ -43,7 +44,7 @@ class HeldOut:
         done, total = 0, sum(map(len, self._datasets.values()))
         found = {}
         for split, dataset in self._datasets.items():
-            size = min(EVAL_BATCH, len(dataset))
+            size = max(min(EVAL_BATCH, len(dataset)), self._least)
             starts = range(done, done + len(dataset), size)
             done += len(dataset)
             step = self._counted([min(start + size, done) for start in starts], total, on_progress)

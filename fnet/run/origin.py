@@ -47,6 +47,16 @@ class Origin:
         """The command that runs the recipe, quoted for a POSIX shell."""
         return shlex.join(self.words)
 
+    def words_of(self, processes: int) -> list[str]:
+        """Return the arguments of the command that runs the recipe with so many processes.
+
+        >>> Origin("my.recipes.tiny").words_of(2)
+        ['torchrun', '--nproc-per-node', '2', '-m', 'my.recipes.tiny']
+        """
+        if processes == 1:
+            return self.words
+        return ["torchrun", "--nproc-per-node", str(processes), *self.words[1:]]
+
     @property
     def recipe_option(self) -> str:
         """The option that a tool needs to open a run of this recipe: " --recipe ..." or ""."""

@@ -45,6 +45,7 @@ class Outcome:
         stand_in: whether this data set is a stand-in for the recipe's own.
         final: the line of the last complete epoch, or None.
         best: the line of the best epoch, or None.
+        processes: the number of processes of the run.
     """
 
     status: Status
@@ -54,6 +55,7 @@ class Outcome:
     stand_in: bool
     final: Line | None
     best: Line | None
+    processes: int = 1
 
     @property
     def exit_code(self) -> int:
@@ -68,9 +70,10 @@ class Outcome:
         return self.status in ("complete", "stopped at target")
 
 
-def resume_hint(recipe: Recipe, directory: Path) -> str:
-    """Return the sentence that tells the user how to resume a run."""
-    return f"To resume: {recipe.origin.command} --resume {shlex.quote(str(directory))}"
+def resume_hint(recipe: Recipe, directory: Path, processes: int = 1) -> str:
+    """Return the sentence that tells the user how to resume a run of so many processes."""
+    words = [*recipe.origin.words_of(processes), "--resume", str(directory)]
+    return f"To resume: {shlex.join(words)}"
 
 
 def report_command(origin: Origin, directory: Path) -> str:
@@ -104,7 +107,9 @@ def say_result(
             reached = "before the first step: there are no weights to save"
         # A diverged run would diverge again: the reason, printed before, says what to change.
         interrupted = outcome.status == "interrupted"
-        more = f" {resume_hint(recipe, outcome.directory)}" if interrupted else ""
+        more = (
+            f" {resume_hint(recipe, outcome.directory, outcome.processes)}" if interrupted else ""
+        )
         display.say(f"Stopped {reached}.{more}")
     elif outcome.final is not None and outcome.best is not None:
         reached = percent(outcome.final.test_accuracy)

@@ -12,6 +12,7 @@ from fnet.losses import Loss
 from fnet.nn import Model, Params, check
 from fnet.nn.check import network_of
 from fnet.optim import GradientTransformation, Plateau
+from fnet.parallel import mean_over_processes, total_over_processes
 from fnet.run.config import ConfigError
 from fnet.run.learning_rate import effective_rate, with_lr_scale
 from fnet.run.origin import Origin, of_caller
@@ -60,15 +61,19 @@ class Experiment:
     fresh_statistics: int = 0
     sizes: tuple[int, ...] = ()
 
-    def train_step(self, dataset: Dataset, dtype: torch.dtype) -> tuple[Step, Dataset]:
+    def train_step(
+        self, dataset: Dataset, dtype: torch.dtype, *, sync_batch_norm: bool = False
+    ) -> tuple[Step, Dataset]:
         """Return the training step and the images for it, on the same device.
 
-        If there is no augmentation, the images are already prepared as far as `prepare` can.
+        If there is no augmentation, the images are already prepared as far as `prepare` can. In a
+        process group, each process computes its part of a batch (`mean_over_processes`).
         """
         preprocess, dataset = self._for_training(dataset)
         grad_fn = make_grad(
             self.model, self.loss, preprocess=preprocess, augment=self.augment, dtype=dtype
         )
+        grad_fn = mean_over_processes(grad_fn, sync_batch_norm=sync_batch_norm)
         return make_step(grad_fn, self.tx), dataset
 
     def statistics(self, dataset: Dataset, dtype: torch.dtype) -> tuple[StatisticsStep, Dataset]:
@@ -86,9 +91,13 @@ class Experiment:
         return preprocess, dataset
 
     def eval_step(self, *datasets: Dataset, dtype: torch.dtype) -> tuple[EvalStep, list[Dataset]]:
-        """Return the evaluation step and the prepared images for it, on the same devices."""
+        """Return the evaluation step and the prepared images for it, on the same devices.
+
+        In a process group, each process computes its part of a batch (`total_over_processes`).
+        """
         preprocess, prepared = prepare(self.preprocess, *datasets)
-        return make_eval(self.model, self.loss, preprocess=preprocess, dtype=dtype), prepared
+        step = make_eval(self.model, self.loss, preprocess=preprocess, dtype=dtype)
+        return total_over_processes(step), prepared
 
 
 @dataclass(frozen=True)

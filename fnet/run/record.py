@@ -191,7 +191,8 @@ def command(record: RunRecord, recipe: Recipe) -> str:
     For a run on a stand-in, the command has this data set as `--data`, so that it repeats the same
     run even if the recipe's own data have become available.
     """
-    words = [*record.setup.origin.words, "--variant", base_variant(record, recipe)]
+    processes = record.environment.processes if record.environment else 1
+    words = [*record.setup.origin.words_of(processes), "--variant", base_variant(record, recipe)]
     changed = changed_options(record, recipe) - ({"data"} if record.stand_in else set())
     for name, value in complete_config(record, recipe).items():
         if name in changed:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from fnet.parallel import World
 from fnet.run.checkpoint import CheckpointError, Restored
 from fnet.run.config import Config, ConfigError, option
 from fnet.run.directory import ENVIRONMENT, REPORT
@@ -25,11 +26,14 @@ MAY_CHANGE = (
 whatever the place that they are read from."""
 INEXACT = ("epochs", "device", "on_nonfinite")
 """Options that may differ, but then the result is not that of a run that was never stopped."""
-_SAME_BITS = ("cpu", "gpu", "torch", "torchvision", "numpy")
+_SAME_BITS = ("processes", "cpu", "gpu", "torch", "torchvision", "numpy")
 
 
-def check_options(record: RunRecord, given: Config) -> list[str]:
+def check_options(record: RunRecord, given: Config, *, restarted: bool = False) -> list[str]:
     """Return the options that make the resumed run differ from one that was never stopped.
+
+    With `restarted`, torchrun has started the command again: then also a complete run is resumed,
+    which writes what was not yet written when a process died.
 
     Raises:
         ConfigError: an option differs that must not, or the run is complete.
@@ -47,6 +51,8 @@ def check_options(record: RunRecord, given: Config) -> list[str]:
                 f"not give {option(name)}, or start a new run (options that may change: {allowed})"
             )
         inexact.append(f"{option(name)} {now} (was {was})")
+    if restarted:
+        return inexact
     if record.status == "complete" and given.epochs <= len(record.lines):
         more = "to train it longer, give more --epochs"
         if not os.path.lexists(record.path / REPORT):
@@ -61,10 +67,14 @@ def check_options(record: RunRecord, given: Config) -> list[str]:
     return inexact
 
 
-def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]:
+def same_runtime(
+    record: RunRecord,
+    config: Config,
+    world: World = World(),  # noqa: B008 (frozen)
+) -> tuple[Runtime, list[str]]:
     """Return the recorded runtime of the run, and what differs on this machine.
 
-    Only the device may be changed, with `--device`.
+    Only the device may be changed, with `--device`, and the number of processes, with torchrun.
 
     Raises:
         ConfigError: the run's environment is not known, or there is no such device.
@@ -82,8 +92,13 @@ def same_runtime(record: RunRecord, config: Config) -> tuple[Runtime, list[str]]
             "resumed: restore the file from a backup, or start a new run"
         )
     device = was.device if config.device == record.config.get("device") else config.device
-    runtime = resolve(device, was.precision, was.compiled, deterministic=config.deterministic)
-    runtime = replace(runtime, threads=was.threads)
+    if world.size > 1 and device.startswith("cuda"):
+        device = "cuda"  # the record has that of the first process
+    runtime = resolve(
+        device, was.precision, was.compiled, deterministic=config.deterministic, world=world
+    )
+    if runtime.processes == was.processes:
+        runtime = replace(runtime, threads=was.threads)
     now = describe(runtime)
     different = [
         f"{name} {getattr(now, name)} (was {getattr(was, name)})"

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy
 import torch
 
+from fnet.parallel import World
 from fnet.run.config import ConfigError, Precision
 from fnet.run.schema import Environment
 
@@ -26,6 +27,7 @@ class Runtime:
         compiled: whether steps are compiled.
         threads: threads of one operation on the CPU.
         deterministic: whether a GPU uses only deterministic algorithms.
+        processes: the number of processes, each on its own device or with its own threads.
     """
 
     device: str
@@ -33,6 +35,7 @@ class Runtime:
     compiled: bool
     threads: int
     deterministic: bool = False
+    processes: int = 1
 
     @property
     def dtype(self) -> torch.dtype:
@@ -46,20 +49,27 @@ def resolve(
     compile: bool = True,
     *,
     deterministic: bool = False,
+    world: World = World(),  # noqa: B008 (frozen)
 ) -> Runtime:
-    """Return the runtime for these options on this machine.
+    """Return the runtime for these options on this machine, of this process of a world.
 
     The device "auto" is the GPU if there is one; the precision "auto" is bf16 if the device has
     bf16 matrix instructions. Steps are compiled if there is a C++ compiler (`missing_compiler`).
+    Each process of a world has its own GPU, or an equal share of the machine's cores as threads.
 
     Raises:
         ConfigError: there is no such device.
     """
-    place = _device(device)
+    if world.size > 1 and device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(
+            f"--device {device} is one device, and with torchrun each process has its own: give "
+            "auto, cpu or cuda"
+        )
+    place = _device(world.device(device))
     if precision == "auto":
         precision = "bf16" if _gains_from_bf16(place) else "fp32"
     compiled = compile and missing_compiler() is None
-    return Runtime(str(place), precision, compiled, torch.get_num_threads(), deterministic)
+    return Runtime(str(place), precision, compiled, _threads(world), deterministic, world.size)
 
 
 def apply_runtime(runtime: Runtime) -> None:
@@ -116,6 +126,17 @@ def _device(name: str) -> torch.device:
     if place.type != "cpu":
         raise ConfigError(f"fnet runs on cpu and cuda devices, not on {name!r}: give one of these")
     return torch.device("cpu")
+
+
+def _threads(world: World) -> int:
+    """Return the threads of one operation: a share of the cores, or $OMP_NUM_THREADS.
+
+    torchrun sets the variable to 1 if it is not set.
+    """
+    if world.size == 1 or os.environ.get("OMP_NUM_THREADS", "1") != "1":
+        return torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // world.local_size)
 
 
 def _gains_from_bf16(device: torch.device) -> bool:

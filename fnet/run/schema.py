@@ -18,6 +18,7 @@ MAX_IMAGES = 10**12  # images of a data set, or of a part of it
 MAX_SIDE = 2**16  # an image's height, width or channels
 MAX_VALUES = 2**28  # values of one image
 MAX_THREADS = 4096  # threads of one operation
+MAX_PROCESSES = 10**6  # processes of a run
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class Environment:
     """The resolved device, settings and versions of a run: `environment.json`.
 
     Attributes:
-        device, precision, compiled, threads, deterministic: see `fnet.run.runtime.Runtime`.
+        device, precision, compiled, threads, deterministic, processes: see
+            `fnet.run.runtime.Runtime`. In older records, `processes` is missing and was 1.
         cpu: its name.
         gpu: its name, None where the run computes on the CPU.
         cores: how many the machine has, None where the system does not say.
@@ -115,9 +117,11 @@ class Environment:
     torch: str
     torchvision: str
     numpy: str
+    processes: int = 1
 
     def __post_init__(self) -> None:
         _require("threads", self.threads, 1 <= self.threads <= MAX_THREADS)
+        _require("processes", self.processes, 1 <= self.processes <= MAX_PROCESSES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ def build(monkeypatch, splits):
     def experiment_of(recipe, options):
         configs = []
 
-        def train(recipe, variant, config, display):
+        def train(recipe, variant, config, display, world):
             configs.append(config)
             return SimpleNamespace(exit_code=0)
 

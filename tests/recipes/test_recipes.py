@@ -128,7 +128,7 @@ def test_author_is_as_the_author_wrote_it(name, epochs, batch_size, optimizer, l
 def test_an_old_name_of_a_variant_is_understood(tmp_path, monkeypatch, capsys):
     started = []
 
-    def train(recipe, variant, config, display):
+    def train(recipe, variant, config, display, world):
         started.append((variant, config))
         return SimpleNamespace(exit_code=0)
 

@@ -62,6 +62,7 @@ def _facts(record: RunRecord) -> tuple[str, ...]:
 
 def _warnings(record: RunRecord, recipe: Recipe) -> list[str]:
     epochs = record.config.get("epochs", "?")
+    processes = record.environment.processes if record.environment else 1
     found = []
     if record.stand_in:
         found.append(
@@ -72,7 +73,7 @@ def _warnings(record: RunRecord, recipe: Recipe) -> list[str]:
     if record.status not in ("complete", "stopped at target"):
         ended = {
             "interrupted": f"The run was stopped in epoch {len(record.lines) + 1} of {epochs}. "
-            f"{resume_hint(recipe, record.path)}",
+            f"{resume_hint(recipe, record.path, processes)}",
             "unfinished": f"The run has no result: after {len(record.lines)} of {epochs} epochs it "
             "goes on, or was killed.",
             "damaged": "How the run ended is not known.",
