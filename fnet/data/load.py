@@ -194,4 +194,4 @@ def _fitted(dataset: Dataset, size: tuple[int, int] | None, fit: Fit) -> Dataset
 def _dataset(arrays: Arrays, name: str) -> Dataset:
     images = torch.from_numpy(arrays.images).permute(0, 3, 1, 2)
     labels = torch.from_numpy(arrays.labels)
-    return Dataset(images, labels, arrays.classes, name, arrays.skipped, arrays.files)
+    return Dataset(images, labels, arrays.classes, name, arrays.skipped, files=arrays.files)

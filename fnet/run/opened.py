@@ -107,7 +107,7 @@ class Run:
         dataset = part(split)
         if self.config.test is not None and options["test"] is not None:
             _warn_if_changed(self, part("train"), part("test"))
-        if dataset.images.shape[1] == 1:
+        if dataset.images.shape[1] == 1 and dataset.images.shape[2:] == self.input_shape[1:]:
             dataset = dataset.with_channels(self.input_shape[0])
         shape = tuple(dataset.images.shape[1:])
         for what, given, expected in (
