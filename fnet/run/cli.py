@@ -35,6 +35,7 @@ class Chosen(NamedTuple):
     config: Config
     resume: Path | None
     summary: bool
+    quiet: bool
 
 
 def main(recipe: Recipe, args: Sequence[str] | None = None) -> int:
@@ -56,19 +57,24 @@ def launch(choose: Callable[[], Chosen]) -> int:
 def _launch(choose: Callable[[], Chosen]) -> int:
     with process_group() as world:
         chosen = world.together(choose)
-        recipe, display = chosen.recipe, Display(Console())
+        recipe, display = chosen.recipe, Display(Console(quiet=chosen.quiet))
         if chosen.summary:
             if world.is_first:
-                _summarize(recipe, chosen.config, display)
+                _summarize(recipe, chosen.config, Display(Console()))
             return 0
         path = chosen.resume
         if path is None and world.restarts:
             path = world.first(run_before_restart)
         if path is None:
-            return train(recipe, chosen.variant, chosen.config, display, world).exit_code
-        if chosen.resume is None:
-            chosen = chosen_by(recipe, ["--resume", str(path)])
-        return resume(recipe, path, chosen.config, display, world).exit_code
+            outcome = train(recipe, chosen.variant, chosen.config, display, world)
+        else:
+            config = chosen.config
+            if chosen.resume is None:
+                config = chosen_by(recipe, ["--resume", str(path)]).config
+            outcome = resume(recipe, path, config, display, world)
+        if chosen.quiet:
+            print(outcome.directory)
+        return outcome.exit_code
 
 
 def chosen_by(recipe: Recipe, args: Sequence[str] | None) -> Chosen:
@@ -108,6 +114,7 @@ def with_options(
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--summary", action="store_true")
+    early.add_argument("--quiet", action="store_true")
     given, rest = early.parse_known_args(args)
     config = tyro.cli(
         type(default),
@@ -116,7 +123,7 @@ def with_options(
         default=default,
         args=rest,
     )
-    return Chosen(recipe, variant, config, resumed, given.summary)
+    return Chosen(recipe, variant, config, resumed, given.summary, given.quiet)
 
 
 def _summarize(recipe: Recipe, config: Config, display: Display) -> None:
@@ -172,5 +179,6 @@ def _description(recipe: Recipe, variant: str) -> str:
         f"{(recipe.doc or '').strip()}\n\n"
         "--variant NAME chooses the defaults of the options below: "
         f"{names} (shown: {variant})\n--resume RUN continues a stopped run, "
-        "with its own options\n--summary only prints the layers of the network."
+        "with its own options\n--summary only prints the layers of the network.\n"
+        "--quiet prints the run directory at the end, and errors, and nothing else."
     )

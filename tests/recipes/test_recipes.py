@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from fnet import data, random, tree
 from fnet.data import Dataset
 from fnet.nn import summary
-from fnet.run import cli
+from fnet.run import cli, train
 from fnet.run.learning_rate import effective_rate, with_lr_scale
 from fnet.run.splits import Splits
 from recipes import cnn, dainet, dainet7, fer2013, mnist, mynet, net, resnet50
@@ -189,6 +189,13 @@ def test_summary_prints_the_layers_and_trains_nothing(tmp_path, capsys):
     assert cli.main(mynet.RECIPE, options) == 0
     assert "5,499,434" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_quiet_run_prints_its_directory_only(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "_write_report", lambda *_: None)
+    options = ["--variant", "smoke", "--limit", "32", "--quiet", "--out", str(tmp_path)]
+    assert cli.main(net.RECIPE, options) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'net-smoke-s0'}\n"
 
 
 def test_the_list_has_every_recipe_and_tool(capsys):
