@@ -22,7 +22,8 @@ def modules() -> dict[str, tuple[str, bool]]:
         # Parsed, not imported, so that the list is fast.
         if '__name__ == "__main__"' in source:
             line = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-            found[name] = (line, "RECIPE = " not in source)
+            # An experiment is somebody's; finetune is a recipe, and a tool.
+            found[name] = (line, '"author": ' not in source)
     return found
 
 

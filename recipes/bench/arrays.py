@@ -53,5 +53,5 @@ def _dataset(work: Work, images: ArrayName, labels: ArrayName) -> Dataset:
         torch.from_numpy(work.load(images)).permute(0, 3, 1, 2),
         torch.from_numpy(work.load(labels)),
         tuple(map(str, range(work.classes))),
-        work.network,
+        load_recipe(work.recipe).data,  # the author's, and so the author's normalisation
     )

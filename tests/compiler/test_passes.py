@@ -77,7 +77,7 @@ def test_the_key_is_of_sources_threads_and_cpu(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "OTHER")
         keys.append(key())
-    for name in ("native.h", "winograd.cpp", "rules.py"):
+    for name in ("native.h", "winograd.cpp", "choice.py"):
         sources = [(n, s + b" " if n == name else s) for n, s in passes.sources()]
         with monkeypatch.context() as patch:
             patch.setattr(passes, "sources", lambda sources=sources: sources)
@@ -122,7 +122,7 @@ def test_the_folder_of_the_kernels_can_be_deleted(left, tmp_path):
     shutil.copytree(ROOT / "fnet", tmp_path / "fnet", ignore=ignored)
     if left == "bytecode":  # as after `git rm -r`
         (kernels / "__pycache__").mkdir(parents=True)
-        (kernels / "__pycache__/rules.cpython-311.pyc").touch()
+        (kernels / "__pycache__/choice.cpython-311.pyc").touch()
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_KERNELS],
         cwd=tmp_path,

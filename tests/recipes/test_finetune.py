@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fnet import optim, random, tree
-from fnet.data import NORM_HALF, PadResize, load
+from fnet.data import PadResize, load
 from fnet.nn import Params, from_module
 from fnet.run import cli
 from fnet.run.config import ConfigError
@@ -94,7 +94,7 @@ def test_other_classes_of_the_same_number_get_a_new_head(source, image_folder, t
 
 def test_the_weights_keep_their_preprocessing(source, three_classes, tmp_path):
     run = finetuned(tmp_path, "--from", source, "--data", three_classes, "--no-pad-resize")
-    assert open_run(run).preprocess == PadResize(4, NORM_HALF)
+    assert open_run(run).preprocess == PadResize(4, open_run(source).preprocess.then)
 
 
 def test_a_resumed_run_does_not_need_the_source_and_has_the_same_bits(

@@ -11,7 +11,7 @@ from fnet.run.checkpoint import CheckpointError
 from fnet.run.config import ConfigError
 from fnet.run.directory import RunDirectory, new_directory, read_setup
 from fnet.run.runtime import describe, resolve
-from fnet.run.schema import Line, Setup
+from fnet.run.schema import Environment, Line, Setup
 from fnet.run.typed_json import from_json
 
 ENVIRONMENT = describe(resolve("cpu"))
@@ -38,7 +38,9 @@ def test_records_are_json_with_checksums(tmp_path):
     written = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
     assert list(written) == [*names, "sha256"]
     assert read(run.path / "config.json") == names
-    assert read(run.path / "environment.json") == asdict(ENVIRONMENT)
+    written_environment = read(run.path / "environment.json")
+    assert {"processes": 1} | written_environment == asdict(ENVIRONMENT)
+    assert from_json(Environment, written_environment) == ENVIRONMENT
     assert read_setup(run.path) == from_json(Setup, names)
     assert os.fsencode(written["config"]["root"]) == b"/data/\xff"
     assert read_lines(run.path / "metrics.jsonl") == [line(1), line(2)]

@@ -8,7 +8,8 @@ import torch
 from fnet.run import runtime
 from fnet.run.config import ConfigError
 from fnet.run.runtime import Runtime, apply_runtime, describe, missing_compiler, resolve
-from fnet.run.typed_json import to_json
+from fnet.run.schema import Environment
+from fnet.run.typed_json import from_json, to_json
 
 
 def test_auto_resolves_to_what_is_there(monkeypatch):
@@ -72,5 +73,6 @@ def test_determinism_is_asked_of_a_gpu_where_the_runtime_has_it(monkeypatch):
 def test_the_record_is_json_and_holds_the_runtime():
     runtime = resolve("cpu")
     record = json.loads(json.dumps(to_json(describe(runtime))))
-    assert record.items() >= dataclasses.asdict(runtime).items()
+    assert from_json(Environment, record) == describe(runtime)
+    assert ({"processes": 1} | record).items() >= dataclasses.asdict(runtime).items()
     assert record["torch"] == torch.__version__

@@ -4,7 +4,7 @@
 from Inductor's decompositions, which run before the graph pass.
 """
 
-from fnet.compiler.kernels.rules import RULES
+from fnet.compiler.kernels.choice import RULES
 from fnet.compiler.kernels.tracing import tracing_modes
 
 __all__ = ["RULES", "tracing_modes"]

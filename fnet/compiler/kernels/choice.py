@@ -1,4 +1,4 @@
-"""Rules that replace nodes of an ATen graph by kernels.
+"""The choice of kernels: rules that replace nodes of an ATen graph.
 
 A rule gets a node, whose arguments have fake tensors in `meta["val"]`. It returns a function with
 the same arguments and results as the node, or None if the library is as fast.
