@@ -90,7 +90,7 @@ def _sum(tensors: list[Tensor]) -> list[Tensor]:
     with lost_peers():
         pending = [dist.all_reduce(x, async_op=True) for x in sums]
         for work in pending:
-            work.wait()  # type: ignore[union-attr]
+            work.wait()
     return sums
 
 
