@@ -58,7 +58,7 @@ def evaluate_model(
     dtype: torch.dtype = torch.float32,
     flip: bool = False,
     compiled: bool = False,
-    mistakes: int = 10,
+    max_mistakes: int = 10,
 ) -> tuple[Tensor, "Evaluation"]:
     """Return the logits of the data set, `[len(dataset), classes]`, and figures computed from them.
 
@@ -71,13 +71,13 @@ def evaluate_model(
         dtype: as in `make_forward`.
         flip: as in `make_forward`.
         compiled: compile the forward pass; this pays off for many images.
-        mistakes: the number of most confident mistakes to list.
+        max_mistakes: the largest number of mistakes to list, the most confident ones.
     """
     forward = make_forward(model, preprocess=preprocess, dtype=dtype, flip=flip)
     if compiled:
         forward = compile(forward)
     logits = all_logits(forward, params, dataset, size=min(EVAL_BATCH, len(dataset)))
-    return logits, evaluate_logits(logits, dataset.labels, loss, mistakes=mistakes)
+    return logits, evaluate_logits(logits, dataset.labels, loss, max_mistakes=max_mistakes)
 
 
 def all_logits(forward: Forward, params: Params, dataset: Dataset, *, size: int) -> Tensor:
@@ -177,12 +177,14 @@ class Prediction:
         label: its true class.
         predicted: the predicted class.
         confidence: the probability of the predicted class, 0..1.
+        label_confidence: the probability of the true class, 0..1.
     """
 
     index: int
     label: int
     predicted: int
     confidence: float
+    label_confidence: float
 
     @property
     def right(self) -> bool:
@@ -199,7 +201,8 @@ def predictions(probabilities: Tensor, labels: Tensor, indices: Tensor) -> list[
         indices: int64 indices of the samples, each in 0..N-1.
     """
     confidence, predicted = probabilities[indices].max(-1)
-    parts = indices, labels[indices], predicted, confidence
+    of_label = probabilities[indices, labels[indices]]
+    parts = indices, labels[indices], predicted, confidence, of_label
     return [Prediction(*row) for row in zip(*(part.tolist() for part in parts), strict=True)]
 
 
@@ -229,7 +232,7 @@ class Evaluation:
 
 
 def evaluate_logits(
-    logits: Tensor, labels: Tensor, loss: Loss, *, mistakes: int = 10
+    logits: Tensor, labels: Tensor, loss: Loss, *, max_mistakes: int = 10
 ) -> Evaluation:
     """Return all figures of these logits.
 
@@ -237,12 +240,12 @@ def evaluate_logits(
         logits: float `[N, classes]`.
         labels: int64 `[N]`.
         loss: the loss used in training, or another one.
-        mistakes: the number of most confident mistakes to list.
+        max_mistakes: the largest number of mistakes to list, the most confident ones.
     """
     probabilities = logits.to(torch.float64).softmax(-1)
     confusion = confusion_matrix(logits, labels)
     of_class = zip(class_accuracy(confusion).tolist(), confusion.sum(-1).tolist(), strict=True)
-    worst = worst_mistakes(probabilities, labels, mistakes)
+    worst = worst_mistakes(probabilities, labels, max_mistakes)
     return Evaluation(
         images=len(labels),
         loss=loss(logits, labels).to(torch.float64).mean().item(),

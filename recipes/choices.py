@@ -1,5 +1,6 @@
 """Optimizers, activations and augmentations by name, for the options of the experiments."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from fnet import optim
 from fnet.data import (
     Augment,
+    Batch,
     alternating_flip,
     color_jitter,
     compose,
@@ -101,7 +103,9 @@ def activation(name: ActivationName) -> Activation:
             return nn.Softplus
 
 
-def augment(name: AugmentName, *, crop: int = 4, cutout: int = 0, seed: int = 0) -> Augment | None:
+def augment(
+    name: AugmentName, *, width: int, crop: int = 4, cutout: int = 0, seed: int = 0
+) -> Augment | None:
     """Return the augmentation, None for "none" without cutout.
 
     Args:
@@ -109,11 +113,13 @@ def augment(name: AugmentName, *, crop: int = 4, cutout: int = 0, seed: int = 0)
             with probability 0.5. "crop_alternate": crop, then a flip in every other epoch.
             "affine", for digits: a small rotation, shift and scale. "more", of the study: affine,
             grayscale and colour, then crop and flip.
-        crop: in pixels.
-        cutout: the side of a black square on each image, in pixels; 0: none.
+        width: the width of the data set's images. Of images that are resized in the first epochs,
+            `crop` and `cutout` are the same fractions.
+        crop: in pixels of an image of that width.
+        cutout: the side of a black square on each image, in the same pixels; 0: none.
         seed: draws which images are flipped in the even epochs.
     """
-    shift, mirror = random_crop(crop), random_flip()
+    shift, mirror = _in_proportion(random_crop, crop, width), random_flip()
     parts: dict[AugmentName, tuple[Augment, ...]] = {
         "none": (),
         "crop": (shift,),
@@ -128,5 +134,15 @@ def augment(name: AugmentName, *, crop: int = 4, cutout: int = 0, seed: int = 0)
             mirror,
         ),
     }
-    chosen = parts[name] + ((black_square(cutout),) if cutout else ())
+    square = (_in_proportion(black_square, cutout, width),) if cutout else ()
+    chosen = parts[name] + square
     return compose(*chosen) if chosen else None
+
+
+def _in_proportion(make: Callable[[int], Augment], pixels: int, width: int) -> Augment:
+    """Return the augmentation of a number of pixels, which is scaled with the images."""
+
+    def augment(batch: Batch) -> Batch:
+        return make(round(pixels * batch.images.shape[-1] / width))(batch)
+
+    return augment

@@ -35,7 +35,7 @@ from fnet.run.outcome import TEST_FINAL, TRAIN_FINAL
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.splits import Splits
 from recipes import choices
-from recipes.training import TrainingConfig, experiment
+from recipes.training import TrainingConfig, experiment, normalization, short
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,7 @@ class Config(TrainingConfig):
 
 
 SMOKE = Config(data="shapes", epochs=1, limit=256, compile=False)
-WELL = Config(
-    epochs=8,
-    batch_size=128,
-    optimizer="muon",
-    lr=0.02,
-    schedule="one_cycle",
-    augment="crop_alternate",
-    crop=2,
-    pad_resize=False,
-)
+WELL = short(Config(), epochs=8, augment="crop_alternate", crop=2, pad_resize=False)
 VARIANTS = {
     "default": WELL,
     "pro": replace(WELL, network="cnnpro"),
@@ -84,11 +75,19 @@ REPORTED = {
 }
 
 
-def build(config: Config, splits: Splits) -> Experiment:
-    """Return the experiment of a config."""
+def build(config: Config, splits: Splits, data: str = "cifar10", full_size: int = 32) -> Experiment:
+    """Return the experiment of a config.
+
+    Args:
+        config: the options.
+        splits: the data.
+        data: the author's data set.
+        full_size: the side of its images.
+    """
     network = {"cnn": models.cnn, "cnnpro": models.cnnpro}[config.network]
-    preprocess = PadResize(4, NORM_HALF) if config.pad_resize else NORM_HALF
-    return experiment(config, splits, network(**splits.sizes), preprocess)
+    own = normalization(config, splits, data, NORM_HALF)
+    preprocess = PadResize(4, own) if config.pad_resize else own
+    return experiment(config, splits, network(**splits.sizes, full_size=full_size), preprocess)
 
 
 RECIPE = Recipe("cnn", __doc__, "cifar10", VARIANTS, build, REPORTED, choices.OLD_NAMES)

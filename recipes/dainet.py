@@ -45,7 +45,7 @@ from fnet.run.outcome import TEST_BEST
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.splits import Splits
 from recipes import choices
-from recipes.training import TrainingConfig, experiment
+from recipes.training import TrainingConfig, experiment, normalization, short
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,7 @@ class Config(TrainingConfig):
 
 
 AUTHOR = Config(epochs=200)
-WELL = Config(
-    epochs=20,
-    dropout="none",
-    optimizer="muon",
-    lr=0.02,
-    schedule="one_cycle",
-    augment="crop_alternate",
-    crop=2,
-)
+WELL = short(Config(), epochs=20, dropout="none", augment="crop_alternate", crop=2)
 VARIANTS = {
     "default": WELL,
     "dainet": replace(WELL, network="dainet"),
@@ -119,7 +111,7 @@ def build(config: Config, splits: Splits) -> Experiment:
         linears=config.linears,
         softmax=config.softmax,
     )
-    return experiment(config, splits, model, NORM_CIFAR10)
+    return experiment(config, splits, model, normalization(config, splits, "cifar10", NORM_CIFAR10))
 
 
 RECIPE = Recipe("dainet", __doc__, "cifar10", VARIANTS, build, REPORTED, choices.OLD_NAMES)

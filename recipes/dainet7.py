@@ -74,7 +74,7 @@ AUTHOR = Config(
     dropout=1.0,
 )
 VARIANTS = {
-    "default": Config(),
+    "default": Config(epochs=10, sizes=(16, 16, 16, 16), augment="crop_alternate"),
     "author": AUTHOR,
     "batch1024": replace(AUTHOR, batch_size=1024),
     "smoke": Config(data="shapes", epochs=1, limit=256, batch_size=32, compile=False),
@@ -94,13 +94,13 @@ def build(config: Config, splits: Splits) -> Experiment:
     return training.experiment(
         config,
         splits,
-        model(config, classes=len(splits.train.classes), channels=splits.input_shape[0]),
-        NORM_CIFAR10,
+        model(config, **splits.sizes),
+        training.normalization(config, splits, "cifar10", NORM_CIFAR10),
         tx=optimizer(config, steps_per_epoch(len(splits.train), config.batch_size)),
     )
 
 
-def model(config: Config, classes: int, channels: int) -> Model:
+def model(config: Config, classes: int, channels: int, size: models.Size = 32) -> Model:
     """Return the network of a config."""
     match config.network:
         case "resnet18":
@@ -110,7 +110,7 @@ def model(config: Config, classes: int, channels: int) -> Model:
         case "dainet7":
             rates = tuple(config.dropout * rate for rate in models.DAINET7_DROPOUT)
             activation = choices.activation(config.activation)
-            return models.dainet7(classes, channels, rates, activation)
+            return models.dainet7(classes, channels, rates, activation, size)
 
 
 def optimizer(config: Config, steps: int) -> optim.GradientTransformation:

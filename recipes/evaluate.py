@@ -1,6 +1,10 @@
 """Evaluate a run: loss, accuracy (also of each class), calibration, confusion matrix, mistakes.
 
-python -m recipes.evaluate runs/dainet7-default-s0
+    python -m recipes.evaluate runs/dainet7-default-s0
+    python -m recipes.evaluate runs/dainet7-default-s0 runs/dainet7-default-s1
+
+Of several runs, the averaged probabilities are evaluated: their gain over the runs, and how often
+the runs disagree.
 """
 
 from fnet.run.process import start_command
@@ -18,18 +22,20 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
 from fnet.data import Dataset, Split
-from fnet.evaluation import Evaluation, evaluate_model
-from fnet.run.command import DataOptions, RunOptions, Tool
+from fnet.evaluation import Evaluation, evaluate_logits
+from fnet.losses import Loss
+from fnet.run.command import DataOptions, RunsOptions, Tool
 from fnet.run.config import ConfigError
-from fnet.run.opened import Run
+from fnet.run.ensemble import Ensemble, averaged, disagreement
 from fnet.show.tables import CLASS_COLUMNS, class_rows, evaluation_rows, percent
 from fnet.show.terminal import Display, inert
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DataOptions, RunOptions):
+class Options(DataOptions, RunsOptions):
     """The command line of `python -m recipes.evaluate`."""
 
     split: Split = "test"
@@ -47,44 +53,91 @@ class Options(DataOptions, RunOptions):
 def _evaluate(options: Options) -> int:
     if options.mistakes < 0:
         raise ConfigError(f"--mistakes must be at least 0; got {options.mistakes}")
-    run, runtime = options.open(options.compile)
+    ensemble, runtime = options.open_all(options.compile)
+    run = ensemble.first
     dataset = options.open_data(run, options.split).to(runtime.device)
-    _, found = evaluate_model(
-        run.model,
-        run.experiment.loss,
-        run.params,
-        dataset,
-        preprocess=run.preprocess,
-        dtype=runtime.dtype,
-        flip=options.flip,
-        compiled=runtime.compiled,
-        mistakes=options.mistakes,
-    )
+    logits = ensemble.logits(dataset, flip=options.flip, compiled=runtime.compiled)
+    labels, loss = dataset.labels, run.experiment.loss
+    found = evaluate_logits(averaged(logits), labels, loss, max_mistakes=options.mistakes)
+    gain = Gain.of(found, logits, labels, loss) if len(logits) > 1 else None
     if options.json:
-        print(json.dumps(_record(run, dataset, options, found), indent=2, ensure_ascii=False))
+        record = _record(ensemble, dataset, options, found, gain)
+        print(json.dumps(record, indent=2, ensure_ascii=False))
     else:
-        where = f"{run.path} ({run.weights}) on {dataset.name}, {options.split}"
-        _show(where, run.classes, found, Console())
+        runs = ", ".join(map(str, ensemble.paths))
+        where = f"{runs} ({run.weights}) on {dataset.name}, {options.split}"
+        _show(where, ensemble, dataset, found, gain, Console())
     return 0
 
 
-def _record(run: Run, dataset: Dataset, options: Options, found: Evaluation) -> dict[str, object]:
+@dataclass(frozen=True)
+class Gain:
+    """The averaged prediction of several runs, against the runs.
+
+    Attributes:
+        accuracies: of each run, 0..1.
+        losses: of each run.
+        over_mean: the averaged prediction's accuracy less the mean of the runs'.
+        over_best: the same less that of the best run.
+        disagreement: the share of images for which the runs do not predict the same class.
+    """
+
+    accuracies: list[float]
+    losses: list[float]
+    over_mean: float
+    over_best: float
+    disagreement: float
+
+    @classmethod
+    def of(cls, found: Evaluation, logits: list[Tensor], labels: Tensor, loss: Loss) -> "Gain":
+        """Return the gain of the averaged prediction."""
+        each = [evaluate_logits(one, labels, loss, max_mistakes=0) for one in logits]
+        accuracies = [one.top1 for one in each]
+        return cls(
+            accuracies=accuracies,
+            losses=[one.loss for one in each],
+            over_mean=found.top1 - sum(accuracies) / len(accuracies),
+            over_best=found.top1 - max(accuracies),
+            disagreement=disagreement(logits),
+        )
+
+
+def _record(
+    ensemble: Ensemble, dataset: Dataset, options: Options, found: Evaluation, gain: Gain | None
+) -> dict[str, object]:
+    run = ensemble.first
+    paths = [str(path) for path in ensemble.paths]
+    files = [{"file": dataset.files[m.index]} if dataset.files else {} for m in found.mistakes]
+    figures = asdict(found)
+    named = [{**mistake, **file} for mistake, file in zip(figures["mistakes"], files, strict=True)]
     return {
-        "run": str(run.path),
+        **({"run": paths[0]} if gain is None else {"runs": paths, "gain": asdict(gain)}),
         "weights": run.weights,
         "data": dataset.name,
         "split": options.split,
         "flip": options.flip,
         "classes": run.classes,
-        **asdict(found),
+        **figures,
+        "mistakes": named,
     }
 
 
-def _show(where: str, classes: tuple[str, ...], found: Evaluation, console: Console) -> None:
+def _show(
+    where: str,
+    ensemble: Ensemble,
+    dataset: Dataset,
+    found: Evaluation,
+    gain: Gain | None,
+    console: Console,
+) -> None:
+    classes = ensemble.first.classes
     display = Display(console)
     display.say(where, "bold")
     rows = [["images", f"{found.images:,}"], *evaluation_rows(found)]
-    display.table("All images", ["figure", "measured"], rows)
+    title = "All images" if gain is None else "All images, the averaged prediction"
+    display.table(title, ["figure", "measured"], rows)
+    if gain is not None:
+        _show_gain(ensemble, found, gain, display)
     display.table("Accuracy of each class", CLASS_COLUMNS, class_rows(found, classes))
     matrix = _matrix(classes, found.confusion)
     needed = Measurement.get(console, console.options.update(max_width=10_000), matrix).maximum
@@ -95,12 +148,32 @@ def _show(where: str, classes: tuple[str, ...], found: Evaluation, console: Cons
     if found.mistakes:
         display.table(
             "Most confident mistakes",
-            ["image", "true class", "predicted class", "probability"],
+            ["image", "true class", "probability", "predicted class", "probability"],
             [
-                [str(m.index), classes[m.label], classes[m.predicted], percent(m.confidence)]
+                [
+                    dataset.files[m.index] if dataset.files else str(m.index),
+                    classes[m.label],
+                    percent(m.label_confidence),
+                    classes[m.predicted],
+                    percent(m.confidence),
+                ]
                 for m in found.mistakes
             ],
         )
+
+
+def _show_gain(ensemble: Ensemble, found: Evaluation, gain: Gain, display: Display) -> None:
+    rows = [
+        [str(path), percent(accuracy), f"{loss:.4f}"]
+        for path, accuracy, loss in zip(ensemble.paths, gain.accuracies, gain.losses, strict=True)
+    ]
+    rows.append(["averaged", percent(found.top1), f"{found.loss:.4f}"])
+    display.table("The runs and their average", ["run", "accuracy", "loss"], rows)
+    display.say(
+        f"Gain: {100 * gain.over_mean:+.2f} points over the mean of the runs, "
+        f"{100 * gain.over_best:+.2f} over the best. The runs disagree on "
+        f"{percent(gain.disagreement)} of the images."
+    )
 
 
 def _matrix(classes: tuple[str, ...], confusion: list[list[int]]) -> Table:

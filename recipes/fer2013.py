@@ -23,6 +23,7 @@ if __name__ == "__main__":
     start_command()
 
 from dataclasses import replace
+from functools import partial
 
 from fnet.run import cli
 from fnet.run.outcome import TEST_FINAL
@@ -40,7 +41,9 @@ VARIANTS = {
 
 REPORTED = {variant: {TEST_FINAL: "60 % or more"} for variant in VARIANTS if variant != "smoke"}
 
-RECIPE = Recipe("fer2013", __doc__, "fer2013", VARIANTS, cnn.build, REPORTED, choices.OLD_NAMES)
+build = partial(cnn.build, data="fer2013", full_size=48)
+
+RECIPE = Recipe("fer2013", __doc__, "fer2013", VARIANTS, build, REPORTED, choices.OLD_NAMES)
 
 if __name__ == "__main__":
     cli.run(RECIPE)

@@ -29,7 +29,7 @@ from fnet.run import cli
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.splits import Splits
 from recipes import choices
-from recipes.training import TrainingConfig, experiment
+from recipes.training import TrainingConfig, experiment, normalization, short
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Config(TrainingConfig):
 
 
 SMOKE = Config(data="shapes", epochs=1, limit=256, batch_size=32, compile=False)
-WELL = Config(epochs=15, optimizer="muon", lr=0.02, schedule="one_cycle", augment="affine")
+WELL = short(Config(), epochs=15, augment="affine")
 VARIANTS = {
     "default": WELL,
     "mycnn": replace(WELL, network="mycnn"),
@@ -57,7 +57,8 @@ VARIANTS = {
 def build(config: Config, splits: Splits) -> Experiment:
     """Return the experiment of a config."""
     network = {"lenet5": models.lenet5, "mycnn": models.mycnn}[config.network]
-    return experiment(config, splits, network(**splits.sizes), normalize(0.0, 1.0))
+    preprocess = normalization(config, splits, "mnist", normalize(0.0, 1.0))
+    return experiment(config, splits, network(**splits.sizes), preprocess)
 
 
 RECIPE = Recipe("mnist", __doc__, "mnist", VARIANTS, build, aliases=choices.OLD_NAMES)

@@ -28,7 +28,7 @@ from fnet.run.outcome import TEST_FINAL, TRAIN_FINAL
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.splits import Splits
 from recipes import choices
-from recipes.training import TrainingConfig, experiment
+from recipes.training import TrainingConfig, experiment, normalization, short
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,8 @@ class Config(TrainingConfig):
 
 
 VARIANTS = {
-    "default": Config(
-        epochs=7,
-        optimizer="muon",
-        lr=0.02,
-        schedule="one_cycle",
-        weight_decay=0.05,
-        label_smoothing=0.1,
-        augment="crop_alternate",
+    "default": short(
+        Config(), epochs=7, weight_decay=0.05, label_smoothing=0.1, augment="crop_alternate"
     ),
     "author": Config(),
     "smoke": Config(data="shapes", epochs=2, limit=64, batch_size=32, patience=0, compile=False),
@@ -84,7 +78,8 @@ def build(config: Config, splits: Splits) -> Experiment:
             config.lr, factor=config.factor, patience=config.patience, min_lr=config.min_lr
         )
     model = models.mynet(**splits.sizes)
-    return experiment(config, splits, model, NORM_CIFAR10, plateau=plateau)
+    preprocess = normalization(config, splits, "cifar10", NORM_CIFAR10)
+    return experiment(config, splits, model, preprocess, plateau=plateau)
 
 
 RECIPE = Recipe("mynet", __doc__, "cifar10", VARIANTS, build, REPORTED, choices.OLD_NAMES)

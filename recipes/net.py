@@ -28,7 +28,7 @@ from fnet.run.outcome import TEST_FINAL
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.splits import Splits
 from recipes import choices
-from recipes.training import TrainingConfig, experiment
+from recipes.training import TrainingConfig, experiment, normalization, short
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,7 @@ class Config(TrainingConfig):
 
 
 VARIANTS = {
-    "default": Config(
-        epochs=6,
-        batch_size=128,
-        optimizer="muon",
-        lr=0.02,
-        schedule="one_cycle",
-        augment="crop_flip",
-        crop=2,
-    ),
+    "default": short(Config(), epochs=6, augment="crop_flip", crop=2),
     "author": Config(),
     "smoke": Config(data="shapes", epochs=1, limit=256, batch_size=32, compile=False),
 }
@@ -77,7 +69,7 @@ def build(config: Config, splits: Splits) -> Experiment:
         linears=config.linears,
         softmax=config.softmax,
     )
-    return experiment(config, splits, model, NORM_HALF)
+    return experiment(config, splits, model, normalization(config, splits, "cifar10", NORM_HALF))
 
 
 RECIPE = Recipe("net", __doc__, "cifar10", VARIANTS, build, REPORTED, choices.OLD_NAMES)

@@ -93,7 +93,7 @@ def _single_run_figures(record: RunRecord, options: Options) -> dict[str, Figure
     run, runtime = options.open_at(record.path)
     dataset = options.open_data(run)
     evaluated = evaluate_run(
-        run.experiment, run.params, run.weights, dataset, runtime, mistakes=options.images
+        run.experiment, run.params, run.weights, dataset, runtime, max_mistakes=options.images
     )
     return evaluation_figures(evaluated, options.images)
 

@@ -3,7 +3,7 @@
     python -m recipes.study lr --epochs 2 --limit 10000
 
 The studies are those of the authors. To make a study shorter, use --epochs, --limit (training
-images) and --seeds.
+images) and --seeds. A study is a sweep: python -m recipes.sweep --resume STUDY continues it.
 """
 
 from fnet.run.process import start_command
@@ -13,7 +13,6 @@ if __name__ == "__main__":
     start_command()
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +21,11 @@ from typing import Annotated, Literal
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from fnet.data import Fit
 from fnet.run.command import Tool
 from fnet.run.config import ConfigError, Precision
 from fnet.run.directory import new_directory
-from fnet.run.study import COLUMNS, Arm, ArmResult, Study, check_arms, rows, run_study, save
+from fnet.run.sweep import Arm, Sweep, check_arms, conduct
 from fnet.show.terminal import Display
 from recipes import cnn, dainet, dainet7
 
@@ -47,8 +47,8 @@ Name = Literal[
     "schedule",
 ]
 
-STUDIES: dict[Name, Study] = {
-    "lr": Study(
+STUDIES: dict[Name, Sweep] = {
+    "lr": Sweep(
         "CNN: which learning rate of Adam?",
         [
             _cnn("lr 0.1", cnn.VARIANTS["lr0.1"], "43 %"),
@@ -56,7 +56,7 @@ STUDIES: dict[Name, Study] = {
             _cnn("lr 0.001", cnn.VARIANTS["author"], "66 %"),
         ],
     ),
-    "depth": Study(
+    "depth": Sweep(
         "Is one more block better?",
         [
             _cnn("cnn", cnn.VARIANTS["author"], "66 %"),
@@ -65,7 +65,7 @@ STUDIES: dict[Name, Study] = {
             _dainet("dainet1", DAINET1, "77.76 %"),
         ],
     ),
-    "dropout": Study(
+    "dropout": Sweep(
         "DaiNet1: dropout in which blocks?",
         [
             _dainet("first block", DAINET1, "77.76 %, the better"),
@@ -73,7 +73,7 @@ STUDIES: dict[Name, Study] = {
             _dainet("none", replace(DAINET1, dropout="none")),
         ],
     ),
-    "augmentation": Study(
+    "augmentation": Sweep(
         "DaiNet1: does more augmentation help?",
         [
             _dainet("none", replace(DAINET1, augment="none")),
@@ -81,7 +81,7 @@ STUDIES: dict[Name, Study] = {
             _dainet("more", replace(DAINET1, augment="more"), "no gain"),
         ],
     ),
-    "optimizer": Study(
+    "optimizer": Sweep(
         "DaiNet1: which optimizer?",
         [
             _dainet("SGD 0.1", replace(DAINET1, optimizer="sgd", lr=0.1)),
@@ -90,14 +90,14 @@ STUDIES: dict[Name, Study] = {
             _dainet("Adam 0.001", DAINET1, "not always best"),
         ],
     ),
-    "softmax": Study(
+    "softmax": Sweep(
         "DaiNet1: does a softmax before the loss help?",
         [
             _dainet("logits", DAINET1),
             _dainet("softmax", replace(DAINET1, softmax=True), "superfluous"),
         ],
     ),
-    "linears": Study(
+    "linears": Sweep(
         "DaiNet1: how many linear layers?",
         [
             _dainet("three", DAINET1),
@@ -105,14 +105,14 @@ STUDIES: dict[Name, Study] = {
             _dainet("one", replace(DAINET1, linears=1), "better"),
         ],
     ),
-    "batch": Study(
+    "batch": Sweep(
         "DaiNet7: which batch size?",
         [
             _dainet7("batch 128", DAINET7, "91.91 % (250 epochs)"),
             _dainet7("batch 1024", replace(DAINET7, batch_size=1024), "higher test loss"),
         ],
     ),
-    "activation": Study(
+    "activation": Sweep(
         "DaiNet1: which activation?",
         [
             _dainet("ReLU", DAINET1),
@@ -121,7 +121,7 @@ STUDIES: dict[Name, Study] = {
             _dainet("softplus", replace(DAINET1, activation="softplus"), "no gain, more work"),
         ],
     ),
-    "schedule": Study(
+    "schedule": Sweep(
         "DaiNet7: which schedule of Adam's learning rate?",
         [
             _dainet7("by epoch", dainet7.AUTHOR, "visible jumps"),
@@ -142,6 +142,13 @@ class Options:
     """The name or folder of a data set, instead of each arm's own."""
     root: str | None = None
     """The directory of the published data sets (else $FNET_DATA, else the cache directory)."""
+    test: float | None = None
+    """For a folder without train and test: the fraction of each class's images in the test split.
+    Which images is drawn from the seed."""
+    size: str | None = None
+    """Resize the images: 64 for 64 x 64 pixels, 64x48 for width x height. None: as they are."""
+    fit: Fit | None = None
+    """How --size resizes an image of another aspect ratio: crop, pad or stretch."""
     out: str = "runs"
     """The directory in which the directory of the study is created."""
     seeds: int = 1
@@ -163,30 +170,19 @@ class Options:
 def _train_study(options: Options) -> int:
     if options.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1; got {options.seeds}")
-    names = ("data", "root", "epochs", "limit", "batch_size", "device", "precision", "compile")
+    names = (
+        *("data", "root", "test", "size", "fit", "epochs", "limit", "batch_size"),
+        *("device", "precision", "compile"),
+    )
     given = {name: getattr(options, name) for name in names}
     overrides = {name: value for name, value in given.items() if value is not None}
     study = STUDIES[options.name]
-    display = Display(Console())
-    check_arms(study, overrides, display)
+    arms = [replace(arm, config=replace(arm.config, **overrides)) for arm in study.arms]
+    study = replace(study, arms=arms, seeds=range(options.seeds))
+    console = Console()
+    check_arms(study, Display(console))
     out = new_directory(Path(options.out), f"study-{options.name}")
-    results = [ArmResult(arm) for arm in study.arms]
-    try:
-        return run_study(results, range(options.seeds), overrides, out, display)
-    finally:  # also if an arm fails, because the others may have taken hours
-        _conclude(study, results, out, display)
-
-
-def _conclude(study: Study, results: Sequence[ArmResult], out: Path, display: Display) -> None:
-    """Print and save the results so far."""
-    trained_on = {outcome.data for result in results for outcome in result.outcomes}
-    display.table(
-        f"{study.question} On {' and '.join(sorted(trained_on)) or 'nothing yet'}",
-        COLUMNS,
-        rows(results),
-    )
-    for path in save(study, results, out):
-        display.say(f"Written: {path}")
+    return conduct(study, out, console)
 
 
 main = Tool("study", __doc__, Options, _train_study)

@@ -1,12 +1,16 @@
 """The options of training that the recipes share, and the experiment that they make."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import partial
+from typing import Any, TypeVar
 
 from fnet import optim
-from fnet.data import Preprocess, steps_per_epoch
+from fnet.data import Normalize, Preprocess, normalize_of, steps_per_epoch
 from fnet.losses import cross_entropy
 from fnet.nn import Model, Params
+from fnet.nn.head import head, trainable_names
 from fnet.run.config import Config as CommonConfig
 from fnet.run.recipe import Experiment
 from fnet.run.splits import Splits
@@ -54,6 +58,25 @@ class TrainingConfig(CommonConfig):
     """The largest shift of crop, in pixels."""
     cutout: int = 0
     """The side in pixels of a black square on each training image (0: none)."""
+    freeze: tuple[str, ...] = ()
+    """Weights that are not trained: names or layers, with * for any text, such as "features.*".
+    Batch norm in a frozen layer still updates its running statistics."""
+    body_lr: float = 1.0
+    """A factor for the learning rate of all layers but the last one."""
+
+
+C = TypeVar("C", bound=TrainingConfig)
+
+
+def short(author: C, **own: Any) -> C:
+    """Return the config of a short training: the author's, with Muon and a one-cycle schedule.
+
+    Args:
+        author: the author's config.
+        own: options of this network, such as its epochs.
+    """
+    shared: dict[str, Any] = {"optimizer": "muon", "lr": 0.02, "schedule": "one_cycle"}
+    return replace(author, batch_size=128, **shared, **own)
 
 
 def experiment(
@@ -79,6 +102,7 @@ def experiment(
         tx = optimizer(config, splits)
     if plateau is None and config.schedule == "plateau":
         plateau = optim.plateau(config.lr)
+    tx = partly_trained(tx, model, freeze=config.freeze, body_lr=config.body_lr)
     if config.average:
         tx = optim.chain(tx, optim.ema_params(config.average))
     return Experiment(
@@ -87,13 +111,79 @@ def experiment(
         loss=partial(cross_entropy, label_smoothing=config.label_smoothing),
         preprocess=preprocess,
         augment=choices.augment(
-            config.augment, crop=config.crop, cutout=config.cutout, seed=config.seed
+            config.augment,
+            width=splits.input_shape[2],
+            crop=config.crop,
+            cutout=config.cutout,
+            seed=config.seed,
         ),
         eval_params=averaged if config.average else lambda params, opt_state: params,
         plateau=plateau,
         fresh_statistics=config.fresh_statistics,
         sizes=config.sizes,
     )
+
+
+def normalization(config: CommonConfig, splits: Splits, data: str, authors: Normalize) -> Normalize:
+    """Return the author's normalisation on the author's data set, else that of the images.
+
+    Args:
+        config: the options.
+        splits: the data; the mean and the standard deviation are those of the training images.
+        data: the name of the author's data set. A folder is somebody's own, whatever its name.
+        authors: the author's normalisation.
+    """
+    if splits.train.name == data and config.data in ("auto", data):
+        return authors
+    return normalize_of(splits.train)
+
+
+def partly_trained(
+    tx: optim.GradientTransformation,
+    model: Model,
+    *,
+    freeze: Sequence[str] = (),
+    body_lr: float = 1.0,
+) -> optim.GradientTransformation:
+    """Return the optimizer that freezes some weights, and trains the body at a lower rate.
+
+    Args:
+        tx: the optimizer.
+        model: the network, for the names of its weights.
+        freeze: patterns of names, or of layers; `*` stands for any text, as in `fnmatch`.
+        body_lr: the factor of the updates of all layers but the last one.
+
+    Raises:
+        ValueError: a pattern matches no weight, or all weights are frozen.
+    """
+    names, last = trainable_names(model), head(model)
+    frozen: set[str] = set()
+    for pattern in freeze:
+        found = {name for name in names if _matches(name, pattern)}
+        if not found:
+            raise ValueError(
+                f"--freeze {pattern!r} matches no weight of this network: its weights are "
+                f"{', '.join(names[:6])}, ..., {names[-1]} (--summary lists its layers)"
+            )
+        frozen |= found
+    if frozen.issuperset(names):
+        raise ValueError("--freeze freezes all weights: leave at least the last layer to train")
+    if frozen:
+        # In a group of their own, so that the optimizer has neither work nor state for them.
+        groups = {"trained": tx, "frozen": optim.identity()}
+        tx = optim.chain(
+            optim.partition(groups, lambda path, _: "frozen" if path in frozen else "trained"),
+            optim.freeze(lambda path, _: path in frozen),
+        )
+    if body_lr != 1.0:
+        rates = {"head": optim.identity(), "body": optim.scale(body_lr)}
+        parts = optim.partition(rates, lambda path, _: "head" if path in last else "body")
+        tx = optim.chain(tx, parts)
+    return tx
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
 
 def optimizer(config: TrainingConfig, splits: Splits) -> optim.GradientTransformation:

@@ -1,3 +1,4 @@
+import importlib
 import os
 
 # As many tests run at once as there are processors: each has one thread, and so have the processes
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import settings
 from pictures import draw_folder
 
+from fnet.data.shapes import draw
 from fnet.run import cli, train
 from recipes import dainet7
 
@@ -21,6 +23,23 @@ def _directories_of_its_own(tmp_path_factory, monkeypatch):
     """No test reads or writes the user's data and caches, and none downloads into them."""
     monkeypatch.setenv("FNET_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("FNET_DATA", str(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shapes_are_drawn_once():
+    """Draw each split of "shapes" once per process: it is a pure function of its arguments."""
+    drawn = {}
+
+    def remembered(key, index):
+        name = (*key.tolist(), *index.tolist())
+        if name not in drawn:
+            drawn[name] = draw(key, index)
+        return drawn[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        # `fnet.data.load` is the function: it hides the module of the same name.
+        patch.setattr(importlib.import_module("fnet.data.load"), "draw", remembered)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +61,19 @@ def trained_run(tmp_path_factory, image_folder):
     return out / "dainet7-smoke-s0"
 
 
+def _write_no_report(patch):
+    patch.setattr(train, "_write_report", lambda *_: None)
+
+
 @pytest.fixture(scope="module")
 def no_reports():
     """Runs end without their report, which takes longer than a run of a few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "_write_report", lambda *_: None)
+        _write_no_report(patch)
         yield
+
+
+@pytest.fixture
+def no_report(monkeypatch):
+    """As `no_reports`, for one test of a module in which others read the report."""
+    _write_no_report(monkeypatch)

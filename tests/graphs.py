@@ -9,8 +9,7 @@ from unittest import mock
 import torch
 from torch._dynamo.backends.common import aot_autograd
 
-from fnet.compiler import backend as module
-from fnet.compiler import compile
+from fnet.compiler import compile, options
 
 # `fnet.compiler.compile` is the function: it hides the module of the same name.
 compiling = importlib.import_module("fnet.compiler.compile")
@@ -42,8 +41,8 @@ def traced(fn, compiler=None):
 
     @functools.wraps(fn)
     def call(*args, **kwargs):
-        options = backend(compiler or operations)
-        with mock.patch.object(module, "compile_options", return_value=options):
+        given = backend(compiler or operations)
+        with mock.patch.object(options, "compile_options", return_value=given):
             return compiled(*args, **kwargs)
 
     return call

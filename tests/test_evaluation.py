@@ -50,7 +50,7 @@ def classified(draw, most=30):
 def test_figures_are_those_of_plain_loops(sample):
     logits, labels = sample
     n, classes = logits.shape
-    found = evaluate_logits(logits, labels, cross_entropy, mistakes=3)
+    found = evaluate_logits(logits, labels, cross_entropy, max_mistakes=3)
     predicted = [row.index(max(row)) for row in logits.tolist()]
     truth = labels.tolist()
     counts = [[0] * classes for _ in range(classes)]

@@ -4,10 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fnet import data, losses, models, optim, parallel, random
+from fnet import ensemble, optim, random, tree
 from fnet.nn import to_module
 from fnet.run import cli
-from fnet.step import make_grad, make_step
 from recipes.__main__ import modules
 
 BY_HAND = Path(__file__).parent.parent / "recipes" / "by_hand.py"
@@ -42,6 +41,14 @@ def test_the_impure_step_is_caught_as_it_says():
         exec(compile(script, "README.md", "exec"), {})
 
 
+def test_several_models_are_trained_by_one_step(monkeypatch, capsys):
+    monkeypatch.setitem(ensemble.train_many.__kwdefaults__, "compile", lambda step: step)
+    names: dict = {}
+    exec(compile(blocks("python")[5], "README.md", "exec"), names)
+    assert capsys.readouterr().out.count("accuracy") == 3
+    tree.assert_equal(names["best"], ensemble.members(names["record"].params)[2])
+
+
 def test_the_network_of_ones_own_trains_and_exports():
     names: dict = {}
     exec(compile(blocks("python")[1], "README.md", "exec"), names)
@@ -70,21 +77,6 @@ def test_the_recipe_of_ones_own_trains(tmp_path, no_reports):
     options = ["--data", "shapes", "--limit", "64", "--batch-size", "32", "--epochs", "1"]
     assert cli.main(names["RECIPE"], [*options, "--no-compile", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "tiny-default-s0" / "result.json").exists()
-
-
-def test_the_line_of_several_processes_runs_on_one():
-    names = {
-        "parallel": parallel,
-        "make_grad": make_grad,
-        "make_step": make_step,
-        "model": models.net(),
-        "loss": losses.cross_entropy,
-        "normalize": data.NORM_HALF,
-        "tx": optim.sgd(0.1),
-        "compile": lambda step: step,
-    }
-    exec(compile(blocks("py")[0], "README.md", "exec"), names)
-    assert callable(names["step"])
 
 
 def test_the_commands_are_there():

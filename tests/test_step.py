@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from networks import batch, full, plain, take
 
 from fnet import metrics, optim, random, tree
-from fnet.compiler import compile
+from fnet.compiler import compile, options
 from fnet.compiler.kernels import pool
 from fnet.data import compose, random_crop, random_flip
 from fnet.losses import cross_entropy
@@ -93,7 +93,7 @@ def test_steps_of_one_shape_are_compiled_apart():
 
 
 def test_a_donated_state_holds_the_new_values(monkeypatch):
-    monkeypatch.setattr(graphs.module, "compile_options", lambda *_: graphs.backend(operations))
+    monkeypatch.setattr(options, "compile_options", lambda *_: graphs.backend(operations))
     model, tx = full(), OPTIMIZERS["muon"]()
     step = step_of(model, tx)
     donated, step = compile(step, donate=True), compile(step)

@@ -1,21 +1,30 @@
 """A zoo of torchvision's and timm's networks, each tested for what fnet promises of any module.
 
-Run by hand: `python tests/zoo.py [NAMES]`. It prints a table, a row for each network (passes, or
-refused or failed and why), and how many of each. It exits with 1 if a network fails, or is
-refused that is not in `REFUSED`. Nothing is downloaded.
+Run by hand: `python tests/zoo.py`, in the background with one thread and resumable
+
+    OMP_NUM_THREADS=1 nice python tests/zoo.py --out zoo.jsonl > zoo.log &
+
+It prints a table, a row for each network as it ends (passes, or refused or failed and why), and
+how many of each. It exits with 1 if a network fails, or is refused that is not in `REFUSED`.
+Nothing is downloaded.
 """
 
+import argparse
+import json
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 import torchvision
 from torch import Tensor, nn
+from zoo_names import TIMM, TORCHVISION
 
 from fnet import losses, optim, random, tree
 from fnet.data import Batch
@@ -33,110 +42,6 @@ from fnet.tree import Tree
 BATCH = 2
 SIZE = 64  # pixels
 CLASSES = 10
-
-# Pixels of each; more than SIZE where the network's shape is fixed or it pools more often.
-TORCHVISION = {
-    "squeezenet1_1": SIZE,
-    "shufflenet_v2_x0_5": SIZE,
-    "mobilenet_v3_small": SIZE,
-    "mobilenet_v2": SIZE,
-    "mnasnet0_5": SIZE,
-    "resnet18": SIZE,
-    "efficientnet_b0": SIZE,
-    "regnet_y_400mf": SIZE,
-    "googlenet": SIZE,
-    "densenet121": SIZE,
-    "resnext50_32x4d": SIZE,
-    "efficientnet_v2_s": SIZE,
-    "convnext_tiny": SIZE,
-    "swin_t": SIZE,
-    "swin_v2_t": SIZE,
-    "inception_v3": 75,
-    "alexnet": SIZE,
-    "maxvit_t": 224,
-    "vit_b_16": SIZE,
-    "wide_resnet50_2": SIZE,
-}
-TIMM = [
-    "ghostnet_050",
-    "tinynet_e",
-    "lcnet_050",
-    "mobilenetv3_small_050",
-    "mobilenetv4_conv_small",
-    "efficientvit_b0",
-    "efficientvit_m0",
-    "edgenext_xx_small",
-    "mobilevit_xxs",
-    "mobilevitv2_050",
-    "mobileone_s0",
-    "repvit_m0_9",
-    "repvgg_a0",
-    "levit_128s",
-    "vit_tiny_patch16_224",
-    "deit_tiny_patch16_224",
-    "crossvit_tiny_240",
-    "convit_tiny",
-    "xcit_nano_12_p16_224",
-    "pit_ti_224",
-    "poolformer_s12",
-    "poolformerv2_s12",
-    "mixer_s32_224",
-    "gmlp_ti16_224",
-    "resmlp_12_224",
-    "convmixer_768_32",
-    "convnext_atto",
-    "convnextv2_atto",
-    "fastvit_t8",
-    "hrnet_w18_small",
-    "dla34",
-    "res2net50_26w_4s",
-    "resnetv2_50",
-    "nf_regnet_b0",
-    "nfnet_l0",
-    "regnetx_002",
-    "regnety_002",
-    "resnet10t",
-    "resnest14d",
-    "seresnet18",
-    "skresnet18",
-    "hardcorenas_a",
-    "semnasnet_075",
-    "spnasnet_100",
-    "fbnetc_100",
-    "mixnet_s",
-    "rexnet_100",
-    "pvt_v2_b0",
-    "tiny_vit_5m_224",
-    "swin_tiny_patch4_window7_224",
-    "coat_lite_tiny",
-    "coatnet_nano_rw_224",
-    "maxvit_nano_rw_256",
-    "davit_tiny",
-    "focalnet_tiny_srf",
-    "caformer_s18",
-    "inception_next_tiny",
-    "hgnetv2_b0",
-    "starnet_s1",
-    "vovnet39a",
-    "cspresnet50",
-    "darknet17",
-    "selecsls42",
-    "dpn48b",
-    "ese_vovnet19b_dw",
-    "ghostnetv2_100",
-    "efficientformer_l1",
-    "efficientformerv2_s0",
-    "nest_tiny",
-    "visformer_tiny",
-    "sequencer2d_s",
-    "volo_d1_224",
-    "cait_xxs24_224",
-    "beit_base_patch16_224",
-    "eva02_tiny_patch14_224",
-    "hiera_tiny_224",
-    "mambaout_femto",
-]
-
 
 # Above 100 million parameters: on the meta device only. Pixels of each.
 LARGE = {"vgg11_bn": SIZE, "timm/vgg11": SIZE, "timm/vit_huge_patch14_224": 224}
@@ -207,8 +112,12 @@ def _takes(module: nn.Module, pixels: int) -> bool:
     return True
 
 
-def hold(name: str) -> str:
+def hold(name: str, compiled: bool) -> str:
     """Hold a network against the promises, and return what was looked at.
+
+    Args:
+        name: the network's.
+        compiled: compile its step as well.
 
     Raises:
         ModelError: fnet refuses it.
@@ -234,7 +143,7 @@ def hold(name: str) -> str:
     if facts.drew or network.rates:
         assert_depends_on_key(step, params, state, batch)
         looked_at.append("draws")
-    if name in COMPILED:
+    if compiled:
         assert_compiled_agrees(step, params, state, batch)
         looked_at.append("compiled")
     return ", ".join(looked_at)
@@ -267,10 +176,10 @@ def _on_meta(make: Callable[[], nn.Module]) -> nn.Module:
         return make()
 
 
-def verdict(name: str) -> tuple[str, str]:
+def verdict(name: str, compiled: bool = False) -> tuple[str, str]:
     """Return "passes", "refused" or "FAILED", and why, in one line."""
     try:
-        kind, why = "passes", hold(name)
+        kind, why = "passes", hold(name, compiled)
     except ModelError as error:
         kind, why = "refused", str(error)
         if name not in REFUSED or not re.search(REFUSED[name], why):
@@ -282,16 +191,55 @@ def verdict(name: str) -> tuple[str, str]:
     return kind, " ".join(why.split())[:400]
 
 
-def main(networks: list[str]) -> int:
+def recorded(file: Path | None) -> dict[str, dict[str, Any]]:
+    """Return the results of an earlier call with this `--out`, by network."""
+    found = {}
+    for line in file.read_text().splitlines() if file is not None and file.exists() else ():
+        try:
+            result = json.loads(line)
+        except ValueError:  # the process was killed while it wrote this line
+            continue
+        if result["torch"] == torch.__version__:
+            found[result["network"]] = result
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
     """Print the table, and return the exit code."""
-    counts: Counter[str] = Counter()
-    for name in networks or names():
-        start = time.monotonic()
-        kind, why = verdict(name)
-        counts[kind] += 1
-        print(f"| {name} | {kind} | {why} | {time.monotonic() - start:.0f} s |", flush=True)
+    parser = argparse.ArgumentParser(description="Test networks for what fnet promises.")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="test only these networks")
+    parser.add_argument("--skip-compiled", action="store_true", help="compile no step")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="append results; skip networks it already has"
+    )
+    options = parser.parse_args(arguments)
+    earlier, counts = recorded(options.out), Counter[str]()
+    for name in options.only or names():
+        compiled = name in COMPILED and not options.skip_compiled
+        result = earlier.get(name)
+        if result is None or (compiled and not result["compiled"]):
+            result = _result(name, compiled)
+            if options.out is not None:
+                with options.out.open("a") as out:
+                    out.write(("\n" if out.tell() else "") + json.dumps(result))
+        counts[result["verdict"]] += 1
+        row = name, result["verdict"], result["why"], f"{result['seconds']:.0f} s"
+        print(f"| {' | '.join(row)} |", flush=True)
     print(", ".join(f"{count} {kind}" for kind, count in counts.items()))
     return int(bool(counts.keys() - {"passes", "refused"}))
+
+
+def _result(name: str, compiled: bool) -> dict[str, Any]:
+    start = time.monotonic()
+    kind, why = verdict(name, compiled)
+    return {
+        "network": name,
+        "verdict": kind,
+        "why": why,
+        "seconds": round(time.monotonic() - start, 1),
+        "compiled": compiled,
+        "torch": torch.__version__,
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The call of `torch.compile`: its options, and direct access to the graph Inductor compiled."""
+"""The call of `torch.compile`, and direct access to the graph that Inductor compiled."""
 
 import itertools
 import os
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fnet import private
-from fnet.compiler import passes
+from fnet.compiler import options
 from fnet.compiler.passes import Kernels
 
 _NUMBERS = itertools.count()
@@ -25,7 +25,7 @@ class Backend:
     """
 
     def __init__(self, cpp_wrapper: bool, kernels: Kernels) -> None:
-        self.options = compile_options(cpp_wrapper, kernels)
+        self.options = options.compile_options(cpp_wrapper, kernels)
         self._compiler = self.options["backend"]
         if callable(self._compiler):
             self.options["backend"] = self._compile
@@ -73,19 +73,6 @@ def torch_compile(
     code = entry.__code__.replace(co_name=f"{name}_{next(_NUMBERS)}")
     entry = FunctionType(code, globals(), name, None, entry.__closure__)
     return torch.compile(entry, fullgraph=True, dynamic=False, **backend.options)
-
-
-def compile_options(cpp_wrapper: bool, kernels: Kernels) -> dict[str, Any]:
-    """Return the backend and the options, as arguments of `torch.compile`."""
-    options = {
-        "cpp_wrapper": cpp_wrapper,
-        # Explicit, because the cache keys of torch 2.11 do not contain the number of threads.
-        "cpp.threads": torch.get_num_threads(),
-        **passes.options(kernels),
-    }
-    guards = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    backend = private.inductor(options)
-    return {"backend": backend, "options": guards if callable(backend) else options | guards}
 
 
 @contextmanager

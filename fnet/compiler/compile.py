@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from fnet import private, tree
+from fnet.compiler import options
 from fnet.compiler.aliasing import extent, may_be_lazy, overlaps, require_plain
-from fnet.compiler.backend import compile_options
 from fnet.compiler.donation import overwrite
 from fnet.compiler.graph import ClosesOverError, Graph
 from fnet.compiler.passes import Kernels
@@ -98,9 +98,9 @@ def compile(
 
 def _compiled(fn: Callable[..., Tree], cpp_wrapper: bool, kernels: Kernels) -> Callable[..., Tree]:
     if private.nonstrict_trace() is None:
-        options = compile_options(cpp_wrapper, kernels)
-        options["options"].pop("guard_filter_fn")
-        return torch.compile(fn, fullgraph=True, dynamic=False, **options)
+        given = options.compile_options(cpp_wrapper, kernels)
+        given["options"].pop("guard_filter_fn")
+        return torch.compile(fn, fullgraph=True, dynamic=False, **given)
     signatures: dict[Hashable, _Signature] = {}
 
     @_named(fn)

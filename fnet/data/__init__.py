@@ -23,6 +23,7 @@ from fnet.data.augment import (
 )
 from fnet.data.batches import Batch, as_batch, batch_at, batches, eval_batches, steps_per_epoch
 from fnet.data.dataset import DataError, Dataset, DataWarning
+from fnet.data.fit import Fit, fit_to
 from fnet.data.load import Split, at_hand, data_dir, load
 from fnet.data.preprocess import (
     NORM_CIFAR10,
@@ -31,6 +32,7 @@ from fnet.data.preprocess import (
     PadResize,
     Preprocess,
     normalize,
+    normalize_of,
     prepare,
     statistics,
 )
@@ -45,6 +47,7 @@ __all__ = [
     "DataError",
     "DataWarning",
     "Dataset",
+    "Fit",
     "Normalize",
     "PadResize",
     "Preprocess",
@@ -66,11 +69,13 @@ __all__ = [
     "data_dir",
     "erase",
     "eval_batches",
+    "fit_to",
     "flip",
     "grayscale",
     "jitter",
     "load",
     "normalize",
+    "normalize_of",
     "pad_and_resize",
     "prepare",
     "random_affine",

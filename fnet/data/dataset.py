@@ -64,6 +64,8 @@ class Dataset:
         classes: the names of the classes; a label is an index into this tuple.
         name: the name of the data set in records and titles.
         skipped: the names of the broken files that were skipped (`fnet.data.load`).
+        ignored: the names of the files that are no images by name (`fnet.data.load`).
+        files: the path of each image's file, if the data set is a folder of images, else empty.
 
     Raises:
         ValueError: images or labels have another dtype or shape, their lengths differ, or a label
@@ -80,6 +82,8 @@ class Dataset:
     classes: tuple[str, ...]
     name: str
     skipped: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -88,6 +92,8 @@ class Dataset:
         classes: Sequence[str],
         name: str,
         skipped: tuple[str, ...] = (),
+        ignored: tuple[str, ...] = (),
+        files: tuple[str, ...] = (),
     ) -> None:
         pixels = as_images(images)
         places = as_labels(labels, len(pixels))
@@ -98,6 +104,8 @@ class Dataset:
         object.__setattr__(self, "classes", tuple(classes))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "skipped", skipped)
+        object.__setattr__(self, "ignored", ignored)
+        object.__setattr__(self, "files", files)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -138,23 +146,84 @@ class Dataset:
         return self._select(order[n:]), self._select(order[:n])
 
     def _stratified(self) -> Tensor:
-        """Return an order of the images in which every prefix is stratified."""
-        labels = self.labels.cpu()
-        shuffled = random.permutation(random.key(0), len(self))
-        # An image's position in its class, from 0 to 1: the n smallest have equal shares of each.
-        place = torch.empty(len(self), dtype=torch.float64)
-        for label in range(len(self.classes)):
-            members = shuffled[labels[shuffled] == label]
-            place[members] = (torch.arange(len(members)) + 0.5).double() / len(members)
-        return shuffled[torch.argsort(place[shuffled], stable=True)]
+        return stratified(self.labels.cpu(), len(self.classes))
 
     def _select(self, chosen: Tensor) -> "Dataset":
-        index = chosen.sort().values.to(self.device)
-        return replace(self, images=rows(self.images, index), labels=self.labels[index])
+        places = chosen.sort().values
+        files = tuple(self.files[place] for place in places.tolist()) if self.files else ()
+        index = places.to(self.device)
+        return replace(
+            self, images=rows(self.images, index), labels=self.labels[index], files=files
+        )
+
+    def with_channels(self, channels: int) -> "Dataset":
+        """Return the data set with so many channels: grey images (one channel) are repeated.
+
+        Raises:
+            ValueError: the images have another number of channels, and are not grey.
+        """
+        own = self.images.shape[1]
+        if own == channels:
+            return self
+        if own != 1:
+            raise ValueError(f"the images of {self.name!r} have {own} channels, not {channels}")
+        images = self.images.expand(-1, channels, -1, -1)
+        return replace(self, images=images.contiguous(memory_format=torch.channels_last))
 
     def to(self, device: torch.device | str) -> "Dataset":
         """Return the data set on another device, with the same strides."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+def stratified(labels: Tensor, classes: int) -> Tensor:
+    """Return an order of labels in which every prefix has its share of each class.
+
+    The order is pseudo-random with a fixed key: it depends only on the labels.
+
+    Args:
+        labels: int64 `[N]`, each below `classes`, on the CPU.
+        classes: the number of classes.
+
+    Returns:
+        int64 `[N]`, the indices of the labels.
+    """
+    shuffled = random.permutation(random.key(0), len(labels))
+    # An image's position in its class, from 0 to 1: the n smallest have equal shares of each.
+    place = torch.empty(len(labels), dtype=torch.float64)
+    for label in range(classes):
+        members = shuffled[labels[shuffled] == label]
+        place[members] = (torch.arange(len(members)) + 0.5).double() / len(members)
+    return shuffled[torch.argsort(place[shuffled], stable=True)]
+
+
+def held_out(key: Tensor, labels: Tensor, classes: int, fraction: float) -> Tensor:
+    """Return which images are test images, drawn from the key for each class on its own.
+
+    A class of n images has `round(fraction * n)` test images, but at least one if n is above 1, and
+    at least one training image. So the choice in one class does not depend on the others.
+
+    Args:
+        key: int64 `[2]`.
+        labels: int64 `[N]`, each below `classes`, on the CPU.
+        classes: the number of classes.
+        fraction: above 0 and at most 1; with 1, all images are test images.
+
+    Returns:
+        bool `[N]`.
+
+    >>> held_out(random.key(0), torch.tensor([0, 0, 0, 0, 1, 1]), 2, 0.25).tolist()
+    [True, False, False, False, True, False]
+    """
+    chosen = torch.full((len(labels),), fraction >= 1)
+    if fraction < 1:
+        for label in range(classes):
+            members = (labels == label).nonzero()[:, 0]
+            n = len(members)
+            count = min(max(round(fraction * n), 1), n - 1)
+            if count > 0:
+                order = random.permutation(random.fold_in(key, label), n)
+                chosen[members[order[:count]]] = True
+    return chosen
 
 
 def require_labels(labels: Tensor, classes: int) -> None:

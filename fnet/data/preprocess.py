@@ -164,17 +164,33 @@ def statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
     >>> statistics(Dataset(images, torch.tensor([0, 1]), ("black", "white"), "two"))
     ((0.5,), (0.5,))
     """
-    if dataset.images.is_floating_point():
-        return _float_statistics(dataset.images)
+    images = dataset.images
+    if images.stride(0) == 0:  # the same image many times
+        images = images[:1]
+    if images.is_floating_point():
+        return _float_statistics(images)
     value = torch.arange(256)
     means, stds = [], []
-    for channel in dataset.images.unbind(1):
+    for channel in images.unbind(1):
         counts = torch.bincount(channel.flatten(), minlength=256).cpu()
         n = channel.numel()
         total, squares = int((counts * value).sum()), int((counts * value**2).sum())
         means.append(total / n / 255)
         stds.append((n * squares - total**2) ** 0.5 / n / 255)
     return tuple(means), tuple(stds)
+
+
+def normalize_of(dataset: Dataset) -> Normalize:
+    """Return the `Normalize` with the statistics of a data set, its training images.
+
+    A constant channel has a std of 1, so that it becomes 0.
+
+    >>> black = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    >>> normalize_of(Dataset(black, torch.tensor([0, 1]), ("a", "b"), "black"))
+    Normalize(mean=(0.0,), std=(1.0,))
+    """
+    mean, std = statistics(dataset)
+    return Normalize(mean, tuple(value or 1.0 for value in std))
 
 
 def _float_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

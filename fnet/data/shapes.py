@@ -16,6 +16,8 @@ from fnet.data.dataset import Dataset
 SIZE = 32
 """Height and width of an image, in pixels."""
 
+VERSION = 1  # of the drawings: decoded ones of another version are drawn anew
+
 _STRIPES = 2
 _NOISE = 0.2  # the range of the noise; black is 0, white is 1
 _CHUNK = 250  # images drawn at once: few enough to fit in a CPU's cache
@@ -36,10 +38,14 @@ def shapes(key: Tensor, n: int) -> Dataset:
     """
     if n < 1:
         raise ValueError(f"a data set needs at least 1 image, got n={n}")
-    index = torch.arange(n, device=key.device)
+    return draw(key, torch.arange(n, device=key.device))
+
+
+def draw(key: Tensor, index: Tensor) -> Dataset:
+    """Return the images of `shapes` with these indices, int64 `[n]`, on the key's device."""
     images = torch.cat([_draw(key, part) for part in index.split(_CHUNK)])
     images = images.contiguous(memory_format=torch.channels_last)
-    return Dataset(images, index % len(_DISTANCES), tuple(_DISTANCES), "shapes")
+    return Dataset(images, index % len(CLASSES), CLASSES, "shapes")
 
 
 def _draw(key: Tensor, index: Tensor) -> Tensor:
@@ -163,3 +169,6 @@ _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "crescent": _crescent,
     "hourglass": _hourglass,
 }
+
+CLASSES = tuple(_DISTANCES)
+"""The names of the classes."""

@@ -1,6 +1,6 @@
 """The networks of the experiments, one family of architectures per file."""
 
-from fnet.models.blocks import Activation
+from fnet.models.blocks import Activation, Size
 from fnet.models.cnn import cnn, cnnpro
 from fnet.models.dainet import dainet, dainet1
 from fnet.models.dainet7 import DAINET7_DROPOUT, dainet7
@@ -12,6 +12,7 @@ from fnet.models.resnet import resnet18, resnet50
 __all__ = [
     "DAINET7_DROPOUT",
     "Activation",
+    "Size",
     "cnn",
     "cnnpro",
     "dainet",

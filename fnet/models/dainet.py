@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fnet.models.blocks import Activation, classifier, convolution, require_rates
+from fnet.models.blocks import Activation, Size, classifier, convolution, grid_of, require_rates
 from fnet.nn import Model, from_module
 
 _BLOCKS = ((12, 5), (24, 3), (12, 3))
@@ -13,14 +13,14 @@ _BLOCKS = ((12, 5), (24, 3), (12, 3))
 def dainet(
     classes: int = 10,
     channels: int = 3,
-    size: int = 32,
+    size: Size = 32,
     dropout: tuple[float, ...] = (0.5, 0.0),
     activation: Activation = nn.ReLU,
     linears: int = 3,
     softmax: bool = False,
     deeper: bool = False,
 ) -> Model:
-    """Return DaiNet for images `[N, channels, size, size]`: 212,022 parameters at the defaults.
+    """Return DaiNet for images `[N, channels, H, W]`: 212,022 parameters at the defaults.
 
     A reconstruction: DaiNet is the first step from Net to DaiNet7, and only its first block is
     known. The second block and the linear layers are those of `dainet1`. The arguments are those of
@@ -31,7 +31,7 @@ def dainet(
     second block's pooling.
 
     Raises:
-        ValueError: `size` is below 4, `linears` is not 1 to 3, or `dropout` does not have two
+        ValueError: a side is below 4, `linears` is not 1 to 3, or `dropout` does not have two
             rates.
     """
     return from_module(
@@ -43,21 +43,24 @@ def dainet(
 def dainet1(
     classes: int = 10,
     channels: int = 3,
-    size: int = 32,
+    size: Size = 32,
     dropout: tuple[float, ...] = (0.5, 0.0, 0.0),
     activation: Activation = nn.ReLU,
     linears: int = 3,
     softmax: bool = False,
 ) -> Model:
-    """Return DaiNet1 for images `[N, channels, size, size]`: 42,618 parameters at the defaults.
+    """Return DaiNet1 for images `[N, channels, H, W]`: 42,618 parameters at the defaults.
 
     A step from Net to DaiNet7: three blocks of convolution, dropout, batch norm, activation and
     max pooling, then `linears` linear layers (1 to 3). `dropout` has a rate for each block; the
     default drops in the first block only, `(0.5, 0.5, 0.5)` drops in every block. `softmax` adds a
     softmax at the end, which is redundant if the loss has its own.
 
+    `size` is the height and width of the images, or one number for both. The feature maps of images
+    of more than 32 pixels are pooled to those of 32, so the linear layers do not grow.
+
     Raises:
-        ValueError: `size` is below 8, `linears` is not 1 to 3, or `dropout` does not have three
+        ValueError: a side is below 8, `linears` is not 1 to 3, or `dropout` does not have three
             rates.
     """
     return from_module(
@@ -70,7 +73,7 @@ def _module(
     blocks: int,
     classes: int,
     channels: int,
-    size: int,
+    size: Size,
     dropout: tuple[float, ...],
     activation: Activation,
     linears: int,
@@ -78,6 +81,7 @@ def _module(
     deeper: bool = False,
 ) -> nn.Module:
     require_rates(dropout, blocks)
+    grid = grid_of(size, lambda side: side // 2**blocks, author=32, smallest=2**blocks)
     layers: list[nn.Module] = []
     for (width, kernel), rate in zip(_BLOCKS[:blocks], dropout, strict=True):
         layers += [
@@ -94,7 +98,7 @@ def _module(
         *layers,
         *classifier(
             channels,
-            size // 2**blocks,
+            grid,
             classes,
             hidden=(128, 84),
             linears=linears,

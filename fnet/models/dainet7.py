@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fnet.models.blocks import Activation, MeanOfMap, require_rates
+from fnet.models.blocks import Activation, MeanOfMap, Size, require_rates, require_size
 from fnet.nn import Model, from_module
 
 DAINET7_DROPOUT = (0.1, 0.1, 0.5, 0.5)
@@ -15,26 +15,30 @@ def dainet7(
     channels: int = 3,
     dropout: tuple[float, ...] = DAINET7_DROPOUT,
     activation: Activation = nn.ReLU,
+    size: Size = 32,
 ) -> Model:
-    """Return DaiNet7 for images `[N, channels, 32, 32]`: 1,149,770 parameters at the defaults.
+    """Return DaiNet7 for images `[N, channels, H, W]`: 1,149,770 parameters at the defaults.
 
-    Its average pooling takes the whole map, 8 x 8 of these images, so that smaller ones fit too.
+    Its average pooling takes the whole map, 8 x 8 of the author's images of 32 x 32, so that images
+    of any size fit; `size` is only checked.
 
     `dropout` has the rates after the first, second, fourth and fifth convolution; the author's
     are the default. The activation comes before batch norm, as in the original.
 
     Raises:
-        ValueError: `dropout` does not have four rates.
+        ValueError: `dropout` does not have four rates, or a side of the images is below 4.
     """
     return from_module(
-        lambda: _module(classes, channels, dropout, activation), memory_format=torch.channels_last
+        lambda: _module(classes, channels, dropout, activation, size),
+        memory_format=torch.channels_last,
     )
 
 
 def _module(
-    classes: int, channels: int, dropout: tuple[float, ...], activation: Activation
+    classes: int, channels: int, dropout: tuple[float, ...], activation: Activation, size: Size
 ) -> nn.Module:
     require_rates(dropout, 4)
+    require_size(size, 4)
     first, second, third, fourth = dropout
     return nn.Sequential(
         *_convolution(channels, 64, activation),

@@ -37,6 +37,9 @@ class Network:
     Args:
         make: builds the module.
         output: picks the logits from an output that is not a tensor.
+
+    Attributes:
+        shapes: the shapes of the trainable parameters, by name.
     """
 
     def __init__(self, make: Callable[[], nn.Module], output: Output | None = None) -> None:
@@ -48,6 +51,7 @@ class Network:
         }
         self.leaves: Leaves = leaves_of(module)
         training = skeleton(module).train()
+        self.shapes = {name: module.get_parameter(name).shape for name in self.leaves.trainable}
         self.rates = dropout_layers(training)
         buffers = self.leaves.buffers
         self.modules = {

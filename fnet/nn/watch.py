@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from fnet import private
+from fnet.nn.names import names
 from fnet.nn.structure import OF_RNNS, attributes, called, parts
 
 # Caches of timm's LeViT and EfficientViT, filled in evaluation mode.
 CACHES = frozenset({"attention_bias_cache"})
+GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _CONTAINERS = (dict, list, tuple, set, frozenset, collections.deque, np.ndarray, Tensor)
 # Packages whose classes and functions keep no state.
@@ -37,7 +39,7 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
         here = called(name, layer)
         for attribute, value in attributes(layer):
             if attribute.split("'")[1] not in CACHES:
-                found[f"{attribute} of {here}"] = _state(value, set())
+                found[f"{attribute} of {here}"] = state_of(value)
             if isinstance(value, types.FunctionType):
                 found.update(_of_function(value, f"{attribute} of {here}", set()))
         for cls in type(layer).__mro__:
@@ -87,8 +89,16 @@ class _Same:
     __hash__ = None  # type: ignore[assignment]
 
 
+def state_of(value: Any) -> Any:
+    """Return the contents of a value, recursively, in a form that compares with `==`.
+
+    A tensor and a module count as the same if they are the same object, a tensor also by its
+    version counter.
+    """
+    return _state(value, set())
+
+
 def _state(value: Any, seen: set[int]) -> Any:
-    """Return the contents of a value, recursively, in a form that compares with `==`."""
     if isinstance(value, _PLAIN):
         return type(value), value if value == value else "nan"
     if isinstance(value, random.Random):
@@ -101,7 +111,7 @@ def _state(value: Any, seen: set[int]) -> Any:
         return bytes(value.get_state().numpy())
     if isinstance(value, ContextVar):
         return _state(value.get(None), seen)
-    if _is_iterator(value):
+    if is_iterator(value):
         return type(value), _position(value, seen)
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, value.tobytes()
@@ -118,7 +128,8 @@ def _state(value: Any, seen: set[int]) -> Any:
     return [_Same(value), *[_state(item, seen) for item in inside]]
 
 
-def _is_iterator(value: Any) -> bool:
+def is_iterator(value: Any) -> bool:
+    """Return whether a value is an iterator of Python's own, whose position `state_of` finds."""
     cls = type(value)
     return hasattr(cls, "__next__") and cls.__module__ in ("builtins", "itertools")
 
@@ -148,7 +159,7 @@ def _of_class(cls: type, seen: set[int]) -> Iterator[tuple[str, Any]]:
     seen.add(id(cls))
     for name, value in vars(cls).items():
         if not name.startswith("__") and _is_small(value):
-            yield f"class attribute {cls.__name__}.{name}", _state(value, set())
+            yield f"class attribute {cls.__name__}.{name}", state_of(value)
         function = getattr(value, "__func__", getattr(value, "fget", value))
         if isinstance(function, types.FunctionType):
             yield from _of_function(function, f"{cls.__name__}.{name}", seen)
@@ -164,27 +175,24 @@ def _of_function(
     assert isinstance(function, types.FunctionType)
     for name, value in vars(function).items():
         if _is_small(value) or _is_object(value):
-            yield f"attribute {name!r} of function {function.__name__}", _state(value, set())
+            yield f"attribute {name!r} of function {function.__name__}", state_of(value)
     if "environ" in function.__code__.co_names:
         yield f"os.environ that {user} uses", dict(os.environ)
-    for name in function.__code__.co_names:
-        value = function.__globals__.get(name)
+    for used in names(function):
+        value, closed_over = used.value, used.text in function.__code__.co_freevars
         its_own = getattr(value, "__module__", None) == function.__module__
-        if isinstance(value, types.FunctionType) and its_own:
+        if isinstance(value, types.FunctionType) and (its_own or closed_over):
             yield from _of_function(value, user, seen)
+        elif closed_over:
+            if _is_small(value):
+                yield f"variable {used.text!r} that {user} closes over", state_of(value)
         elif isinstance(value, type) and its_own:
             yield from _of_class(value, seen)
         elif value is not None and (_is_small(value) or (its_own and _is_object(value))):
-            yield f"global {name!r} that {user} uses", _state(value, set())
-    names = function.__code__.co_freevars
-    for name, value in zip(names, parts(function), strict=False):
-        if isinstance(value, types.FunctionType):
-            yield from _of_function(value, user, seen)
-        elif _is_small(value):
-            yield f"variable {name!r} that {user} closes over", _state(value, set())
+            yield f"global {used.text!r} that {user} uses", state_of(value)
     for value in function.__defaults__ or ():
         if _is_small(value) and not isinstance(value, _PLAIN):
-            yield f"default argument of {user}", _state(value, set())
+            yield f"default argument of {user}", state_of(value)
 
 
 def _is_object(value: Any) -> bool:
@@ -194,9 +202,8 @@ def _is_object(value: Any) -> bool:
 
 
 def _is_small(value: Any) -> bool:
-    generators = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
-    if isinstance(value, (*_PLAIN, *generators, types.SimpleNamespace, ContextVar)):
+    if isinstance(value, (*_PLAIN, *GENERATORS, types.SimpleNamespace, ContextVar)):
         return True
-    if isinstance(value, np.ndarray | Tensor) or _is_iterator(value):
+    if isinstance(value, np.ndarray | Tensor) or is_iterator(value):
         return True
     return isinstance(value, _CONTAINERS) and len(value) <= _MAX_ENTRIES

@@ -23,6 +23,7 @@ from fnet.nn import ModelError
 from fnet.parallel import PeerError, launched
 from fnet.run.checkpoint import CheckpointError
 from fnet.run.config import ConfigError
+from fnet.run.ensemble import Ensemble, Member
 from fnet.run.opened import Run, Weights, open_run
 from fnet.run.process import output_failed
 from fnet.run.runtime import Runtime, resolve
@@ -203,6 +204,34 @@ class RunOptions(OpenOptions):
     def open(self, compile: bool = False) -> tuple[Run, Runtime]:
         """Return the run and the runtime; see `open_at`."""
         return self.open_at(self.run, compile)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsOptions(OpenOptions):
+    """The options of a command that takes one run, or several as one classifier."""
+
+    runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN [RUN ...]")]]
+    """The run directory; of several runs, the probabilities are averaged."""
+
+    def open_all(self, compile: bool = False) -> tuple[Ensemble, Runtime]:
+        """Return the runs, and the runtime of the first.
+
+        Raises:
+            ConfigError: there is no run, one cannot be opened (see `open_at`), or they do not fit
+                each other (see `Ensemble`).
+        """
+        return open_ensemble(self, self.runs, compile)
+
+
+def open_ensemble(
+    options: OpenOptions, paths: Sequence[Path], compile: bool = False
+) -> tuple[Ensemble, Runtime]:
+    """Return the runs in these run directories, and the runtime of the first; see `open_all`."""
+    if not paths:
+        raise ConfigError("give at least one run: the run directory that a recipe has printed")
+    opened = [options.open_at(path, compile) for path in paths]
+    members = tuple(Member(run, runtime.dtype) for run, runtime in opened)
+    return Ensemble(members), opened[0][1]
 
 
 @dataclass(frozen=True, kw_only=True)

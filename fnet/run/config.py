@@ -5,6 +5,11 @@ from importlib.util import find_spec
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
+from fnet.data.fit import Fit
+
+MAX_SIDE = 4096
+"""The longest side of an image that `--size` gives, in pixels."""
+
 Precision = Literal["auto", "bf16", "fp32"]
 LoggerName = Literal["csv", "tensorboard", "visdom"]
 
@@ -18,12 +23,24 @@ class Config:
     """Options common to all recipes."""
 
     data: str = "auto"
-    """A data set name, a folder with train/<class>/* and test/<class>/*, or auto.
+    """A data set name, a folder of images, or auto. A folder has train/<class>/* and test/<class>/*
+    (or val), or only <class>/* with --test.
     auto: the recipe's data set, or the generated "shapes" if that is not available."""
+    test: float | None = None
+    """For a folder without train and test: the fraction of each class's images in the test split,
+    such as 0.2. Which images is drawn from the seed."""
+    size: str | None = None
+    """Resize the images: 64 for 64 x 64 pixels, 64x48 for width x height. None: as they are."""
+    fit: Fit = "crop"
+    """How --size resizes an image of another aspect ratio. crop: the centre; pad: the whole image
+    on black; stretch: the whole image, distorted."""
     root: str | None = None
     """The directory of the published data sets (else $FNET_DATA, else the cache directory)."""
     skip_broken: bool = False
     """Skip the broken images of a folder and list them, instead of stopping with an error."""
+    init_from: str | None = None
+    """Start from trained weights: a run directory, or a .safetensors, .pth or .pt file.
+    Weights that do not fit, such as those of other classes, are drawn anew; a table lists them."""
     out: str = "runs"
     """The directory in which the run directory is created."""
     epochs: int = 10
@@ -82,6 +99,9 @@ class Config:
             raise ConfigError(f"--limit must be at least 1; got {self.limit}")
         if self.target is not None and not 0 < self.target <= 1:
             raise ConfigError(f"--target must be above 0 and at most 1; got {self.target}")
+        if self.test is not None and not 0 < self.test < 1:
+            raise ConfigError(f"--test must be above 0 and below 1; got {self.test}")
+        image_size(self.size)
         if not 0 <= self.validation < 1:
             raise ConfigError(f"--validation must be at least 0 and below 1; got {self.validation}")
         for field in fields(self):
@@ -119,6 +139,28 @@ def _is_url(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # the port is not a number
         return False
+
+
+def image_size(text: str | None) -> tuple[int, int] | None:
+    """Return the height and width that `--size` gives as width x height.
+
+    Raises:
+        ConfigError: it is no size, or one of no or of too many pixels.
+
+    >>> image_size("64"), image_size("64x48"), image_size(None)
+    ((64, 64), (48, 64), None)
+    """
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) <= 2 and all(side.strip().isascii() and side.strip().isdigit() for side in sides):
+        width, height = int(sides[0]), int(sides[-1])
+        if min(width, height) >= 1 and max(width, height) <= MAX_SIDE:
+            return height, width
+    raise ConfigError(
+        f"--size must be one side in pixels, or width x height, such as 64 or 64x48 (each side 1 "
+        f"to {MAX_SIDE}); got {text!r}"
+    )
 
 
 def option(name: str) -> str:

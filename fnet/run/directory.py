@@ -69,6 +69,16 @@ def new_directory(out: Path, name: str) -> Path:
             ) from None
 
 
+def directories_of(out: Path, name: str) -> list[Path]:
+    """Return what `new_directory(out, name)` has created so far, the oldest first."""
+    found = []
+    path = out / name
+    while path.is_dir():
+        found.append(path)
+        path = out / f"{name}-{len(found) + 1}"
+    return found
+
+
 class RunDirectory:
     """The run directory of one run, created by `new_directory`: writes its files."""
 

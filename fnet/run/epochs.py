@@ -78,12 +78,15 @@ class Trainer:
         )
         self._step = ready(step, config, runtime)
 
-    def run(self, stop: StopRequest, restored: Restored | None = None) -> Status:
+    def run(
+        self, stop: StopRequest, restored: Restored | None = None, until: int | None = None
+    ) -> Status:
         """Train to the last epoch, to the target or to a request to stop; return which it was.
 
         Args:
             stop: a request ends the training after the current step.
             restored: the checkpoint to resume from; None: start from the beginning.
+            until: stop after this epoch, counted from 1, as after a request; None: do not.
 
         Raises:
             NonFiniteError: the loss or a parameter is not finite; the state before is saved.
@@ -105,6 +108,8 @@ class Trainer:
             while record.epoch < self._config.epochs:
                 if is_reached(self._config.target, self.progress.lines):
                     return "stopped at target"
+                if until is not None and record.epoch >= until:
+                    return "interrupted"
                 started = time.monotonic() - seconds
                 record, speed, stopping = self._train_epoch(state, record, started, stop)
                 state = state.after(record)

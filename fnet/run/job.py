@@ -18,7 +18,7 @@ from fnet.run.recipe import Experiment, Recipe
 from fnet.run.record import RunRecord
 from fnet.run.resume import require_checkpoint, say_resumed
 from fnet.run.runtime import Runtime, describe
-from fnet.run.schema import Setup
+from fnet.run.schema import Setup, Source
 from fnet.run.splits import Splits
 from fnet.run.write_errors import write_error
 from fnet.show.terminal import Display
@@ -41,6 +41,8 @@ class Job:
     world: World
     inexact: list[str] = field(default_factory=list)
     """Why the resumed run is not bit for bit one that was never stopped."""
+    source: Source | None = None
+    """Where the first weights are from, with --init-from."""
 
 
 def run_before_restart() -> Path | None:
@@ -140,6 +142,7 @@ def _write_setup(job: Job) -> None:
         input_shape=splits.input_shape,
         preprocess=preprocess_to_json(job.experiment.preprocess),
         inexact=tuple(job.inexact),
+        source=job.source,
     )
     job.directory.write_setup(setup, describe(job.runtime))
 
@@ -153,6 +156,11 @@ def restore(job: Job, record: RunRecord, display: Display) -> Restored | None:
         restored = directory.checkpoints.restore(like)
         steps = config.epochs * steps_per_epoch(len(job.splits.train), config.batch_size)
         note = require_checkpoint(restored, record, steps)
+        if restored is None and job.source is not None:
+            raise ConfigError(
+                f"the run {record.path} was stopped before its first checkpoint, with the weights "
+                f"of {job.source.path}: there is nothing to resume. Start a new run"
+            )
         _write_setup(job)
         directory.checkpoints.discard_after(restored.step if restored else 0)
         directory.write_metrics(note.lines if note else [])

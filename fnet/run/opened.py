@@ -5,6 +5,7 @@ from `recipes`, or from a module that the user gives.
 """
 
 import os
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,9 @@ from typing import Literal
 import torch
 
 from fnet import random
-from fnet.data import Dataset, Preprocess, Split, load
+from fnet.data import Dataset, DataWarning, Preprocess, Split, load
+from fnet.data.fit import Fit
+from fnet.data.load import is_divided
 from fnet.nn import Model, ModelError, Params
 from fnet.run.checkpoint import load_weights
 from fnet.run.config import Config, ConfigError
@@ -21,7 +24,7 @@ from fnet.run.loading import load_recipe, own_recipe
 from fnet.run.preprocess_json import preprocess_from_json
 from fnet.run.recipe import Experiment, Recipe
 from fnet.run.schema import Setup, config_from_json
-from fnet.run.splits import Splits
+from fnet.run.splits import Splits, load_options, reduced, require_in_place
 
 Weights = Literal["best", "final"]
 """The weights of the best epoch, or the final ones."""
@@ -66,6 +69,11 @@ class Run:
         return self.experiment.preprocess
 
     @property
+    def fit(self) -> Fit:
+        """How an image of another size is made to fit, as in training."""
+        return self.config.fit if self.config.size else "stretch"
+
+    @property
     def own_data(self) -> str:
         """The name or the folder of the data set that the run was trained on."""
         return self.data if self.config.data == "auto" else self.config.data
@@ -74,7 +82,9 @@ class Run:
         """Return images for the run's network; check their classes and shape.
 
         Args:
-            name: the name or the folder of a data set; None: the run's own.
+            name: the name or the folder of a data set; None: the run's own. A folder without a
+                split is divided as in the run; if the run's data had a split, all its images are
+                test images.
             root: the directory of the published data sets; None: the run's.
             split: "train" or "test".
 
@@ -82,12 +92,23 @@ class Run:
             ConfigError: the classes or the shape of the images are not those of the run.
             DataError: the data are not available, or not as expected.
         """
-        dataset = load(
-            name or self.own_data,
-            root or self.config.root,
-            split=split,
-            skip_broken=self.config.skip_broken,
-        )
+        if name is None:
+            require_in_place(self.config, self.path)
+        chosen = name or self.own_data
+        options = load_options(self.config)
+        if is_divided(chosen):
+            options["test"] = None
+        elif options["test"] is None:
+            options["test"] = 1.0  # no image of this folder was trained on
+
+        def part(split: Split) -> Dataset:
+            return load(chosen, root or self.config.root, split=split, **options)
+
+        dataset = part(split)
+        if self.config.test is not None and options["test"] is not None:
+            _warn_if_changed(self, part("train"), part("test"))
+        if dataset.images.shape[1] == 1 and dataset.images.shape[2:] == self.input_shape[1:]:
+            dataset = dataset.with_channels(self.input_shape[0])
         shape = tuple(dataset.images.shape[1:])
         for what, given, expected in (
             ("classes", dataset.classes, self.classes),
@@ -95,8 +116,8 @@ class Run:
         ):
             if given != expected:
                 raise ConfigError(
-                    f"the run {self.path} needs {what} {_list(expected)}, but {dataset.name} has "
-                    f"{_list(given)}: give another data set with --data"
+                    f"the run {self.path} needs {what} {listed(expected)}, but {dataset.name} has "
+                    f"{listed(given)}: give another data set with --data"
                 )
         return dataset
 
@@ -167,6 +188,24 @@ def build_recorded(path: Path, setup: Setup, recipe: Recipe) -> tuple[Config, Ex
     return config, replace(experiment, preprocess=preprocess)
 
 
+def _warn_if_changed(run: Run, train: Dataset, test: Dataset) -> None:
+    """Warn if a folder without a split is no longer that of the run: its split may be another."""
+    channels = run.input_shape[0]
+    try:
+        splits = Splits(train.with_channels(channels), test.with_channels(channels))
+        same = reduced(run.config, splits).has_checksum(run.setup.data_checksum)
+    except (ConfigError, ValueError):
+        same = False
+    if not same:
+        warnings.warn(
+            f"the images of {train.name} are not those that the run {run.path} was trained on, so "
+            "--test divides them in another way: the network may have been trained on some of the "
+            "images that it is now tested on.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
 def _splits(setup: Setup) -> Splits:
     """Return placeholders for the run's images: same number and shape, expanded with stride 0."""
 
@@ -199,6 +238,7 @@ def _read_weights(path: Path, weights: Weights, like: Params) -> Params:
         ) from error
 
 
-def _list(values: tuple[object, ...]) -> str:
+def listed(values: tuple[object, ...]) -> str:
+    """Return values for a message, at most ten of them."""
     shown = ", ".join(map(str, values[:10]))
     return f"({shown}, ...)" if len(values) > 10 else f"({shown})"

@@ -6,7 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from fnet import optim, random
+from fnet import optim
+from fnet.nn.check import network_of
 from fnet.run import learning_rate
 from fnet.run.config import ConfigError
 from fnet.run.loading import own_recipe
@@ -29,9 +30,9 @@ def scheduled_rates(experiment: Experiment, counts: Tensor) -> Tensor:
     Returns:
         float64 `[N]`.
     """
-    leaves = experiment.model.init(random.key(0)).trainable
     # A rate depends on no leaf, so the smallest do: partitions see their paths and dimensions.
-    params = {path: torch.zeros([1] * leaf.dim()) for path, leaf in leaves.items()}
+    shapes = network_of(experiment.model).shapes
+    params = {path: torch.zeros([1] * len(shape)) for path, shape in shapes.items()}
     state = experiment.tx.init(params)
 
     def rate(count: Tensor) -> Tensor:

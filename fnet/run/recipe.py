@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from fnet import random
 from fnet.data import Augment, Dataset, Preprocess, prepare
 from fnet.data.resize import scaled
 from fnet.losses import Loss
 from fnet.nn import Model, Params, check
+from fnet.nn.check import network_of
 from fnet.optim import GradientTransformation, Plateau
 from fnet.parallel import mean_over_processes, total_over_processes
 from fnet.run.config import ConfigError
@@ -160,8 +160,9 @@ def build_experiment(recipe: Recipe, config: Any, splits: Splits) -> Experiment:
 
 def _check_optimizer(experiment: Experiment) -> None:
     """Check, before a run directory is created, what is first used at the end of an epoch."""
-    params = experiment.model.init(random.key(0))
-    opt_state = experiment.tx.init(params.trainable)
+    # Zeros, because to draw the weights may take seconds.
+    shapes = network_of(experiment.model).shapes
+    opt_state = experiment.tx.init({path: torch.zeros(shape) for path, shape in shapes.items()})
     effective_rate(opt_state, experiment.learning_rate)
     if experiment.plateau is not None:
         if not isinstance(experiment.plateau, Plateau):

@@ -64,6 +64,11 @@ class RunRecord:
         return self.setup.config
 
     @property
+    def data(self) -> str:
+        """The name of the data set."""
+        return self.setup.data
+
+    @property
     def stand_in(self) -> bool:
         """Whether the data set is a stand-in for the recipe's own."""
         return self.setup.stand_in

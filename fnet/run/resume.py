@@ -14,13 +14,16 @@ from fnet.run.recipe import Recipe
 from fnet.run.record import RunRecord
 from fnet.run.runtime import Runtime, describe, missing_compiler, resolve
 from fnet.run.schema import Note, config_from_json
-from fnet.run.splits import STAND_IN, Splits, open_splits
+from fnet.run.splits import STAND_IN, Splits, open_splits, require_in_place
 from fnet.run.time_to_accuracy import is_reached
 from fnet.run.typed_json import from_json
 from fnet.show.terminal import Display
 
-MAY_CHANGE = ("root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom", "target")
-"""Options that may differ, because they do not affect the computation."""
+MAY_CHANGE = (
+    *("data", "root", "checkpoint_minutes", "log", "log_steps", "log_graph", "visdom", "target"),
+)
+"""Options that may differ, because they do not affect the computation: the images must be the same,
+whatever the place that they are read from."""
 INEXACT = ("epochs", "device", "on_nonfinite")
 """Options that may differ, but then the result is not that of a run that was never stopped."""
 _SAME_BITS = ("processes", "cpu", "gpu", "torch", "torchvision", "numpy")
@@ -124,12 +127,14 @@ def same_data(record: RunRecord, config: Config, recipe_data: str, display: Disp
     """
     if config.data == "auto":
         config = replace(config, data=STAND_IN if record.stand_in else recipe_data)
+    require_in_place(config, record.path)
     _, splits, _ = open_splits(recipe_data, config, display)
     if not splits.has_checksum(record.setup.data_checksum):
         raise ConfigError(
-            f"the images of {splits.train.name} are not those that the run {record.path} was "
-            "trained on: they have changed, --root points to others, or the run is from an older "
-            "version of fnet: restore the images, or start a new run"
+            f"the images of {splits.train.name} ({config.data}) are not those that the run "
+            f"{record.path} was trained on: they have changed, --data or --root points to others, "
+            "or the run is from an older version of fnet. Restore the images, give --data the "
+            "place where they are now, or start a new run"
         )
     return splits
 

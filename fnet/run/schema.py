@@ -22,12 +22,31 @@ MAX_PROCESSES = 10**6  # processes of a run
 
 
 @dataclass(frozen=True)
+class Source:
+    """The source of a run's first weights.
+
+    Attributes:
+        path: the file, absolute.
+        checksum: its SHA-256, hexadecimal.
+        loaded: the number of weights that the run began with.
+        new: the names of the weights that were drawn anew, such as the head's.
+        left_over: the number of weights in the file that the network does not have.
+    """
+
+    path: str
+    checksum: str
+    loaded: int
+    new: tuple[str, ...] = ()
+    left_over: int = 0
+
+
+@dataclass(frozen=True)
 class Setup:
     """The setup of a run, known before it starts: `config.json`.
 
     Attributes:
         recipe: the module of the recipe, or the path of its file; see `Origin`.
-        variant: the variant of the recipe, or the label of the run in a study.
+        variant: the variant of the recipe, or the label of the run in a sweep.
         config: the complete config; see `config_from_json`.
         data: the name of the data set.
         data_checksum: the checksum of all images and labels, see `Splits.checksum`.
@@ -39,6 +58,7 @@ class Setup:
         preprocess: see `fnet.run.preprocess_json`.
         inexact: why the resumed run is not bit for bit one that was never stopped.
         recipe_checksum: the checksum of the recipe's file; empty for a module, and in old records.
+        source: where the first weights are from; None: they were drawn from the seed.
     """
 
     recipe: str
@@ -54,6 +74,7 @@ class Setup:
     preprocess: Any
     inexact: tuple[str, ...]
     recipe_checksum: str = ""
+    source: Source | None = None
 
     @property
     def origin(self) -> Origin:
@@ -187,34 +208,6 @@ class Result:
     reported: dict[str, str]
     reason: str = ""
     seconds_to_accuracy: dict[str, float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ArmRecord:
-    """One of the trainings that a study compares, in `study.json`.
-
-    Attributes:
-        label: what it differs in.
-        reported: the original author's figure.
-        config: the config without the options that differ between runs.
-        runs: the names of the runs' directories, one for each seed.
-        final, best: the lines of the last and of the best epoch of each of these.
-    """
-
-    label: str
-    reported: str
-    config: dict[str, Any]
-    runs: tuple[str, ...]
-    final: tuple[Line | None, ...]
-    best: tuple[Line | None, ...]
-
-
-@dataclass(frozen=True)
-class StudyRecord:
-    """What a study has found: `study.json`."""
-
-    question: str
-    arms: tuple[ArmRecord, ...]
 
 
 @dataclass(frozen=True)

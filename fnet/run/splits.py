@@ -1,25 +1,36 @@
 """The splits of a run's data: train, test and validation images, or a stand-in data set."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar
 
-from fnet import data, files
+from torch import Tensor
+
+from fnet import data, files, random
 from fnet.data import DataError, Dataset
 from fnet.data.dataset import quoted
-from fnet.run.config import Config, ConfigError
+from fnet.data.files.names import passed_over
+from fnet.data.fit import Fit
+from fnet.data.load import expanded, is_divided, is_folder
+from fnet.run.config import Config, ConfigError, image_size
 from fnet.show.terminal import Display
 
 STAND_IN = "shapes"
 STAND_IN_EPOCHS = 2
+_FEW = 8  # images tell the shape: one, but for a folder of grey and coloured ones
+_TEST_STREAM = 0x7E57  # folded into the key of the seed: no other stream of a run uses it
+
+_AnyConfig = TypeVar("_AnyConfig", bound=Config)
 
 
 class Sizes(TypedDict):
-    """The number of classes, of channels, and of pixels on a side."""
+    """The number of classes, of channels, and of pixels in height and width."""
 
     classes: int
     channels: int
-    size: int
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,12 @@ class Splits:
     @property
     def sizes(self) -> Sizes:
         """The arguments of the functions of `fnet.models` that depend on the data."""
-        channels, size, _ = self.input_shape
-        return {"classes": len(self.train.classes), "channels": channels, "size": size}
+        channels, *size = self.input_shape
+        return {
+            "classes": len(self.train.classes),
+            "channels": channels,
+            "size": (size[0], size[1]),
+        }
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -61,34 +76,128 @@ class Splits:
         return channels, height, width
 
 
+class Options(TypedDict):
+    """The options of `fnet.data.load` that are options of a run."""
+
+    size: tuple[int, int] | None
+    fit: Fit
+    test: float | None
+    key: Tensor
+    skip_broken: bool
+
+
+def load_options(config: Config) -> Options:
+    """Return the options with which the images of a run are loaded, also after its training.
+
+    The key that divides a folder without a split is a function of the seed only.
+    """
+    return {
+        "size": image_size(config.size),
+        "fit": config.fit,
+        "test": config.test,
+        "key": random.fold_in(random.key(config.seed), _TEST_STREAM),
+        "skip_broken": config.skip_broken,
+    }
+
+
+def with_absolute_paths(config: _AnyConfig) -> _AnyConfig:
+    """Return the config with absolute paths of the data: a run is opened from any directory."""
+    data, root = config.data, config.root
+    if data != "auto" and is_folder(data):
+        data = os.path.abspath(expanded(data))
+    if root:
+        root = os.path.abspath(expanded(root))
+    return replace(config, data=data, root=root)
+
+
+def require_in_place(config: Config, path: Path) -> None:
+    """Raise a DataError if the folder of images of the run at `path` is not where it was."""
+    folder = config.data != "auto" and is_folder(config.data)
+    if folder and not os.path.exists(expanded(config.data)):
+        raise DataError(
+            f"the images of the run {path} are not in {config.data}: there is no such folder, or "
+            "you have no permission to read it. Give the place where they are now, --data DIR"
+        )
+
+
 def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Splits, bool]:
     """Return the config, the splits, and whether the data are a stand-in for the data set `name`.
 
     With `--data auto`, the data set is `name`, or the generated "shapes" if `name` is not
     available; in that case the returned config has fewer epochs. For any other `--data` there is
-    no stand-in.
+    no stand-in. If the batch size is more than the training images, the returned config has their
+    number.
 
     Raises:
-        ConfigError: the limit, the validation fraction or the batch size does not fit the data.
+        ConfigError: the limit or the validation fraction does not fit the data, or `--test` is
+            given for data that have a split.
         DataError: the data are not available, or not as expected.
     """
-    stand_in = False
+
+    def load(data_set: str) -> Splits:
+        return _load(data_set, config, display)
+
+    splits, stand_in = _or_stand_in(name, config, display, load)
+    if stand_in:
+        config = replace(config, epochs=min(config.epochs, STAND_IN_EPOCHS))
+    splits = reduced(config, splits)
+    n = len(splits.train)
+    if config.batch_size > n:
+        display.say(
+            f"The batch size is cut from {config.batch_size} to {n}: there "
+            f"{'is only 1 training image' if n == 1 else f'are only {n} training images'}. "
+            "A smaller --batch-size makes more steps of an epoch."
+        )
+        config = replace(config, batch_size=n)
+    return config, splits, stand_in
+
+
+def open_one(name: str, config: Config, display: Display) -> Splits:
+    """Return splits of the shape and the classes of the data, of which few images are read.
+
+    All their images are the first. It is for a recipe to build the network, not to train it.
+
+    Raises:
+        DataError, ConfigError: as for `open_splits`.
+    """
+
+    def load(folder: str) -> Splits:
+        options = _checked_options(folder, config)
+        one = data.load(folder, config.root, limit=_FEW, **options)
+        n = max(config.batch_size, 2)
+        images = one.images[:1].expand(n, *one.images.shape[1:])
+        many = replace(one, images=images, labels=one.labels[:1].expand(n))
+        return Splits(many, many)
+
+    return _or_stand_in(name, config, display, load)[0]
+
+
+def _or_stand_in(
+    name: str, config: Config, display: Display, load: Callable[[str], Splits]
+) -> tuple[Splits, bool]:
+    """Return the splits, and whether they are of the stand-in for the data set `name`."""
     try:
-        splits = _load(name if config.data == "auto" else config.data, config, display)
+        return load(name if config.data == "auto" else config.data), False
     except DataError as error:
         if config.data != "auto":
             raise
-        stand_in = True
-        config = replace(config, epochs=min(config.epochs, STAND_IN_EPOCHS))
         display.panel(
             f"{error}\n\nThis run uses {STAND_IN!r} instead, a generated data set of ten classes, "
             f"for at most {STAND_IN_EPOCHS} epochs. It only shows that everything works. To get an "
             f"error instead: --data {name}. To use a folder of images: --data DIR.",
             title=f"{name} is not available",
         )
-        splits = _load(STAND_IN, config, display)
+        return load(STAND_IN), True
+
+
+def reduced(config: Config, splits: Splits) -> Splits:
+    """Return the splits that `--limit` and `--validation` leave."""
     if config.limit is not None:
-        _require_at_most("--limit", config.limit, splits.train, "")
+        if config.limit > len(splits.train):
+            raise ConfigError(
+                f"--limit {config.limit} is more than the {len(splits.train)} training images of "
+                f"{splits.train.name}: give at most {len(splits.train)}"
+            )
         splits = replace(splits, train=splits.train.take(config.limit))
     if config.validation:
         held_out = round(config.validation * len(splits.train))
@@ -99,36 +208,42 @@ def open_splits(name: str, config: Config, display: Display) -> tuple[Config, Sp
             )
         train, validation = splits.train.hold_out(held_out)
         splits = replace(splits, train=train, validation=validation)
-    cut = " that --limit and --validation leave" if config.limit or config.validation else ""
-    _require_at_most("--batch-size", config.batch_size, splits.train, cut)
-    return config, splits, stand_in
-
-
-def _require_at_most(option: str, size: int, train: Dataset, which: str) -> None:
-    if size > len(train):
-        raise ConfigError(
-            f"{option} {size} is more than the {len(train)} training images of {train.name}"
-            f"{which}: give at most {len(train)}"
-        )
+    return splits
 
 
 def _load(name: str, config: Config, display: Display) -> Splits:
     """Load both splits of a data set, each with a progress bar."""
+    options = _checked_options(name, config)
 
-    def load(split: data.Split) -> Dataset:
+    def load(split: data.Split, limit: int | None) -> Dataset:
         bar = f"loading {split}"
         display.wait(bar)
         loaded = data.load(
             name,
             config.root,
             split=split,
-            skip_broken=config.skip_broken,
+            limit=limit,
             on_progress=lambda done, total: display.progress(bar, done, total),
+            **options,
         )
         display.finish(bar)
         if loaded.skipped:
-            count = f"{len(loaded.skipped)} of the {split} files are broken and were skipped"
+            which = f"{split} " if is_divided(name) else ""
+            count = f"{len(loaded.skipped)} of the {which}files are broken and were skipped"
             display.say(f"{count}: {quoted(loaded.skipped)}", "yellow")
         return loaded
 
-    return Splits(load("train"), load("test"))
+    train, test = load("train", config.limit), load("test", None)
+    if train.ignored:  # of both splits
+        display.say(passed_over(train.ignored), "yellow")
+    channels = max(train.images.shape[1], test.images.shape[1])
+    return Splits(train.with_channels(channels), test.with_channels(channels))
+
+
+def _checked_options(name: str, config: Config) -> Options:
+    if config.test is not None and not is_folder(name):
+        raise ConfigError(
+            f"--test is for a folder without train and test, and {name} has a test split: do not "
+            "give --test"
+        )
+    return load_options(config)

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fnet import random, tree
+from fnet.data.load import expanded
 from fnet.debug import NonFiniteError
 from fnet.nn import Params
+from fnet.nn.check import network_of
 from fnet.parallel import World
 from fnet.run.checkpoint import Restored
 from fnet.run.config import Config
@@ -22,6 +23,7 @@ from fnet.run.job import (
 )
 from fnet.run.log import open_log
 from fnet.run.outcome import Outcome, report_command, resume_hint, say_result
+from fnet.run.preprocess_json import preprocess_from_json
 from fnet.run.process import map_large_blocks
 from fnet.run.recipe import Recipe, build_experiment
 from fnet.run.record import read_run
@@ -34,9 +36,16 @@ from fnet.run.resume import (
 from fnet.run.runtime import Runtime, apply_runtime, missing_compiler, resolve
 from fnet.run.schema import Result, Status
 from fnet.run.signals import noted_interrupt, stop_request
-from fnet.run.splits import open_splits
+from fnet.run.source import read_source
+from fnet.run.splits import open_splits, with_absolute_paths
+from fnet.run.start import start_from
 from fnet.run.time_to_accuracy import in_percent, time_to
 from fnet.show.terminal import Display
+
+
+def run_name(recipe: Recipe, variant: str, seed: int) -> str:
+    """Return the name of the run directory, to which a number is added if there is one already."""
+    return f"{recipe.name}-{variant}-s{seed}"
 
 
 def train(
@@ -45,11 +54,20 @@ def train(
     config: Config,
     display: Display,
     world: World = World(),  # noqa: B008 (frozen)
+    *,
+    until: int | None = None,
 ) -> Outcome:
     """Train the recipe with this config, in a new run directory.
 
-    With several processes, each calls it with the same arguments and a `world` of its own; the
-    first writes all files.
+    Args:
+        recipe: the recipe.
+        variant: the variant, or the label of the run in a sweep.
+        config: the options.
+        display: shows the training.
+        world: the processes. Each calls this function with the same arguments and a `world` of its
+            own; the first writes all files.
+        until: stop after this epoch with a checkpoint, as after a signal. The schedule stays that
+            of `config.epochs`, so a resumed run is the run that was never stopped.
 
     Raises:
         ConfigError, DataError, ModelError: an error of the user; raised before the training starts.
@@ -69,19 +87,40 @@ def train(
         _prepare(runtime)
         return runtime
 
+    config = with_absolute_paths(config)
     runtime = world.together(ready_runtime)
+    given = start = None
+    if config.init_from is not None:
+        source = config.init_from
+        given = world.together(lambda: read_source(source))
+        # Absolute, so that the record can be read from any folder.
+        config = replace(config, init_from=str(expanded(source).resolve()))
     with display.live():
         config, splits, stand_in = world.in_turn(lambda: open_splits(recipe.data, config, display))
         require_same_data(splits, world)
         experiment = world.together(lambda: build_experiment(recipe, config, splits))
-        name = f"{recipe.name}-{variant}-s{config.seed}"
+        if given is not None:
+            experiment, start = start_from(given, config, experiment, splits, runtime)
+        name = run_name(recipe, variant, config.seed)
         path = world.first(lambda: own_directory(Path(config.out), name, world))
         directory = directory_at(path, world)
-        job = Job(recipe, variant, config, splits, stand_in, experiment, runtime, directory, world)
+        job = Job(
+            recipe,
+            variant,
+            config,
+            splits,
+            stand_in,
+            experiment,
+            runtime,
+            directory,
+            world,
+            source=start.loaded.source if start else None,
+        )
         with locked(path, world):
             world.first(lambda: begin(job))
+            restored = start.save(directory, display) if start else None
             _say_start(job, display)
-            return _train_and_conclude(job, display)
+            return _train_and_conclude(job, display, restored, until)
 
 
 def resume(
@@ -90,6 +129,8 @@ def resume(
     config: Config,
     display: Display,
     world: World = World(),  # noqa: B008 (frozen)
+    *,
+    until: int | None = None,
 ) -> Outcome:
     """Resume the run in a run directory from its last undamaged checkpoint.
 
@@ -101,13 +142,15 @@ def resume(
         path: the run directory.
         config: the config of the run; see `fnet.run.resume` for what may differ.
         display: shows the training.
-        world: the processes, see `train`.
+        world: the processes, as in `train`.
+        until: as in `train`.
 
     Raises:
         ConfigError, DataError, ModelError: the run cannot be resumed, or not with this config.
         CheckpointError: another process writes to the run, or it has no undamaged checkpoint.
     """
     record = world.first(lambda: read_run(path))
+    config = with_absolute_paths(config)
 
     def compared() -> tuple[Runtime, list[str]]:
         config.validate()
@@ -121,6 +164,9 @@ def resume(
     with display.live(), locked(path, world):
         splits = world.in_turn(lambda: same_data(record, config, recipe.data, display))
         experiment = world.together(lambda: build_experiment(recipe, config, splits))
+        # The same images from another place are not normalised in another way.
+        preprocess = preprocess_from_json(record.setup.preprocess, experiment.preprocess)
+        experiment = replace(experiment, preprocess=preprocess)
         job = Job(
             recipe,
             record.variant,
@@ -132,9 +178,10 @@ def resume(
             directory_at(path, world),
             world,
             [*record.inexact, *different],
+            record.setup.source,
         )
         _say_start(job, display)
-        return _train_and_conclude(job, display, restore(job, record, display))
+        return _train_and_conclude(job, display, restore(job, record, display), until)
 
 
 def _prepare(runtime: Runtime) -> None:
@@ -143,7 +190,9 @@ def _prepare(runtime: Runtime) -> None:
     apply_runtime(runtime)
 
 
-def _train_and_conclude(job: Job, display: Display, restored: Restored | None = None) -> Outcome:
+def _train_and_conclude(
+    job: Job, display: Display, restored: Restored | None = None, until: int | None = None
+) -> Outcome:
     """Train from the beginning or from a checkpoint; then write the result and the report."""
     directory, config, world = job.directory, job.config, job.world
     logged = config if world.is_first else replace(config, log=(), log_steps=0)
@@ -158,7 +207,7 @@ def _train_and_conclude(job: Job, display: Display, restored: Restored | None = 
         lambda: display.say("Stopping after this step. Press Ctrl-C again to stop immediately.")
     ) as stop:
         try:
-            status = trainer.run(stop, restored)
+            status = trainer.run(stop, restored, until)
         except NonFiniteError as error:
             reason = str(error)
         except KeyboardInterrupt:
@@ -208,7 +257,7 @@ def _reported(job: Job) -> dict[str, str]:
 
 def _say_start(job: Job, display: Display) -> None:
     config, runtime, splits = job.config, job.runtime, job.splits
-    size = tree.size(job.experiment.model.init(random.key(0)).trainable)
+    size = sum(shape.numel() for shape in network_of(job.experiment.model).shapes.values())
     display.say(
         f"{job.recipe.name} ({job.variant}): {size:,} parameters, {len(splits.train):,} images of "
         f"{splits.train.name}, {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'} of "

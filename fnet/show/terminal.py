@@ -43,6 +43,16 @@ def inert(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def plain_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a small table of plain text (no markup); long cells are wrapped."""
+    table = Table(title=Text(inert(title), "table.title"), title_justify="left")
+    for name in columns:
+        table.add_column(Text(inert(name)), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(inert(cell)) for cell in row))
+    return table
+
+
 class _OfBars(ProgressColumn):
     """A column that is empty for a task without a known total."""
 
@@ -161,12 +171,7 @@ class Display:
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a small table of plain text (no markup); long cells are wrapped."""
-        table = Table(title=Text(inert(title), "table.title"), title_justify="left")
-        for name in columns:
-            table.add_column(Text(inert(name)), overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(inert(cell)) for cell in row))
-        self._print(table)
+        self._print(plain_table(title, columns, rows))
 
     def _print(self, what: RenderableType, *, soft_wrap: bool = False) -> None:
         """Print; if that fails, print nothing from then on, because the training must continue."""

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fnet.nn.names import Name, closed_over, names
 from fnet.testing.clock import is_clock
-from fnet.testing.names import Name, closed_over, names
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 _GLOBAL = [fn.__self__ for fn in (python_random.random, np.random.random)]  # type: ignore[attr-defined]

@@ -1,8 +1,5 @@
 """Snapshots of the values that a function can reach besides its arguments, to detect changes."""
 
-import itertools
-import operator
-import random as python_random
 import types
 from collections import deque
 from collections.abc import Callable, Mapping, Set
@@ -14,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fnet import tree
+from fnet.nn.watch import GENERATORS, is_iterator, state_of
 from fnet.testing.reach import reach
 
 
@@ -126,9 +124,6 @@ def _state(value: Any) -> Any:
     """Return a form of a value to compare later: a copy of a tensor, or a tuple for `==`."""
     if isinstance(value, Tensor):
         return copied(value) if has_data(value) else (type(value), id(value))
-    if isinstance(value, np.ndarray):
-        data = id(value) if value.dtype.hasobject else value.tobytes()
-        return value.shape, value.dtype.str, data
     if isinstance(value, types.FunctionType | types.MethodType | type):
         return type(value), id(getattr(value, "__func__", value))
     if isinstance(value, Mapping):
@@ -137,27 +132,17 @@ def _state(value: Any) -> Any:
         return type(value), sorted(map(repr, value))
     if isinstance(value, list | tuple | deque):
         return type(value), len(value)
-    if isinstance(value, torch.Generator):
-        return type(value), value.get_state().tolist()
-    if isinstance(value, np.random.Generator):
-        return type(value), repr(value.bit_generator.state)
-    if isinstance(value, np.random.RandomState):
-        return type(value), repr(value.get_state())
-    if isinstance(value, python_random.Random):
-        return type(value), value.getstate()
-    if isinstance(value, itertools.count | itertools.repeat):
-        return type(value), repr(value)
     if isinstance(value, ContextVar):
         return type(value), repr(value.get(None))
-    if isinstance(value, types.GeneratorType):
+    if isinstance(value, types.GeneratorType):  # its variables are places of their own
         return type(value), value.gi_frame is None or value.gi_frame.f_lasti
     if isinstance(value, bool | int | float | complex | str | bytes | None):
         return type(value), repr(value)
-    return type(value), id(value), operator.length_hint(value, -1) if _is_iterator(value) else None
-
-
-def _is_iterator(value: Any) -> bool:
-    return hasattr(type(value), "__next__") and hasattr(type(value), "__length_hint__")
+    if is_iterator(value):
+        return state_of(value)
+    if isinstance(value, (np.ndarray, *GENERATORS)):
+        return type(value), state_of(value)
+    return type(value), id(value)
 
 
 def _text(value: Any, state: Any) -> str:

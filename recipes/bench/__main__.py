@@ -17,6 +17,8 @@ in several forms, and the fastest form takes part:
 Matrix products before and after each timing detect other load on the machine: such a timing is
 repeated, at most twice. Memory is the peak of a contender's process, without workers; set-up is the
 time from the start of the process to the end of the first step, with an empty compile cache.
+
+K models in one step against K runs have a benchmark of their own: recipes.bench.ensemble.
 """
 
 from fnet.run.process import start_command

@@ -8,12 +8,14 @@ import pytest
 import references
 import torch
 import torch.nn.functional as F
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from fnet import models, random, tree
 from fnet.data import Batch
 from fnet.losses import cross_entropy
-from fnet.models.blocks import MeanOfMap
+from fnet.models.blocks import MeanOfMap, pool_to
 from fnet.nn import Model
 from fnet.step import make_grad
 
@@ -63,9 +65,9 @@ CASES = {
         lambda: references.Probabilities(references.Net(linears=1)),
     ),
     "net, other images": Case(
-        lambda: models.net(classes=7, channels=1, size=47),
-        lambda: references.Net(channels=1, features=16 * 8 * 8, classes=7),
-        image=(1, 47, 47),
+        lambda: models.net(classes=7, channels=1, size=27),
+        lambda: references.Net(channels=1, features=16 * 3 * 3, classes=7),
+        image=(1, 27, 27),
     ),
     "lenet5": Case(
         models.lenet5,
@@ -73,19 +75,19 @@ CASES = {
         image=(1, 28, 28),
     ),
     "lenet5, other images": Case(
-        lambda: models.lenet5(classes=5, channels=3, size=33),
-        lambda: references.Net(channels=3, features=16 * 6 * 6, classes=5, padding=2),
-        image=(3, 33, 33),
+        lambda: models.lenet5(classes=5, channels=3, size=25),
+        lambda: references.Net(channels=3, features=16 * 4 * 4, classes=5, padding=2),
+        image=(3, 25, 25),
     ),
     "cnn": Case(models.cnn, references.CNN),
     "cnn, faces": Case(
-        lambda: models.cnn(classes=7, channels=1, size=48),
+        lambda: models.cnn(classes=7, channels=1, size=48, full_size=48),
         lambda: references.CNN(channels=1, features=32 * 12 * 12, classes=7),
         image=(1, 48, 48),
     ),
     "cnnpro": Case(models.cnnpro, references.CNNpro),
     "cnnpro, faces": Case(
-        lambda: models.cnnpro(classes=7, channels=1, size=48),
+        lambda: models.cnnpro(classes=7, channels=1, size=48, full_size=48),
         lambda: references.CNNpro(channels=1, features=64 * 6 * 6, classes=7),
         image=(1, 48, 48),
     ),
@@ -109,11 +111,11 @@ CASES = {
         lambda: references.DaiNet1(activation=F.softplus, linears=2),
     ),
     "dainet1, softmax, other images": Case(
-        lambda: models.dainet1(3, 1, 41, dropout=(0, 0, 0), softmax=True),
+        lambda: models.dainet1(3, 1, 25, dropout=(0, 0, 0), softmax=True),
         lambda: references.Probabilities(
-            references.DaiNet1(channels=1, features=12 * 5 * 5, classes=3)
+            references.DaiNet1(channels=1, features=12 * 3 * 3, classes=3)
         ),
-        image=(1, 41, 41),
+        image=(1, 25, 25),
     ),
     "dainet7": Case(lambda: models.dainet7(dropout=(0, 0, 0, 0)), references.DaiNet7),
     "dainet7, softplus, other images": Case(
@@ -128,9 +130,9 @@ CASES = {
     ),
     "mycnn": Case(models.mycnn, references.MyCNN, image=(1, 28, 28)),
     "mycnn, other images": Case(
-        lambda: models.mycnn(classes=5, channels=3, size=39),
-        lambda: references.MyCNN(channels=3, features=32 * 5 * 5, classes=5),
-        image=(3, 39, 39),
+        lambda: models.mycnn(classes=5, channels=3, size=(20, 14)),
+        lambda: references.MyCNN(channels=3, features=32 * 2 * 2, classes=5),
+        image=(3, 20, 14),
     ),
     "resnet18, other images": Case(
         lambda: models.resnet18(classes=5, channels=1),
@@ -233,6 +235,46 @@ def test_images_of_another_size_are_pooled_to_the_grid_of_the_linear_layers(name
     (logits, _), train = model.apply(params, images), {"key": random.key(2), "train": True}
     assert logits.shape == model.apply(params, images, **train)[0].shape == (2, 10)
     assert not logits[0].equal(logits[1])
+
+
+SIDES = {"lenet5": 28, "mycnn": 28}
+LEAST = SMALLEST | {"dainet7": 4, "mynet": 1}
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([*SMALLEST, "dainet7", "mynet"]),
+    st.tuples(st.integers(1, 96), st.integers(1, 96)),
+    st.integers(1, 4),
+)
+@example("net", (256, 16), 2)
+@example("lenet5", (12, 256), 4)
+@example("mynet", (8, 8), 3)
+def test_every_size_fits_and_larger_images_need_no_more_parameters(name, size, channels):
+    factory, author = getattr(models, name), SIDES.get(name, 32)
+    if min(size) < LEAST[name]:
+        with pytest.raises(ValueError, match=f"needs at least {LEAST[name]} x {LEAST[name]};"):
+            factory(channels=channels, size=size)
+        return
+    make = factory(channels=channels, size=size).make
+    with torch.device("meta"):
+        module, authors = make().eval(), factory(channels=channels).make()
+        logits = module(torch.zeros(2, channels, *size))
+    assert logits.shape == (2, 10)
+    own, full = (
+        {key: value.shape for key, value in of.state_dict().items()} for of in (module, authors)
+    )
+    if min(size) >= author:
+        assert own == full
+    assert sum(map(math.prod, own.values())) <= sum(map(math.prod, full.values()))
+
+
+@settings(max_examples=30)
+@given(st.tuples(*[st.integers(1, 20)] * 2), st.tuples(*[st.integers(1, 12)] * 2))
+def test_maps_are_pooled_as_adaptive_pooling_does(size, grid):
+    maps = torch.arange(2.0 * size[0] * size[1], dtype=torch.float64).sin().view(1, 2, *size)
+    expected = F.adaptive_avg_pool2d(maps, grid)
+    torch.testing.assert_close(pool_to(maps, grid), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_mean_of_a_map_has_the_bits_of_average_pooling():

@@ -10,6 +10,6 @@ def _few_images(monkeypatch):
 
     def short(name, root=None, *, split="train", **options):
         loaded = load(name, root, split=split, **options)
-        return loaded.take(min(len(loaded), 100 if split == "test" else 256))
+        return loaded.take(min(len(loaded), 40 if split == "test" else 256))
 
     monkeypatch.setattr(data, "load", short)

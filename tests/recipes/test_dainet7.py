@@ -61,6 +61,7 @@ def test_a_run_leaves_what_it_promises(tmp_path, capsys):
     assert printed.strip().splitlines()[-1].startswith("Test accuracy ")
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_seed_decides_everything_and_no_run_is_overwritten(tmp_path):
     options = ("--limit", "64", "--optimizer", "sgd", "--lr", "0.1")
     first, again = run(tmp_path, *options), run(tmp_path, *options)
@@ -75,8 +76,9 @@ def test_a_seed_decides_everything_and_no_run_is_overwritten(tmp_path):
     assert weights[0] == weights[1] != weights[2]
 
 
-def test_the_same_run_in_another_process_gives_the_same_bits(tmp_path):
+def test_the_same_run_in_another_process_gives_the_same_bits(tmp_path, image_folder):
     command = [sys.executable, "-m", "recipes.dainet7", "--variant", "smoke", "--limit", "64"]
+    command += ["--data", str(image_folder)]
     for name in "ab":
         subprocess.run([*command, "--out", str(tmp_path / name)], cwd=ROOT, check=True)
     a, b = (tmp_path / name / "dainet7-smoke-s0" for name in "ab")
@@ -171,8 +173,9 @@ def test_a_folder_of_images_can_be_trained_on(name, tmp_path, capfd):
         (["--data", "/nowhere/at/all"], "no data set '/nowhere/at/all'"),
         (["--batch-size", "-1"], "--batch-size must be at least 1; got -1"),
         (["--epochs", "0"], "--epochs must be at least 1; got 0"),
-        (["--batch-size", "1000"], "--batch-size 1000 is more than the 256 training images"),
-        (["--limit", "20"], "--batch-size 32 is more than the 20 training images of shapes that"),
+        (["--test", "0.2"], "--test is for a folder without train and test, and shapes has a test"),
+        (["--test", "1"], "--test must be above 0 and below 1; got 1.0"),
+        (["--size", "big"], "--size must be one side in pixels, or width x height, such as 64"),
         (["--limit", "1000"], "--limit 1000 is more than the 256 training images"),
         (["--seed", "-1"], "--seed must be between 0 and"),
         (["--device", "cuda:7"], "there is no device 'cuda:7'"),
@@ -216,6 +219,7 @@ def test_a_bad_folder_gets_one_message_and_exit_code_2(tmp_path, capsys, make, m
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_report")
 def test_images_of_another_size_are_trained_on(tmp_path):
     images = folder(tmp_path / "pets", sizes=(20, 20))
     options = ["--variant", "smoke", "--data", str(images), "--limit", "8", "--batch-size", "4"]
@@ -229,16 +233,18 @@ def test_an_unknown_option_gets_exit_code_2(capsys):
     assert "learning-rat" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_report")
 def test_without_a_compiler_it_says_so_and_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CXX", "no-such-compiler")
     run(tmp_path, "--compile", "--limit", "64")
     assert "this machine has no C++ compiler (no-such-compiler)" in capsys.readouterr().out
 
 
-def test_ctrl_c_keeps_what_was_reached(tmp_path):
+def test_ctrl_c_keeps_what_was_reached(tmp_path, image_folder):
     command = [sys.executable, "-u", "-m", "recipes.dainet7", "--variant", "smoke", "--epochs"]
+    command += ["1000", "--limit", "32", "--data", str(image_folder)]
     process = subprocess.Popen(
-        [*command, "1000", "--limit", "32", "--out", str(tmp_path)],
+        [*command, "--out", str(tmp_path)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -2,12 +2,19 @@
 
 import json
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
+from records import edit
 
 from fnet.data import load
-from recipes import evaluate
+from fnet.evaluation import make_forward
+from fnet.run import cli, train
+from fnet.run.opened import open_run
+from recipes import cnn, evaluate
 
 
 def record(capsys, *args):
@@ -90,3 +97,77 @@ def test_images_of_another_shape_are_refused(trained_run, image_folder, tmp_path
         Image.new("L", (28, 28)).save(file)
     assert evaluate.main([str(trained_run), "--data", str(other)]) == 2
     assert "images of shape (3, 32, 32), but small has (1, 28, 28)" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def other_run(tmp_path_factory, image_folder):
+    """A run of CNN on the images of `trained_run`."""
+    out = tmp_path_factory.mktemp("runs")
+    options = ["--variant", "smoke", "--limit", "64", "--batch-size", "16", "--out", str(out)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "_write_report", lambda *_: None)
+        assert cli.main(cnn.RECIPE, [*options, "--data", str(image_folder)]) == 0
+    return next(out.iterdir())
+
+
+def test_mistakes_are_named_by_file_with_both_probabilities(trained_run, image_folder, capsys):
+    held = load(image_folder, split="test")
+    run = open_run(trained_run)
+    for mistake in record(capsys, trained_run)["mistakes"]:
+        file = Path(mistake["file"])
+        assert file.parent.name == run.classes[mistake["label"]]
+        image = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
+        assert torch.equal(held.images[mistake["index"]], image)
+        logits, _ = run.model.apply(run.params, run.preprocess(image[None]))
+        probabilities = logits[0].softmax(-1)
+        of_label, confidence = probabilities[[mistake["label"], mistake["predicted"]]].tolist()
+        assert mistake["label_confidence"] == pytest.approx(of_label, abs=1e-6)
+        assert mistake["confidence"] == pytest.approx(confidence, abs=1e-6)
+        assert of_label < confidence
+
+
+def test_several_runs_are_averaged(trained_run, other_run, image_folder, capsys):
+    held = load(image_folder, split="test")
+    runs = [open_run(trained_run), open_run(other_run)]
+    each = [
+        make_forward(run.model, preprocess=run.preprocess)(run.params, held.images) for run in runs
+    ]
+    probabilities = torch.stack([one.double().softmax(-1) for one in each]).mean(0)
+    expected = (probabilities.argmax(-1) == held.labels).double().mean().item()
+    alone = [record(capsys, path)["top1"] for path in (trained_run, other_run)]
+    differ = (each[0].argmax(-1) != each[1].argmax(-1)).double().mean().item()
+    assert differ > 0
+    found = record(capsys, trained_run, other_run)
+    assert found["runs"] == [str(trained_run), str(other_run)]
+    assert found["top1"] == expected
+    loss = runs[0].experiment.loss(probabilities.log(), held.labels).mean().item()
+    assert found["loss"] == pytest.approx(loss)
+    assert found["gain"]["accuracies"] == alone
+    assert found["gain"]["over_mean"] == pytest.approx(expected - sum(alone) / 2)
+    assert found["gain"]["over_best"] == pytest.approx(expected - max(alone))
+    assert found["gain"]["disagreement"] == differ
+    assert evaluate.main([str(trained_run), str(other_run), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{100 * (expected - max(alone)):+.2f} over the best" in printed
+    assert f"disagree on {differ:.2%}" in printed
+
+
+def test_the_average_of_one_run_with_itself_is_the_run(trained_run, capsys):
+    found, alone = record(capsys, trained_run, trained_run), record(capsys, trained_run)
+    assert found["gain"]["disagreement"] == found["gain"]["over_best"] == 0
+    assert found["confusion"] == alone["confusion"]
+    assert found["loss"] == pytest.approx(alone["loss"])
+
+
+def test_runs_of_other_classes_are_not_averaged(trained_run, other_run, tmp_path, capsys):
+    other = shutil.copytree(other_run, tmp_path / "run")
+    edit(other / "config.json", classes=[f"{place}" for place in range(10)])
+    assert evaluate.main([str(trained_run), str(other)]) == 2
+    captured = capsys.readouterr()
+    assert "only runs with the same can be averaged" in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_a_run_is_asked_for(capsys):
+    assert evaluate.main([]) == 2
+    assert "give at least one run" in capsys.readouterr().err

@@ -1,15 +1,18 @@
 """`python -m recipes.predict`, as a user runs it."""
 
+import csv
 import errno
 import json
 import shutil
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from servers import serve
 
 from fnet.data import load
@@ -183,3 +186,60 @@ def test_an_endless_address_ends_the_process_too(trained_run, server):
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_goes_on_after_a_file_that_cannot_be_read(trained_run, picture, tmp_path, capsys):
+    for place in (1, 3):
+        shutil.copy(picture, tmp_path / f"{place}.png")
+    (tmp_path / "2.png").write_bytes(picture.read_bytes()[:99])
+    assert predict.main([str(trained_run), str(tmp_path), "--json", "--device", "cpu"]) == 2
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert [Path(one["image"]).name for one in found["predictions"]] == ["1.png", "3.png"]
+    assert list(found["unreadable"]) == [str(tmp_path / "2.png")]
+    assert f"left out: {tmp_path / '2.png'} is not an image" in captured.err
+    assert "1 of 3 images were not read" in captured.err
+
+
+def test_standard_input_lists_images(trained_run, picture, server, tmp_path, capsys, monkeypatch):
+    shutil.copy(picture, tmp_path / "a b.png")
+    lines = [picture, "", tmp_path, f"{server}/hops/1", tmp_path / "gone.png", "/no/folder/"]
+    monkeypatch.setattr("sys.stdin", StringIO("".join(f"{line}\n" for line in lines)))
+    assert predict.main([str(trained_run), "-", "--json", "--device", "cpu"]) == 2
+    captured = capsys.readouterr()
+    names = [one["image"] for one in json.loads(captured.out)["predictions"]]
+    assert names == [str(picture), str(tmp_path / "a b.png"), f"{server}/hops/1"]
+    assert captured.err.count("there is no image") == 2
+
+
+def test_csv_is_written_and_never_overwritten(trained_run, picture, tmp_path, capsys):
+    file = tmp_path / "found.csv"
+    command = [str(trained_run), str(picture.parent), "--csv", str(file), "--device", "cpu"]
+    assert predict.main(command) == 0
+    printed = capsys.readouterr().out
+    assert "4 images on cpu in " in printed
+    assert " images/s" in printed
+    with file.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    for row, one in zip(rows, predictions(capsys, trained_run, picture.parent), strict=True):
+        assert (row["image"], row["class"]) == (one["image"], one["class"])
+        for name, value in one["probabilities"].items():
+            assert float(row[f"p({name})"]) == value
+        assert float(row["probability"]) == max(one["probabilities"].values())
+    before = file.read_bytes()
+    assert predict.main(command) == 2
+    assert f"{file} exists, and is not overwritten" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert predict.main([*command[:-1], "cpu", "--csv", str(tmp_path / "gone" / "f.csv")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_several_runs_are_averaged(trained_run, picture, tmp_path, capsys):
+    other = shutil.copytree(trained_run, tmp_path / "other")
+    weights = load_file(other / "best.safetensors")
+    save_file({name: 1.5 * leaf for name, leaf in weights.items()}, other / "best.safetensors")
+    each = [predictions(capsys, run, picture)[0]["probabilities"] for run in (trained_run, other)]
+    assert each[0] != each[1]
+    both = predictions(capsys, trained_run, other, picture)[0]["probabilities"]
+    for name, value in both.items():
+        assert value == pytest.approx((each[0][name] + each[1][name]) / 2, abs=1e-7)

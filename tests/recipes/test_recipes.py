@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from fnet import data, random, tree
 from fnet.data import Dataset
 from fnet.nn import summary
-from fnet.run import cli
+from fnet.run import cli, train
 from fnet.run.learning_rate import effective_rate, with_lr_scale
 from fnet.run.splits import Splits
 from recipes import cnn, dainet, dainet7, fer2013, mnist, mynet, net, resnet50
@@ -145,7 +145,9 @@ def test_an_old_name_of_a_variant_is_understood(tmp_path, monkeypatch, capsys):
     ("name", "variant"), [pair for pair in VARIANTS if pair[1].startswith("smoke")]
 )
 def test_smoke_variants_run_end_to_end(name, variant, tmp_path, capsys):
-    few = ["--limit", "32", "--batch-size", "16", "--out", str(tmp_path)]
+    # A step of Muon on ResNet50 takes ten seconds.
+    limit = "4" if name == "resnet50" else "8"
+    few = ["--limit", limit, "--batch-size", "4", "--out", str(tmp_path)]
     assert cli.main(RECIPES[name], ["--variant", variant, *few]) == 0
     (directory,) = tmp_path.iterdir()
     assert directory.name == f"{name}-{variant}-s0"
@@ -187,6 +189,13 @@ def test_summary_prints_the_layers_and_trains_nothing(tmp_path, capsys):
     assert cli.main(mynet.RECIPE, options) == 0
     assert "5,499,434" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_quiet_run_prints_its_directory_only(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "_write_report", lambda *_: None)
+    options = ["--variant", "smoke", "--limit", "32", "--quiet", "--out", str(tmp_path)]
+    assert cli.main(net.RECIPE, options) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'net-smoke-s0'}\n"
 
 
 def test_the_list_has_every_recipe_and_tool(capsys):

@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 from records import line, read_lines
 
-import fnet.run.study
+import fnet.run.sweep.arms
 import fnet.run.train
 from fnet import data
 from fnet.run.checkpoint import CheckpointError
 from fnet.run.outcome import TEST_BEST, TEST_FINAL, TRAIN_FINAL, Outcome
 from fnet.run.schema import Line
 from fnet.run.splits import Splits
-from fnet.run.study import Arm, ArmResult, spread
+from fnet.run.sweep import Arm, ArmResult
+from fnet.run.sweep.figures import spread
 from fnet.run.typed_json import from_json
 from recipes import cnn, study
 from recipes.study import STUDIES, main
@@ -32,7 +33,7 @@ def few(image_folder):
 def test_a_study_compares_its_arms(few, tmp_path, capsys):
     assert main(["lr", *few, "--seeds", "2", "--out", str(tmp_path)]) == 0
     directory = tmp_path / "study-lr"
-    record = json.loads((directory / "study.json").read_text())
+    record = json.loads((directory / "sweep.json").read_text())
     arms = {arm["label"]: arm for arm in record["arms"]}
     assert list(arms) == ["lr 0.1", "lr 0.01", "lr 0.001"]
     assert arms["lr 0.1"]["reported"] == "43 %"
@@ -91,7 +92,9 @@ def test_a_mistake_gets_one_message_and_leaves_nothing(options, message, few, tm
 def test_what_the_last_arm_cannot_do_is_said_before_the_first_trains(
     image_folder, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(fnet.run.study, "train", lambda *_: pytest.fail("an arm was trained"))
+    monkeypatch.setattr(
+        fnet.run.sweep.arms, "train", lambda *_, **__: pytest.fail("an arm was trained")
+    )
     options = ["--data", str(image_folder), "--device", "cpu", "--out", str(tmp_path)]
     monkeypatch.setitem(STUDIES, "batch", replace(STUDIES["batch"], arms=of_batches(16, 1024)))
     assert main(["batch", *options]) == 2
@@ -105,17 +108,17 @@ def of_batches(*sizes):
 
 
 def test_an_arm_that_fails_leaves_what_was_reached(few, tmp_path, monkeypatch, capsys):
-    train, calls = fnet.run.study.train, []
+    train, calls = fnet.run.sweep.arms.train, []
 
-    def failing_in_the_second(*args):
+    def failing_in_the_second(*args, **options):
         calls.append(args)
         if len(calls) == 2:
             raise CheckpointError("no room is left")
-        return train(*args)
+        return train(*args, **options)
 
-    monkeypatch.setattr(fnet.run.study, "train", failing_in_the_second)
+    monkeypatch.setattr(fnet.run.sweep.arms, "train", failing_in_the_second)
     assert main(["lr", *few, "--out", str(tmp_path)]) == 2
-    record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
+    record = json.loads((tmp_path / "study-lr" / "sweep.json").read_text())
     assert [len(arm["runs"]) for arm in record["arms"]] == [1, 0, 0]
     assert (tmp_path / "study-lr" / "curves.png").exists()
     captured = capsys.readouterr()
@@ -124,19 +127,19 @@ def test_an_arm_that_fails_leaves_what_was_reached(few, tmp_path, monkeypatch, c
 
 
 def test_a_stopped_study_shows_what_was_reached(few, tmp_path, monkeypatch, capsys):
-    train, calls = fnet.run.study.train, []
+    train, calls = fnet.run.sweep.arms.train, []
 
-    def stopped_in_the_second(*args):
+    def stopped_in_the_second(*args, **options):
         calls.append(args)
-        outcome = train(*args)
+        outcome = train(*args, **options)
         if len(calls) < 2:
             return outcome
         return replace(outcome, status="interrupted", signal=signal.SIGTERM)
 
-    monkeypatch.setattr(fnet.run.study, "train", stopped_in_the_second)
+    monkeypatch.setattr(fnet.run.sweep.arms, "train", stopped_in_the_second)
     assert main(["lr", *few, "--out", str(tmp_path)]) == 143
     assert len(calls) == 2
-    record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
+    record = json.loads((tmp_path / "study-lr" / "sweep.json").read_text())
     assert [len(arm["runs"]) for arm in record["arms"]] == [1, 1, 0]
     assert "lr 0.001" in capsys.readouterr().out
 
@@ -152,7 +155,7 @@ def test_ctrl_c_while_data_are_opened_shows_what_was_reached(few, tmp_path, monk
 
     monkeypatch.setattr(fnet.run.train, "open_splits", ctrl_c_in_the_second)
     assert main(["lr", *few, "--out", str(tmp_path)]) == 130
-    record = json.loads((tmp_path / "study-lr" / "study.json").read_text())
+    record = json.loads((tmp_path / "study-lr" / "sweep.json").read_text())
     assert [len(arm["runs"]) for arm in record["arms"]] == [1, 0, 0]
     assert "lr 0.001" in capsys.readouterr().out
 

@@ -10,7 +10,7 @@ import torch
 from records import edit, read
 
 from fnet import random, tree
-from fnet.data import NORM_CIFAR10, NORM_HALF, PadResize
+from fnet.data import NORM_CIFAR10, NORM_HALF, Normalize, PadResize
 from fnet.run import cli
 from fnet.run.config import ConfigError
 from fnet.run.opened import open_run
@@ -40,7 +40,9 @@ def test_a_run_opens_without_its_data(copy):
     assert isinstance(run.config, dainet7.Config)
     assert (run.weights, run.data, run.path) == ("best", "gone", copy)
     assert (len(run.classes), run.classes[0], run.input_shape) == (10, "bar", (3, 32, 32))
-    assert run.preprocess == NORM_CIFAR10
+    recorded = read(copy / "config.json")["preprocess"]
+    assert run.preprocess == Normalize(tuple(recorded["mean"]), tuple(recorded["std"]))
+    assert run.preprocess != NORM_CIFAR10, "the statistics of the folder"
 
 
 def test_the_weights_are_the_asked_for_ones(copy):

@@ -15,7 +15,7 @@ from fnet.run.config import ConfigError
 from fnet.run.loading import is_recipe_of, load_recipe
 from fnet.run.opened import open_run
 from fnet.run.origin import Origin, of_file, of_namespace
-from recipes import net
+from recipes import net, report
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPE = '''"""Tiny."""
@@ -36,7 +36,10 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(RECIPE)
     (package / "tiny.py").write_text(RECIPE)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    monkeypatch.syspath_prepend(tmp_path)  # as `python -m` does
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my"]:
+        del sys.modules[name]
 
 
 def call(*words):
@@ -52,7 +55,9 @@ def call(*words):
 @pytest.mark.parametrize(
     ("words", "name"), [(["mine.py"], "mine.py"), (["-m", "my.recipes.tiny"], "my.recipes.tiny")]
 )
-def test_a_recipe_elsewhere_trains_resumes_and_has_a_report(words, name, folder, image_folder):
+def test_a_recipe_elsewhere_trains_resumes_and_has_a_report(
+    words, name, folder, image_folder, capsys
+):
     command = " ".join(["python", *words])
     assert f"usage: {command}" in call(*words, "--help").stdout
     options = ["--data", str(image_folder), "--limit", "64", "--batch-size", "32"]
@@ -65,13 +70,12 @@ def test_a_recipe_elsewhere_trains_resumes_and_has_a_report(words, name, folder,
     assert len(recorded.get("recipe_checksum", "")) == (64 if name.endswith(".py") else 0)
 
     assert cli.main(net.RECIPE, ["--resume", str(run)]) == 2
-    refused = call("-m", "recipes.report", str(run))
-    assert refused.returncode == 2
+    capsys.readouterr()
+    assert report.main([str(run)]) == 2
     # What the message says to give is what works.
-    _, option, given = refused.stderr.strip().rpartition("--recipe ")
+    _, option, given = capsys.readouterr().err.strip().rpartition("--recipe ")
     assert option
-    reported = call("-m", "recipes.report", str(run), "--recipe", given)
-    assert reported.returncode == 0, reported.stderr
+    assert report.main([str(run), "--recipe", given]) == 0
     assert f"{command} --variant default" in (run / "report.html").read_text()
 
     (folder / "mine.py").write_text(RECIPE + "# changed\n")

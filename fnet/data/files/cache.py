@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,12 +39,14 @@ class Arrays(NamedTuple):
         labels: int64 `[N]`.
         classes: the names of the classes.
         skipped: the names of the broken files that were skipped.
+        files: the path of each image's file; not stored in the cache.
     """
 
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 def cache_dir() -> Path:
@@ -64,8 +66,12 @@ def user_cache(name: str) -> Path:
     return Path(found, name)
 
 
-def fingerprint(files: list[tuple[str, int, int]]) -> str:
-    """Return a digest of a list of files, each (name, size in bytes, modification time in ns).
+def fingerprint(files: Sequence[tuple[str | int, ...]]) -> str:
+    """Return a digest of a list of files, each with what tells it from another one of its name.
+
+    That is the size in bytes, the modification time in ns, the change time in ns and the inode: a
+    file that is exchanged for one of the same size and modification time has another inode, and a
+    file that is overwritten has another change time.
 
     >>> fingerprint([("a", 1, 2)]) == fingerprint([("a", 1, 3)])
     False
@@ -73,7 +79,9 @@ def fingerprint(files: list[tuple[str, int, int]]) -> str:
     return blake2b(json.dumps(files).encode(), digest_size=8).hexdigest()
 
 
-def cached(source: str, files: list[tuple[str, int, int]], build: Callable[[], Arrays]) -> Arrays:
+def cached(
+    source: str, files: Sequence[tuple[str | int, ...]], build: Callable[[], Arrays]
+) -> Arrays:
     """Return the arrays of a source, memory-mapped; build them on a cache miss.
 
     A cache hit is an entry built from exactly these files whose checksums match (0.2 s for

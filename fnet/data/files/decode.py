@@ -15,9 +15,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from fnet.data.dataset import DataError
-from fnet.data.resize import resize
+from fnet.data.fit import Fit, fit_to
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
+    *(".tif", ".tiff", ".webp"),
+)
 """The suffixes of image files, in lower case."""
 
 # Not all formats of Pillow: for some (EPS) it starts other programs.
@@ -44,7 +47,7 @@ class BrokenImageError(DataError):
     """A broken file: it cannot be read, is not an image, or is damaged."""
 
 
-def read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
+def read_image(path: Path, shape: tuple[int, int, int], fit: Fit = "stretch") -> Tensor:
     """Return the image in a file, as `decode_image` does.
 
     Raises:
@@ -53,20 +56,22 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
     if not os.path.isfile(path):
         raise DataError(f"there is no image {path}: give a file, a folder of images or a URL")
     with warnings.catch_warnings(action="ignore"):
-        return _fitted(read_pixels(path, shape[0]), shape)
+        return _as_tensor(fit_pixels(read_pixels(path, shape[0]), shape[1:], fit))
 
 
-def decode_image(content: bytes, shape: tuple[int, int, int], name: str) -> Tensor:
+def decode_image(
+    content: bytes, shape: tuple[int, int, int], name: str, fit: Fit = "stretch"
+) -> Tensor:
     """Return the decoded image, in the shape of a network's input.
 
-    The pixels are those of `read_pixels`, grey (C = 1) or RGB (C = 3), resized to (H, W) without
-    cropping: the aspect ratio is not kept. An image that already has this size has the same pixels
-    as if `fnet.data.load` reads it from a folder.
+    The pixels are those of `read_pixels`, grey (C = 1) or RGB (C = 3), in the size (H, W). They are
+    the same as if `fnet.data.load` reads the image from a folder in this size, with this fit.
 
     Args:
         content: the bytes of a BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file.
         shape: (C, H, W) of the result.
         name: the name of the image in messages.
+        fit: how the image is resized; by default the aspect ratio is not kept.
 
     Returns:
         uint8 `[C, H, W]`, channels-last strides.
@@ -75,7 +80,7 @@ def decode_image(content: bytes, shape: tuple[int, int, int], name: str) -> Tens
         DataError: as for `read_pixels`.
     """
     with warnings.catch_warnings(action="ignore"):
-        return _fitted(_pixels(BytesIO(content), name, shape[0]), shape)
+        return _as_tensor(fit_pixels(_pixels(BytesIO(content), name, shape[0]), shape[1:], fit))
 
 
 def read_pixels(path: Path, channels: int | None = None) -> np.ndarray:
@@ -146,6 +151,23 @@ def _over_black(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(black, solid)
 
 
-def _fitted(pixels: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
+def fit_pixels(pixels: np.ndarray, size: tuple[int, int], fit: Fit) -> np.ndarray:
+    """Return the pixels in this height and width, as `fnet.data.fit.fit_to` does.
+
+    Args:
+        pixels: uint8 `[H, W, C]`.
+        size: the height and width of the result.
+        fit: how the image is resized.
+
+    Returns:
+        uint8 `[*size, C]`.
+    """
+    if pixels.shape[:2] == size:
+        return pixels
     image = torch.from_numpy(pixels.copy())[None].permute(0, 3, 1, 2)
-    return (image if image.shape[-2:] == shape[1:] else resize(image, shape[1:]))[0]
+    return fit_to(image, size, fit)[0].permute(1, 2, 0).numpy()
+
+
+def _as_tensor(pixels: np.ndarray) -> Tensor:
+    image = torch.from_numpy(pixels.copy())[None].permute(0, 3, 1, 2)
+    return image.contiguous(memory_format=torch.channels_last)[0]

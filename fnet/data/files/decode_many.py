@@ -10,7 +10,8 @@ from typing import TypeAlias
 import numpy as np
 
 from fnet.data.dataset import DataError
-from fnet.data.files.decode import BrokenImageError, read_pixels
+from fnet.data.files.decode import BrokenImageError, fit_pixels, read_pixels
+from fnet.data.fit import Fit
 
 Progress: TypeAlias = Callable[[int, int], None]
 """A callback that gets the number of decoded images, and the number of all images."""
@@ -19,7 +20,11 @@ _CHUNK = 256  # images in one task of the thread pool
 
 
 def decode(
-    paths: list[Path], on_progress: Progress | None = None, skip_broken: bool = False
+    paths: list[Path],
+    on_progress: Progress | None = None,
+    skip_broken: bool = False,
+    size: tuple[int, int] | None = None,
+    fit: Fit = "crop",
 ) -> tuple[np.ndarray, list[int]]:
     """Return the images in these files, and the indices of the files that were skipped.
 
@@ -27,6 +32,8 @@ def decode(
         paths: the files, each read by `fnet.data.files.decode.read_pixels`.
         on_progress: called while decoding.
         skip_broken: skip broken files (unreadable, not an image, damaged) instead of raising.
+        size: the height and width to resize the images to; None: all must have one size.
+        fit: how they are resized.
 
     Returns:
         uint8 `[N, H, W, C]`, C = 1 if all images are grey, else 3; the indices in ascending order.
@@ -37,14 +44,18 @@ def decode(
     """
     # Not in the threads: warning filters are global to the process.
     with warnings.catch_warnings(action="ignore"):
-        return _decode(paths, on_progress, skip_broken)
+        return _decode(paths, on_progress, skip_broken, size, fit)
 
 
 def _decode(
-    paths: list[Path], on_progress: Progress | None, skip_broken: bool
+    paths: list[Path],
+    on_progress: Progress | None,
+    skip_broken: bool,
+    size: tuple[int, int] | None,
+    fit: Fit,
 ) -> tuple[np.ndarray, list[int]]:
     first_path, first = _first_image(paths, skip_broken)
-    images = np.empty((len(paths), *first.shape[:2], 3), np.uint8)
+    images = np.empty((len(paths), *(size or first.shape[:2]), 3), np.uint8)
 
     def decode_chunk(start: int) -> tuple[int, bool, list[int]]:
         grey, chunk_broken, stop = True, [], min(start + _CHUNK, len(paths))
@@ -53,11 +64,13 @@ def _decode(
             if image is None:
                 chunk_broken.append(place)
                 continue
-            if image.shape[:2] != first.shape[:2]:
+            if size is not None:
+                image = fit_pixels(image, size, fit)
+            elif image.shape[:2] != first.shape[:2]:
                 raise DataError(
                     f"The images have different sizes: {first_path} has {_size(first)} pixels, "
-                    f"{paths[place]} has {_size(image)}. A network needs images of one size: "
-                    "resize them all to the same width and height."
+                    f"{paths[place]} has {_size(image)}. A network needs images of one size: give "
+                    "--size, such as --size 64, or resize them all to the same width and height."
                 )
             images[place] = image
             grey = grey and image.shape[2] == 1

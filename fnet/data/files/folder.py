@@ -1,181 +1,184 @@
-"""Images in a folder of class folders, split by folders or by file name prefixes."""
+"""Images in a folder of class folders: one split of it, from the cache or decoded now."""
 
-import itertools
-import os
-import stat
-from collections.abc import Iterator
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from fnet.data.dataset import DataError, printable, quoted
+from fnet import random
+from fnet.data.dataset import DataError, DataWarning, held_out, printable, stratified
 from fnet.data.files.cache import Arrays, cached
 from fnet.data.files.decode_many import Progress, decode
+from fnet.data.files.doubts import doubts, require_usable
+from fnet.data.files.layout import File, Layout, read_layout
+from fnet.data.fit import Fit
 
-PREFIXES = {"train": ("Training_",), "test": ("PublicTest_", "PrivateTest_")}
-"""The file name prefixes of each split, used if there are no folders `train` and `test`."""
 
-_KNOWN = tuple(prefix for prefixes in PREFIXES.values() for prefix in prefixes)
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """How the images of a folder are read.
 
-_File: TypeAlias = tuple[str, int, int]  # name, size in bytes, modification time in ns
+    Attributes:
+        size: the height and width to resize them to; None: all must have one size.
+        fit: how they are resized, see `fnet.data.fit`.
+        skip_broken: skip broken files (unreadable, not an image, damaged) and list them in
+            `skipped`, instead of raising an error.
+        test: the fraction of the images of each class in the test split, for a folder without a
+            split; None: the folder has a split.
+        key: the key that chooses the test images; None: `random.key(0)`.
+        limit: read only a stratified sample of this many images (`Dataset.take`), or all if there
+            are fewer. With `skip_broken` all are decoded: which are broken is not known before.
+    """
+
+    size: tuple[int, int] | None = None
+    fit: Fit = "crop"
+    skip_broken: bool = False
+    test: float | None = None
+    key: Tensor | None = None
+    limit: int | None = None
 
 
 def load_folder(
-    folder: Path, split: str, on_progress: Progress | None = None, skip_broken: bool = False
-) -> Arrays:
-    """Return the images of one split, from the cache or decoded now.
+    folder: Path, split: str, reading: Reading, on_progress: Progress | None = None
+) -> tuple[Arrays, tuple[str, ...]]:
+    """Return the images of one split, and the names of the files that are no images by name.
 
-    The images are in `train/<class>` and `test/<class>`. If both folders are missing and the class
-    folders contain files named like the images of FER2013, the training images are
-    `<class>/Training_*`, the test images `<class>/PublicTest_*` and `<class>/PrivateTest_*`.
+    The layouts are those of `fnet.data.files.layout`. If a folder has no split, `reading.test` and
+    `reading.key` make one.
 
-    Classes, and the files in each, are sorted by name, so the images are ordered by class. All
-    images must have one size. They are upright and opaque (`fnet.data.files.decode.read_pixels`).
-    The result is grey (C = 1) if all images are grey, else RGB. Names that begin with a dot are
-    ignored.
+    Classes, and the files in each, are sorted by name, so the images are ordered by class. The
+    images are upright and opaque (`fnet.data.files.decode.read_pixels`). They are grey (C = 1) if
+    all that are decoded are grey, else RGB.
 
     Args:
-        folder: contains `train` and `test`, each with one folder for each class and the same class
-            names, or class folders in which every file name begins with one of `PREFIXES`.
+        folder: the folder.
         split: "train" or "test".
+        reading: how the images are read.
         on_progress: called while decoding.
-        skip_broken: skip broken files (unreadable, not an image, damaged) and list them in
-            `skipped`, instead of raising an error.
 
     Raises:
         DataError: a file or folder is not as expected; the message names it.
     """
     try:
-        base, classes, files = _list(folder, split)
+        layout = read_layout(folder)
     except OSError as error:
         raise DataError(
             f"{error.filename} cannot be read ({error.strerror}). Change its permissions, repair "
             "it, or remove it."
         ) from error
-    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(names) for names in files])
-    listed = [
-        (f"{name}/{file}", size, changed)
-        for name, entries in zip(classes, files, strict=True)
-        for file, size, changed in entries
-    ]
-
-    def build() -> Arrays:
-        images, broken = decode([base / name for name, _, _ in listed], on_progress, skip_broken)
-        kept = np.delete(labels, broken)
-        for name, count in zip(classes, np.bincount(kept, minlength=len(classes)), strict=True):
-            if not count:
-                raise DataError(
-                    f"All images in the class folder {base / name} are broken. Replace them, or "
-                    "remove the class from both train and test."
-                )
-        skipped = tuple(printable(listed[place][0]) for place in broken)
-        return Arrays(images, kept, tuple(map(printable, classes)), skipped)
-
-    # Separate cache entries: with the entry of the other setting, the error about a broken file
-    # or the notice of the skipped ones would be lost.
-    kind = ", without those that are broken" if skip_broken else ""
-    return cached(f"{folder.resolve() / split}{kind}", listed, build)
+    require_usable(folder, layout, reading.test)
+    arrays = _Images(folder, layout, split, reading, on_progress).read()
+    for text in doubts(folder, layout, reading.test):
+        warnings.warn(text, DataWarning, stacklevel=3)
+    return arrays, tuple(map(printable, layout.ignored))
 
 
-def _list(folder: Path, split: str) -> tuple[Path, list[str], list[list[_File]]]:
-    """Return the folder that contains the class folders, the classes, and the files of each."""
-    if _splits_by_prefix(folder):
-        classes = _class_names(folder)
-        return folder, classes, [_files_with_prefix(folder / name, split) for name in classes]
-    classes = _classes(folder)
-    return folder / split, classes, [_files(folder / split / name) for name in classes]
+class _Images:
+    """The images of one split, or all images of a folder without a split."""
 
+    def __init__(
+        self,
+        folder: Path,
+        layout: Layout,
+        split: str,
+        reading: Reading,
+        on_progress: Progress | None,
+    ) -> None:
+        self._folder, self._classes, self._split = folder, layout.classes, split
+        self._reading, self._on_progress = reading, on_progress
+        self._divided = "all" in layout.parts
+        name = "all" if self._divided else split
+        part = layout.parts[name]
+        self._base = part.base
+        files = [part.files.get(cls, ()) for cls in layout.classes]
+        self._files: list[File] = [file for group in files for file in group]
+        self._labels = np.repeat(np.arange(len(files), dtype=np.int64), list(map(len, files)))
+        # A class is one if it has an image in any split, so the classes belong to the identity.
+        self._identity = [*((cls,) for cls in layout.classes), *part.folders, *self._files]
+        self._source = self._name(name)
 
-def _splits_by_prefix(folder: Path) -> bool:
-    """Return whether there is neither `train` nor `test`, but a file with one of `PREFIXES`."""
-    if any((folder / split).exists() for split in PREFIXES):
-        return False
-    return any(True for prefix in _KNOWN for _ in folder.glob(f"*/{prefix}*"))
+    def _name(self, part: str) -> str:
+        """Return the name of the decoded images in the cache.
 
+        The settings have separate entries: with the entry of another one, the error about a broken
+        file or the notice of the skipped ones would be lost.
+        """
+        reading = self._reading
+        size = f", {reading.fit} to {reading.size}" if reading.size else ""
+        kind = ", without those that are broken" if reading.skip_broken else ""
+        return f"{self._base.resolve()}, {part}{size}{kind}"
 
-def _class_names(folder: Path) -> list[str]:
-    # A dangling symbolic link is an error: it may be a class.
-    return sorted(e.name for e in _visible(folder) if stat.S_ISDIR(e.stat().st_mode))
+    def read(self) -> Arrays:
+        rows = self._chosen(self._labels)
+        if self._is_sample(rows):
+            return self._read_sample(rows)._replace(files=self._paths(rows))
+        every = np.arange(len(self._labels))
+        arrays = cached(self._source, self._identity, lambda: self._decoded(every))
+        if arrays.skipped:
+            left_out = set(arrays.skipped)
+            every = every[[printable(file.name) not in left_out for file in self._files]]
+            rows = self._chosen(arrays.labels)
+        files = self._paths(every[rows])
+        if len(rows) == len(arrays.labels):
+            return arrays._replace(files=files)
+        # The skipped files of a folder without a split are said once.
+        skipped = () if self._divided and self._split == "test" else arrays.skipped
+        return Arrays(arrays.images[rows], arrays.labels[rows], arrays.classes, skipped, files)
 
+    def _paths(self, places: np.ndarray) -> tuple[str, ...]:
+        """Return the paths of the files at these places."""
+        return tuple(str(self._base / printable(self._files[place].name)) for place in places)
 
-def _classes(folder: Path) -> list[str]:
-    """Return the sorted names of the classes; check that train and test have the same ones."""
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder} is a file, not a folder. Give the folder that contains train and test; "
-            "unpack an archive first."
+    def _is_sample(self, rows: np.ndarray) -> bool:
+        """Return whether only these rows are to be decoded, for a quick start."""
+        limit = self._reading.limit
+        return limit is not None and len(rows) == limit and not self._reading.skip_broken
+
+    def _read_sample(self, rows: np.ndarray) -> Arrays:
+        # Never from the entry of all images: whether a sample is grey must not depend on the cache.
+        sample = ("rows", *rows.tolist())
+        return cached(
+            f"{self._source}, a sample of {self._split}",
+            [*self._identity, sample],
+            lambda: self._decoded(rows),
         )
-    names = {}
-    for split in ("train", "test"):
-        if not (folder / split).is_dir():
-            file = " (it is a file)" if (folder / split).exists() else ""
+
+    def _chosen(self, labels: np.ndarray) -> np.ndarray:
+        """Return the rows of the split, and of the sample, among rows with these labels."""
+        reading, count = self._reading, len(self._classes)
+        rows = np.arange(len(labels))
+        if self._divided:
+            key = random.key(0) if reading.key is None else reading.key
+            tested = held_out(key.cpu(), torch.from_numpy(labels), count, reading.test or 0.0)
+            rows = rows[(tested if self._split == "test" else ~tested).numpy()]
+        if not len(rows):
             raise DataError(
-                f"The folder {folder} has no folder {split!r}{file}. It must contain two folders, "
-                "train and test, each with one folder of images for every class."
+                f"--test {reading.test:g} of the {len(labels)} images in {self._base} leaves no "
+                f"{self._split} image: add images, or give another fraction."
             )
-        names[split] = _class_names(folder / split)
-        if not names[split]:
-            raise DataError(
-                f"The folder {folder / split} has no class folders. Put the images of each class "
-                f"into a folder named after it: {folder / split}/<class>/<image>."
-            )
-    missing = [
-        f"{folder / other} has no {quoted(extra)}"
-        for one, other in itertools.permutations(("train", "test"))
-        if (extra := sorted(set(names[one]) - set(names[other])))
-    ]
-    if missing:
-        raise DataError(
-            f"The classes of train and test differ: {', and '.join(missing)}. Both need one folder "
-            "for every class, with the same names."
+        if reading.limit is not None and reading.limit < len(rows):
+            order = stratified(torch.from_numpy(labels[rows]), count)[: reading.limit]
+            rows = rows[np.sort(order.numpy())]
+        return rows
+
+    def _decoded(self, rows: np.ndarray) -> Arrays:
+        reading = self._reading
+        names = [self._files[row].name for row in rows]
+        images, broken = decode(
+            [self._base / name for name in names],
+            self._on_progress,
+            reading.skip_broken,
+            reading.size,
+            reading.fit,
         )
-    return names["train"]
-
-
-def _files(folder: Path) -> list[_File]:
-    """Return the images of one class, sorted by name."""
-    files = []
-    for entry in _visible(folder):
-        try:
-            found = entry.stat()
-        except OSError:  # a dangling symbolic link: treated as a broken image
-            files.append((entry.name, -1, -1))
-            continue
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+        kept = np.delete(self._labels[rows], broken)
+        for label in np.setdiff1d(self._labels[rows], kept):
             raise DataError(
-                f"{entry.path} is {kind} among the images of a class. A class folder must contain "
-                "only image files: move it away."
+                f"All images in the class folder {self._base / self._classes[label]} are broken. "
+                "Replace them, or remove the class from both train and test."
             )
-        files.append((entry.name, found.st_size, found.st_mtime_ns))
-    if not files:
-        raise DataError(
-            f"The class folder {folder} is empty. Put images into it, or remove the class from "
-            "both train and test."
-        )
-    return sorted(files)
-
-
-def _files_with_prefix(folder: Path, split: str) -> list[_File]:
-    """Return the files of `_files` whose names have a prefix of this split."""
-    files = _files(folder)
-    for name, _, _ in files:
-        if not name.startswith(_KNOWN):
-            raise DataError(
-                f"The name of {folder / name} does not begin with {' or '.join(_KNOWN)}. Other "
-                "files of this data set do: the prefix distinguishes training from test images. "
-                "Rename it, or move all images into two folders, train/<class> and test/<class>."
-            )
-    chosen = [file for file in files if file[0].startswith(PREFIXES[split])]
-    if not chosen:
-        raise DataError(
-            f"The class folder {folder} has no file whose name begins with "
-            f"{' or '.join(PREFIXES[split])}: the {split} split needs images of every class."
-        )
-    return chosen
-
-
-def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        yield from (entry for entry in entries if not entry.name.startswith("."))
+        skipped = tuple(printable(names[place]) for place in broken)
+        return Arrays(images, kept, tuple(map(printable, self._classes)), skipped)

@@ -156,7 +156,10 @@ def load_source(name: str, root: Path, split: str) -> Arrays:
         return Arrays(np.ascontiguousarray(images), labels, tuple(data.classes))
 
     stats = [(file, (folder / file).stat()) for file in files]
-    listed = [(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+    listed = [
+        (file, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        for file, stat in stats
+    ]
     return cached(f"{folder.resolve()}/{split}", listed, build)
 
 

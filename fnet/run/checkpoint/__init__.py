@@ -4,7 +4,13 @@ from fnet.run.checkpoint.errors import CheckpointError, DamagedError, RunLockedE
 from fnet.run.checkpoint.format import restore_state, save_state
 from fnet.run.checkpoint.lock import LOCK, run_lock
 from fnet.run.checkpoint.series import Checkpoints, Restored
-from fnet.run.checkpoint.weights import load_weights, save_weights, weights_epoch
+from fnet.run.checkpoint.weights import (
+    load_weights,
+    read_weights,
+    save_weights,
+    weights_details,
+    weights_epoch,
+)
 
 __all__ = [
     "LOCK",
@@ -14,9 +20,11 @@ __all__ = [
     "Restored",
     "RunLockedError",
     "load_weights",
+    "read_weights",
     "restore_state",
     "run_lock",
     "save_state",
     "save_weights",
+    "weights_details",
     "weights_epoch",
 ]

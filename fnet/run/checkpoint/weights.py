@@ -22,13 +22,21 @@ _ABOUT = "fnet"
 
 @dataclass(frozen=True)
 class _About:
-    """The metadata of `save_weights`: the epoch and the checksum of the tensors, if recorded."""
+    """The metadata of `save_weights`: the epoch, the checksum of the tensors, and details."""
 
     epoch: int | None = None
     tensors: str | None = None
+    details: dict[str, Any] | None = None
 
 
-def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None = None) -> None:
+def save_weights(
+    path: Path,
+    model: Model,
+    params: Params,
+    *,
+    epoch: int | None = None,
+    details: dict[str, Any] | None = None,
+) -> None:
     """Write the `state_dict` of the equivalent `nn.Module`, which PyTorch can load without fnet.
 
     Args:
@@ -37,6 +45,7 @@ def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None 
         params: its parameters.
         epoch: the epoch of the weights, counted from 1. The metadata of the file contain it and a
             checksum of the tensors; see `weights_epoch`.
+        details: JSON values by name, further metadata; see `weights_details`.
 
     >>> import tempfile
     >>> from safetensors.torch import load_file
@@ -49,7 +58,7 @@ def save_weights(path: Path, model: Model, params: Params, *, epoch: int | None 
     """
     state = to_module(model, params).state_dict()
     tensors = {name: leaf.cpu().contiguous() for name, leaf in state.items()}
-    about = _About(epoch, files.checksum(_parts(tensors)))
+    about = _About(epoch, files.checksum(_parts(tensors)), details)
     write_atomically(path, save(tensors, {_ABOUT: files.dumps(to_json(about))}))
 
 
@@ -61,6 +70,15 @@ def load_weights(path: Path, like: Params) -> Params:
     Raises:
         ModelError: the file cannot be read or is damaged, or its weights are of another model.
     """
+    return from_state_dict(like, read_weights(path))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors in the file by name, on the CPU.
+
+    Raises:
+        ModelError: the file cannot be read or is damaged.
+    """
     with _opened(path) as file:
         about = _about(file)
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -69,7 +87,18 @@ def load_weights(path: Path, like: Params) -> Params:
         raise ModelError(
             f"{path} is damaged (its checksum is wrong): restore it from a backup, or train again"
         )
-    return from_state_dict(like, state)
+    return state
+
+
+def weights_details(path: Path) -> dict[str, Any]:
+    """Return the `details` that `save_weights` was given, {} for a file without them.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    with _opened(path) as file:
+        about = _about(file)
+    return {} if about is None or about.details is None else about.details
 
 
 def weights_epoch(path: Path) -> int | None:

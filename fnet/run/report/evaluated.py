@@ -61,7 +61,7 @@ def evaluate_run(
     weights: Weights,
     dataset: Dataset,
     runtime: Runtime,
-    mistakes: int = _SAMPLE,
+    max_mistakes: int = _SAMPLE,
 ) -> Evaluated:
     """Return what the network makes of the data set, computed eagerly.
 
@@ -71,7 +71,7 @@ def evaluate_run(
         weights: which of the run's they are.
         dataset: of the run's classes and shape, on any device.
         runtime: where to compute, and in which precision.
-        mistakes: how many of the most confident ones to keep.
+        max_mistakes: the largest number of mistakes to keep, the most confident ones.
     """
     dataset = dataset.to(runtime.device)
     logits, figures = evaluate_model(
@@ -81,7 +81,7 @@ def evaluate_run(
         dataset,
         preprocess=experiment.preprocess,
         dtype=runtime.dtype,
-        mistakes=mistakes,
+        max_mistakes=max_mistakes,
     )
     return Evaluated(
         weights, dataset, logits, figures, _first_filters(to_module(experiment.model, params))

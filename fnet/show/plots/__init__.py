@@ -4,6 +4,7 @@ from fnet.show.plots.confusion import confusion
 from fnet.show.plots.curves import accuracy_by_time, curve_panels, curves
 from fnet.show.plots.images import filters, image_grid
 from fnet.show.plots.save import render, save
+from fnet.show.plots.swept import swept
 
 __all__ = [
     "accuracy_by_time",
@@ -14,4 +15,5 @@ __all__ = [
     "image_grid",
     "render",
     "save",
+    "swept",
 ]

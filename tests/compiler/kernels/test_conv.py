@@ -1,5 +1,7 @@
 """Convolutions replaced in the graph: the same results as PyTorch's own layer."""
 
+import itertools
+
 import pytest
 import torch
 from exchange import compiled, exchanged, recorded
@@ -214,23 +216,40 @@ def anybodys(weights, x):
     return z.flatten(1) @ weights["linear"]
 
 
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-@pytest.mark.parametrize("windows", [torch.channels_last, torch.contiguous_format])
-def test_a_functions_convolutions_are_exchanged(layout, windows):
+LAYOUTS = [torch.channels_last, torch.contiguous_format]
+
+
+def of_anybody(layout, windows):
+    """Return weights and images for `anybodys`, in these layouts."""
     generator = torch.Generator().manual_seed(1)
     weights = {
         "weight": torch.randn(6, 4, 3, 3, generator=generator).contiguous(memory_format=windows),
         "bias": torch.randn(6, generator=generator),
         "linear": torch.randn(96, 3, generator=generator),
     }
-    x = IMAGES.contiguous(memory_format=layout)
+    return weights, IMAGES.clone().contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("windows", LAYOUTS)
+def test_a_functions_convolutions_are_exchanged(layout, windows):
+    weights, x = of_anybody(layout, windows)
     expected = gradients(anybodys, weights, x)
     call, seen = recorded(lambda w, x: gradients(anybodys, w, x))
     got = call(weights, x)
     tree.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     tree.map(assert_equal_strides, got, expected)
     assert "fnet.direct.default" in seen
-    got = compiled(lambda w, x: gradients(anybodys, w, x))(weights, x)
+
+
+def test_a_functions_convolutions_are_exchanged_by_inductor():
+    # All layouts in one graph, which is compiled in the time that each of them would take.
+    cases = [of_anybody(*layouts) for layouts in itertools.product(LAYOUTS, LAYOUTS)]
+
+    def all_of(cases):
+        return [gradients(anybodys, weights, x) for weights, x in cases]
+
+    got, expected = compiled(all_of)(cases), all_of(cases)
     tree.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     tree.map(assert_equal_strides, got, expected)
 
@@ -242,17 +261,25 @@ def test_library_leaves_the_graph_alone():
     assert not any("fnet" in target for target in seen)
 
 
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def first_numbers(weights, x):
+    y = functional.conv2d(x, weights["weight"], weights["bias"], padding=1)
+    return y.as_strided((5,), (1,)), y.cos()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_looks_at_memory_sees_the_strides_of_before(layout):
     _, weights, x = case("padded", layout=layout)
-
-    def first_numbers(weights, x):
-        y = functional.conv2d(x, weights["weight"], weights["bias"], padding=1)
-        return y.as_strided((5,), (1,)), y.cos()
-
     call, seen = recorded(first_numbers)
     got, expected = call(weights, x), first_numbers(weights, x)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
     assert "fnet.direct.default" in seen
-    got = compiled(first_numbers)(weights, x)
+
+
+def test_what_looks_at_memory_sees_the_strides_of_before_by_inductor():
+    cases = [case("padded", layout=layout)[1:] for layout in LAYOUTS]
+
+    def all_of(cases):
+        return [first_numbers(weights, x) for weights, x in cases]
+
+    got, expected = compiled(all_of)(cases), all_of(cases)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)

@@ -97,13 +97,18 @@ def test_compiled_pooling_is_pytorchs_bit_for_bit(name, layout):
     tree.assert_equal(compiled(layer, {}, x), run(layer, {}, x))
 
 
-@pytest.mark.parametrize("name", ["batch norm", "max pool", "max pool, padded tiles"])
 @each_layout
-def test_the_compilers_loops_compute_the_same(name, layout):
-    layer = made(name)
-    x, weights = images(layout), state(layer)
-    got = compiled(layer, weights, x, by_inductor)
-    tree.assert_close(got, run(layer, weights, x), rtol=1e-5, atol=1e-5)
+def test_the_compilers_loops_compute_the_same(layout):
+    # In one graph, which Inductor compiles in the time that each of them would take.
+    layers = {name: made(name) for name in ("batch norm", "max pool", "max pool, padded tiles")}
+    weights = {name: state(layer) for name, layer in layers.items()}
+    x = {name: images(layout) for name in layers}
+
+    def all_of(weights, x):
+        return {name: run(layer, weights[name], x[name]) for name, layer in layers.items()}
+
+    got = by_inductor(all_of)(weights, x)
+    tree.assert_close(got, all_of(weights, x), rtol=1e-5, atol=1e-5)
 
 
 def test_batch_norm_in_fp64_is_pytorchs():
@@ -124,23 +129,42 @@ def test_far_from_zero_batch_norm_is_as_exact_as_pytorchs():
         assert error <= 2 * allowed + 1e-6 * true.abs().max().item()
 
 
-@each_layer
+@pytest.mark.parametrize(
+    ("names", "compiler"),
+    # All in one graph, which Inductor compiles in the time that each of them would take.
+    [*(([name], exchanged) for name in LAYERS), ([*LAYERS], by_inductor)],
+    ids=[*LAYERS, "all by Inductor"],
+)
+def test_vmap_is_a_loop(names, compiler):
+    layers = {name: made(name) for name in names}
+    cases = {
+        name: [(state(layer, seed), images(seed=seed)) for seed in (3, 4, 5)]
+        for name, layer in layers.items()
+    }
+    stacked = {name: tree.map(lambda *leaves: torch.stack(leaves), *cases[name]) for name in names}
+
+    def together(stacked):
+        return {
+            name: vmap(lambda w, x, layer=layer: run(layer, w, x))(*stacked[name])
+            for name, layer in layers.items()
+        }
+
+    result = compiler(together)(stacked)
+    for name, layer in layers.items():
+        for place, case in enumerate(cases[name]):
+            one = tree.map(lambda leaf, place=place: leaf[place], result[name])
+            tree.assert_close(one, run(layer, *case), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("compiler", [exchanged, by_inductor])
-@pytest.mark.parametrize("shared", ["nothing", "images"])
-def test_vmap_is_a_loop(name, shared, compiler):
-    layer = made(name)
-    cases = [(state(layer, seed), images(seed=seed)) for seed in (3, 4, 5)]
-    if shared == "images":
-        cases = [(weights, cases[0][1]) for weights, _ in cases]
-    weights = {name: torch.stack([w[name] for w, _ in cases]) for name in cases[0][0]}
-    if shared == "images" and not weights:
-        return
-    x = cases[0][1] if shared == "images" else torch.stack([x for _, x in cases])
-    together = vmap(lambda w, x: run(layer, w, x), in_dims=(0, None if shared == "images" else 0))
-    result = compiler(together)(weights, x)
+def test_vmap_over_models_of_the_same_images_is_a_loop(compiler):
+    layer, x = made("batch norm"), images(seed=3)
+    cases = [state(layer, seed) for seed in (3, 4, 5)]
+    weights = tree.map(lambda *leaves: torch.stack(leaves), *cases)
+    result = compiler(vmap(lambda w, x: run(layer, w, x), in_dims=(0, None)))(weights, x)
     for place, case in enumerate(cases):
         one = tree.map(lambda leaf, place=place: leaf[place], result)
-        tree.assert_close(one, run(layer, *case), rtol=1e-5, atol=1e-5)
+        tree.assert_close(one, run(layer, case, x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["batch norm", "max pool", "max pool, padded"])

@@ -1,6 +1,7 @@
 """The names that a function's code uses, with their values."""
 
 import dis
+import functools
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -56,7 +57,7 @@ def closed_over(fn: types.FunctionType) -> Iterator[Name]:
 def _used(
     code: types.CodeType, fn: types.FunctionType, cells: dict[str, types.CellType]
 ) -> Iterator[Name]:
-    found = [step for step in dis.get_instructions(code) if step.opname not in _BETWEEN]
+    found = _instructions(code)
     for place, step in enumerate(found):
         text, op = step.argval, step.opname
         if op in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"):
@@ -83,6 +84,11 @@ def _used(
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _used(constant, fn, cells)
+
+
+@functools.lru_cache(maxsize=1024)
+def _instructions(code: types.CodeType) -> list[dis.Instruction]:
+    return [step for step in dis.get_instructions(code) if step.opname not in _BETWEEN]
 
 
 def _content(cell: types.CellType | None) -> Any:
