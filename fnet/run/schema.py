@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from fnet.run.config import Config, ConfigError
 from fnet.run.origin import Origin
-from fnet.run.typed_json import from_json
+from fnet.run.typed_json import ALWAYS, from_json
 
 Status = Literal["complete", "stopped at target", "interrupted", "diverged"]
 
@@ -117,7 +117,7 @@ class Environment:
     torch: str
     torchvision: str
     numpy: str
-    processes: int = 1
+    processes: int = field(default=1, metadata=ALWAYS)
 
     def __post_init__(self) -> None:
         _require("threads", self.threads, 1 <= self.threads <= MAX_THREADS)

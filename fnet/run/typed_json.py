@@ -6,7 +6,7 @@ in its `__post_init__`.
 
 import reprlib
 from collections.abc import Callable
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -22,11 +22,18 @@ from cattrs.gen import make_dict_structure_fn
 
 _T = TypeVar("_T")
 
+ALWAYS = {"always": True}
+"""For a number or text that older records lack: its default is what these mean by that."""
+
 
 def to_json(value: Any) -> dict[str, Any]:
-    """Return a dataclass as JSON values, without the fields that have their default value."""
+    """Return a dataclass as JSON values, without the fields that have their default value.
+
+    A field with the metadata `ALWAYS` is never left out.
+    """
     values: dict[str, Any] = _CONVERTER.unstructure(value)
-    return values
+    always = (field.name for field in fields(value) if field.metadata == ALWAYS)
+    return values | {name: getattr(value, name) for name in always}
 
 
 def from_json(kind: type[_T], values: Any) -> _T:

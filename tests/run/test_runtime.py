@@ -74,5 +74,5 @@ def test_the_record_is_json_and_holds_the_runtime():
     runtime = resolve("cpu")
     record = json.loads(json.dumps(to_json(describe(runtime))))
     assert from_json(Environment, record) == describe(runtime)
-    assert ({"processes": 1} | record).items() >= dataclasses.asdict(runtime).items()
+    assert record.items() >= dataclasses.asdict(runtime).items()
     assert record["torch"] == torch.__version__
