@@ -46,7 +46,7 @@ def test_a_run_leaves_what_it_promises(tmp_path, capsys):
     assert config["config"]["limit"] == 64
     assert config["recipe"] == "recipes.dainet7"
     # The smoke variant's images are not the author's, so they have their own mean.
-    drawn = data.load("shapes").take(64)
+    drawn = data.load("shapes", limit=64)
     assert config["preprocess"]["mean"] == pytest.approx(list(data.statistics(drawn)[0]))
     environment = json.loads((directory / "environment.json").read_text())
     assert environment["torch"] == torch.__version__
