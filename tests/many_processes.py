@@ -199,7 +199,7 @@ def killed_run(root: Path, kills: int, seed: int) -> tuple[int, bool]:
 def killed_torchrun(root: Path, kills: int, seed: int) -> tuple[int, bool]:
     """As `killed_run`, with the launcher itself: minutes, because every start imports PyTorch."""
     draw = random.Random(seed)
-    own = [*options(draw_folder(root / "data"), epochs=40), "--sync-bn", "--no-compile", "--out"]
+    own = [*options(draw_folder(root / "data"), epochs=16), "--sync-bn", "--no-compile", "--out"]
     command = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2"]
 
     def start(out: str, restarts: int) -> subprocess.Popen:
