@@ -11,8 +11,9 @@ Variants:
 * batch1024: as author, in batches of 1024
 * smoke: the default on a few generated images, for a quick try
 
-On CIFAR-10 the default reached 91.18 % test accuracy in about 19 minutes (one run, seed 0, two
-cores of an Intel Xeon at 2.5 GHz, 2026-11-28).
+On CIFAR-10 the default reached 92.10 % test accuracy after its 10 epochs (`--data cifar10`, one
+run, seed 0, one thread of an AMD EPYC, 2026-11-28), the first four of which are on images of
+16 x 16 pixels.
 """
 
 from fnet.run.process import start_command
