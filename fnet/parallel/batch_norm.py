@@ -15,6 +15,13 @@ from torch.overrides import TorchFunctionMode
 
 from fnet.parallel.collective import refuse_vmap, sum_over_processes
 
+_STATISTICS, _AFFINE = ("running_mean", "running_var"), ("weight", "bias")
+_PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
+    functional.batch_norm: ("input", *_STATISTICS, *_AFFINE, "training", "momentum", "eps"),
+    torch.batch_norm: ("input", *_AFFINE, *_STATISTICS, "training", "momentum", "eps"),
+}
+"""The names of the arguments by place; the defaults are those of `functional.batch_norm`."""
+
 
 class SyncBatchNorm(TorchFunctionMode):
     """The mode: batch norm in training mode is synchronized, every other function is PyTorch's.
@@ -38,16 +45,12 @@ class SyncBatchNorm(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Return `func(*args, **kwargs)`, synchronized if it is batch norm in training mode."""
-        kwargs = kwargs or {}
-        if func is functional.batch_norm:
-            options = _functional_arguments(*args, **kwargs)
-        elif func is torch.batch_norm:
-            options = _torch_arguments(*args, **kwargs)
-        else:
-            return func(*args, **kwargs)
-        x, running, affine, training, momentum, eps = options
-        if not training:
-            return func(*args, **kwargs)
+        given = dict(zip(_PARAMETERS.get(func, ()), args, strict=False)) | (kwargs or {})
+        if func not in _PARAMETERS or not given.get("training", False):
+            return func(*args, **(kwargs or {}))
+        x, affine = given["input"], (given.get("weight"), given.get("bias"))
+        running = (given.get("running_mean"), given.get("running_var"))
+        momentum, eps = given.get("momentum", 0.1), given.get("eps", 1e-5)
         y, mean, var, *_, n = _Normalised.apply(
             x, *affine, self._count, self._rank, self._size, eps
         )
@@ -55,35 +58,6 @@ class SyncBatchNorm(TorchFunctionMode):
             if old is not None:
                 old.lerp_(new.detach().to(old.dtype), momentum)
         return y
-
-
-def _functional_arguments(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> tuple[Any, ...]:
-    """Return the arguments of `functional.batch_norm` as the mode needs them."""
-    return input, (running_mean, running_var), (weight, bias), training, momentum, eps
-
-
-def _torch_arguments(
-    input: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    training: bool,
-    momentum: float,
-    eps: float,
-    cudnn_enabled: bool,
-) -> tuple[Any, ...]:
-    """Return the arguments of `torch.batch_norm` as the mode needs them."""
-    return input, (running_mean, running_var), (weight, bias), training, momentum, eps
 
 
 class _Normalised(torch.autograd.Function):
