@@ -50,7 +50,8 @@ class TrainingConfig(CommonConfig):
     """Recompute the statistics of batch norm before each evaluation, on this many batches.
     0: use those of the training."""
     sizes: tuple[int, ...] = ()
-    """The shorter side of the training images in each of the first epochs, such as 24 24 28."""
+    """The shorter side of the training images in each of the first epochs, such as 24 24 28.
+    The last epoch always has the full size."""
     augment: choices.AugmentName = "none"
     """The augmentation in training. crop_alternate mirrors each image in every other epoch.
     affine: small rotations, shifts and scales. more: affine, colour, then crop and flip."""

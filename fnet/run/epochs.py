@@ -189,7 +189,8 @@ class Trainer:
     def _images_of(self, epoch: int) -> Dataset:
         """Return the training images resized for an epoch, counted from 0."""
         sizes = self._experiment.sizes
-        if epoch >= len(sizes):
+        # The last epoch has the images of the evaluation, also in a run of few epochs.
+        if epoch >= len(sizes) or epoch + 1 == self._config.epochs:
             return self._train
         if self._resized[0] != sizes[epoch]:
             self._resized = (sizes[epoch], resize_dataset(self._train, sizes[epoch]))

@@ -46,8 +46,8 @@ class Experiment:
         plateau: reduces the learning rate after an epoch, depending on its train loss, or None.
         fresh_statistics: the number of training batches on which the statistics of batch norm are
             recomputed for the parameters to evaluate and to save; 0: those of the training.
-        sizes: the shorter side of the training images in each of the first epochs; later epochs
-            use the images as they are.
+        sizes: the shorter side of the training images in each of the first epochs; later epochs,
+            and the last one in any case, use the images as they are.
     """
 
     model: Model

@@ -58,9 +58,12 @@ def test_images_have_the_size_of_their_epoch(image_folder, tmp_path, monkeypatch
 
     monkeypatch.setattr(epochs, "fit", watched)
     sizes = ["--sizes", "16", "24", "--epochs", "3"]
-    run(image_folder, tmp_path, *sizes, recipe=dainet7.RECIPE)
+    run(image_folder, tmp_path / "long", *sizes, recipe=dainet7.RECIPE)
     assert [shape[1:] for shape in seen] == [(3, 16, 16), (3, 24, 24), (3, 32, 32)]
     assert len({steps_per_epoch(shape[0], 8) for shape in seen}) == 1
+    seen.clear()
+    run(image_folder, tmp_path / "short", "--sizes", "16", "24", recipe=dainet7.RECIPE)
+    assert [shape[1:] for shape in seen] == [(3, 16, 16), (3, 32, 32)]
 
 
 def test_a_size_that_no_network_takes_is_refused(image_folder, tmp_path, capsys):
