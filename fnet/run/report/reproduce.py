@@ -33,7 +33,9 @@ def reproduce_view(record: RunRecord, recipe: Recipe) -> dict[str, Any]:
         f"{shape(record.setup.input_shape)}. fnet.nn.to_module(run.model, run.params) is the same "
         "network as an ordinary nn.Module.",
         "tools": f"python -m recipes.predict {run} photo.jpg{option}\n"
-        f"python -m recipes.evaluate {run}{option}",
+        f"python -m recipes.evaluate {run}{option}\n"
+        f"python -m recipes.export {run} --format onnx{option}\n"
+        f"python -m recipes.finetune --from {run} --data DIR{option}",
         "files": Table(
             ["file", "content", "size"],
             [[name, _FILES[name], size(n)] for name, n in found.items()],
