@@ -6,7 +6,8 @@
 Variants:
 
 * default, mycnn: LeNet-5 and MyCNN with Muon, a one-cycle schedule and small random rotations,
-  shifts and scales, 15 epochs; not measured yet
+  shifts and scales, 7 epochs. With --epochs 15 LeNet-5 reached 99.48 % and MyCNN 99.38 % (`--data
+  mnist`, one run each, seed 0, 2026-11-28)
 * author, mycnn-author: the author's training, Adam, batches of 128, pixels only scaled to 0..1. The
   number of epochs is not known; this recipe uses 5. The author reports no figure; fnet reached
   98.8 % test accuracy (98.7 to 98.9) with LeNet-5 and 98.7 % (98.6 to 98.7) with MyCNN, three seeds
@@ -43,7 +44,7 @@ class Config(TrainingConfig):
 
 
 SMOKE = Config(data="shapes", epochs=1, limit=256, batch_size=32, compile=False)
-WELL = short(Config(), epochs=15, augment="affine")
+WELL = short(Config(), epochs=7, augment="affine")
 VARIANTS = {
     "default": WELL,
     "mycnn": replace(WELL, network="mycnn"),

@@ -5,8 +5,9 @@
 
 Variants:
 
-* default: the same network with Muon, a one-cycle schedule and label smoothing, 4 epochs, the first
-  three on images of 16 x 16; not measured yet
+* default: the same network with Muon, a one-cycle schedule and label smoothing, 3 epochs, the first
+  two on images of 16 x 16. On CIFAR-10 it reached 80.60 % (`python -m recipes.mynet --data
+  cifar10`, one run, seed 0, 2026-11-28)
 * author: the author's training, SGD with momentum and weight decay, the learning rate halved when
   the train loss stops falling, Xavier-uniform weights, 20 epochs of batches of 128. The author
   reports 79.69 % test and 84.34 % train accuracy; fnet has not measured it yet
@@ -62,11 +63,12 @@ class Config(TrainingConfig):
 VARIANTS = {
     "default": short(
         Config(),
-        epochs=4,
-        sizes=(16, 16, 16),
+        epochs=3,
+        sizes=(16, 16),
         weight_decay=0.05,
         label_smoothing=0.1,
         augment="crop_alternate",
+        crop=2,
     ),
     "author": Config(),
     "smoke": Config(data="shapes", epochs=2, limit=64, batch_size=32, patience=0, compile=False),
