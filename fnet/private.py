@@ -6,7 +6,7 @@ PyTorch removes a name, the fallback in the docstring applies, and `import fnet`
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -155,14 +155,17 @@ def dispatch_mode() -> type:
     return TorchDispatchMode
 
 
-def argument_names(op: Any) -> list[str]:
-    """Return the names of an ATen operation's arguments, in order.
+def arguments(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call of an ATen operation by name, also those left at defaults.
 
-    The schema is a private attribute. Without it: no names; an operation that may draw random
-    numbers is treated as one that does.
+    The schema is a private attribute. Without it: only those given by name; an operation that may
+    draw random numbers is treated as one that does.
     """
     schema = getattr(op, "_schema", None)
-    return [] if schema is None else [argument.name for argument in schema.arguments]
+    known = [] if schema is None else schema.arguments
+    defaults = {it.name: it.default_value for it in known if it.has_default_value()}
+    given = zip((it.name for it in known), args, strict=False)
+    return {**defaults, **dict(given), **kwargs}
 
 
 def written(op: Any, args: Sequence[Any]) -> list[Any]:

@@ -117,6 +117,6 @@ def _is_gather(op: Any, args: tuple[Any, ...]) -> bool:
 
 def _draws(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     # Dropout with rate 0 and attention without dropout are tagged, but draw nothing.
-    values = {**dict(zip(private.argument_names(op), args, strict=False)), **kwargs}
+    values = private.arguments(op, args, kwargs)
     rate = values.get("dropout_p", values.get("p"))
     return not (isinstance(rate, float) and rate == 0.0) and values.get("train") is not False

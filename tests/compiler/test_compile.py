@@ -433,6 +433,18 @@ def test_what_draws_nothing_is_not_refused():
     assert torch.equal(compiled(X), 2 * X)
 
 
+def attention(x, rate=0.0):
+    return torch.nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=rate)
+
+
+def test_attention_is_refused_only_if_it_drops_out():
+    x = torch.arange(64.0).reshape(1, 2, 4, 8) / 64
+    for fn in (attention, grad(lambda x: attention(x).sum())):
+        torch.testing.assert_close(traced(fn)(x), fn(x))
+    with pytest.raises(TraceError, match="draws from the global generator"):
+        traced(lambda x: attention(x, 0.5))(x)
+
+
 @dataclass
 class Notes:
     last: torch.Tensor | None = None
