@@ -9,8 +9,8 @@ training images are the official Training split, the test images both others. Th
 
 Variants:
 
-* default, cnn: CNNpro and CNN with Muon, a one-cycle schedule, crops and flips, 16 epochs, the first
-  six on images of 24 x 24; not measured yet
+* default, cnn: CNNpro and CNN with Muon, a one-cycle schedule, crops and flips, 16 epochs, six of
+  them on images of 24 x 24; not measured yet
 * author, cnn-author: the author's training on CIFAR-10, Adam at 0.001, batches of 32, images padded
   by 4 pixels and resized back. The number of epochs is not known; this recipe uses 10
 * smoke: a few generated images, for a quick try
