@@ -14,6 +14,7 @@ from fnet.run.process import start_command
 if __name__ == "__main__":
     start_command()
 
+import json
 import os
 import shutil
 import sys
@@ -86,7 +87,7 @@ def _described(run: Run, format: Format) -> Iterator[str]:
     else:
         yield f"Weights of {run.recipe.name}, for float images {shape}"
         yield f"Preprocessing: {preprocess_to_json(run.preprocess)}"
-    yield f"Classes: {', '.join(run.classes)}"
+    yield f"Classes: {json.dumps(run.classes, ensure_ascii=False)}"
 
 
 @contextmanager

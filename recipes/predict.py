@@ -177,9 +177,10 @@ def _names(given: str) -> list[str]:
         raise DataError(f"the folder {given} cannot be read: {error.strerror}") from error
     visible = [str(file) for file in files if not file.name.startswith(".")]
     if not visible:
+        inner = any(file.is_dir() for file in Path(given).iterdir())
         raise DataError(
-            f"the folder {given} contains no image (no file name ends with "
-            f"{', '.join(SUFFIXES)}): give a folder of images"
+            f"the folder {given} contains no image (no file name ends with {', '.join(SUFFIXES)}): "
+            + (f"give its folders, {given.rstrip('/')}/*" if inner else "give a folder of images")
         )
     return visible
 

@@ -103,7 +103,8 @@ def experiment(
         tx = optimizer(config, splits)
     if plateau is None and config.schedule == "plateau":
         plateau = optim.plateau(config.lr)
-    tx = partly_trained(tx, model, freeze=config.freeze, body_lr=config.body_lr)
+    frozen = frozen_names(model, config.freeze)
+    tx = partly_trained(tx, model, frozen=frozen, body_lr=config.body_lr)
     if config.average:
         tx = optim.chain(tx, optim.ema_params(config.average))
     return Experiment(
@@ -122,6 +123,7 @@ def experiment(
         plateau=plateau,
         fresh_statistics=config.fresh_statistics,
         sizes=config.sizes,
+        frozen=frozen,
     )
 
 
@@ -139,28 +141,20 @@ def normalization(config: CommonConfig, splits: Splits, data: str, authors: Norm
     return normalize_of(splits.train)
 
 
-def partly_trained(
-    tx: optim.GradientTransformation,
-    model: Model,
-    *,
-    freeze: Sequence[str] = (),
-    body_lr: float = 1.0,
-) -> optim.GradientTransformation:
-    """Return the optimizer that freezes some weights, and trains the body at a lower rate.
+def frozen_names(model: Model, patterns: Sequence[str]) -> frozenset[str]:
+    """Return the names of the weights that patterns match.
 
     Args:
-        tx: the optimizer.
-        model: the network, for the names of its weights.
-        freeze: patterns of names, or of layers; `*` stands for any text, as in `fnmatch`.
-        body_lr: the factor of the updates of all layers but the last one.
+        model: the network.
+        patterns: of names, or of layers; `*` stands for any text, as in `fnmatch`.
 
     Raises:
-        ValueError: a pattern matches no weight, or all weights are frozen.
+        ValueError: a pattern matches no weight, or they match all.
     """
-    names, last = trainable_names(model), head(model)
-    frozen: set[str] = set()
-    for pattern in freeze:
-        found = {name for name in names if _matches(name, pattern)}
+    names = trainable_names(model)
+    frozen: frozenset[str] = frozenset()
+    for pattern in patterns:
+        found = frozenset(name for name in names if _matches(name, pattern))
         if not found:
             raise ValueError(
                 f"--freeze {pattern!r} matches no weight of this network: its weights are "
@@ -169,6 +163,24 @@ def partly_trained(
         frozen |= found
     if frozen.issuperset(names):
         raise ValueError("--freeze freezes all weights: leave at least the last layer to train")
+    return frozen
+
+
+def partly_trained(
+    tx: optim.GradientTransformation,
+    model: Model,
+    *,
+    frozen: frozenset[str] = frozenset(),
+    body_lr: float = 1.0,
+) -> optim.GradientTransformation:
+    """Return the optimizer that freezes some weights, and trains the body at a lower rate.
+
+    Args:
+        tx: the optimizer.
+        model: the network, for the names of its last layer.
+        frozen: the names of weights.
+        body_lr: the factor of the updates of all layers but the last one.
+    """
     if frozen:
         # In a group of their own, so that the optimizer has neither work nor state for them.
         groups = {"trained": tx, "frozen": optim.identity()}
@@ -177,6 +189,7 @@ def partly_trained(
             optim.freeze(lambda path, _: path in frozen),
         )
     if body_lr != 1.0:
+        last = head(model)
         rates = {"head": optim.identity(), "body": optim.scale(body_lr)}
         parts = optim.partition(rates, lambda path, _: "head" if path in last else "body")
         tx = optim.chain(tx, parts)

@@ -37,6 +37,10 @@ _NO_VALUES = (
 _NO_COPY = (
     "copy.deepcopy and pickle read a tensor's memory, which it lacks during tracing: x.clone()"
 )
+_NO_LSTM = (
+    "PyTorch cannot differentiate nn.LSTM in torch.func during tracing: use nn.GRU or nn.LSTMCell, "
+    "or do not compile the step (--no-compile)"
+)
 _REFUSED = {
     Tensor.tolist: _NO_VALUES,
     Tensor.numpy: _NO_VALUES,
@@ -48,7 +52,7 @@ _OF_NUMBERS = (torch.tensor, torch.as_tensor, torch.asarray)
 
 
 class Reads(TorchFunctionMode):
-    """A torch function mode that refuses reads of values which are no ATen operations.
+    """A torch function mode that refuses reads of values which are no ATen operations, and LSTMs.
 
     Such a read of a tensor that the function closes over would be a constant of the graph.
 
@@ -69,10 +73,17 @@ class Reads(TorchFunctionMode):
             advice = _NO_VALUES
         if fn is Tensor.__format__ and args[0].dim() == 0:
             advice = _NO_VALUES
+        if fn is torch.lstm and any(map(_has_gradient, args)):
+            advice = _NO_LSTM
         if advice is not None:
             with self._recorded():
                 raise TraceError(advice)
         return fn(*args, **(kwargs or {}))
+
+
+def _has_gradient(data: Any) -> bool:
+    values = data if isinstance(data, list | tuple) else [data]
+    return any(isinstance(x, Tensor) and x.requires_grad for x in values)
 
 
 def _has_tensor(data: Any) -> bool:

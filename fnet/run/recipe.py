@@ -48,6 +48,7 @@ class Experiment:
             recomputed for the parameters to evaluate and to save; 0: those of the training.
         sizes: the shorter side of the training images in each of the first epochs; later epochs,
             and the last one in any case, use the images as they are.
+        frozen: the names of the weights that `tx` does not train.
     """
 
     model: Model
@@ -60,6 +61,7 @@ class Experiment:
     plateau: Plateau | None = None
     fresh_statistics: int = 0
     sizes: tuple[int, ...] = ()
+    frozen: frozenset[str] = frozenset()
 
     def train_step(
         self, dataset: Dataset, dtype: torch.dtype, *, sync_batch_norm: bool = False

@@ -67,15 +67,11 @@ class Loaded:
     def say(self, display: Display) -> None:
         """Print which weights were loaded, which are new, and which the network does not have."""
         report, anew = self.report, self.other_classes
-        shapes = {
-            name: f"{name} ({_shape(given)}, here {_shape(own)})"
-            for name, (given, own) in report.other_shape.items()
-        }
         missing = [name for name in report.missing if name not in anew]
         rows = [
             ("loaded", report.matched),
             ("new: other classes", anew),
-            ("new: other shape", list(shapes.values())),
+            ("new: other shape", _shapes(report)),
             ("new: not in it", missing),
             ("left over", report.left_over),
         ]
@@ -182,7 +178,8 @@ def first_params(given: Given, model: Model, params: Params, classes: tuple[str,
     if (report.missing or report.other_shape) and not set(report.matched) - last:
         raise ConfigError(
             f"no weight in {given.path} fits this network: the file has {_few(given.tensors)}, "
-            f"the network has {_few(own)}: give the network that the weights are of"
+            f"the network has {_few(own)}; {_of_other_shape(report)}give the network that the "
+            "weights are of"
         )
     new = tuple(sorted({*report.missing, *report.other_shape}))
     count, left_over = len(report.matched), len(report.left_over)
@@ -200,6 +197,17 @@ def _of_inner_module(tensors: dict[str, Tensor], own: Mapping[str, Tensor]) -> d
         return tensors
     inner = {name.partition(".")[2]: leaf for name, leaf in tensors.items()}
     return inner if own.keys() & inner.keys() else tensors
+
+
+def _shapes(report: LoadReport) -> list[str]:
+    return [
+        f"{name} ({_shape(given)}, here {_shape(own)})"
+        for name, (given, own) in report.other_shape.items()
+    ]
+
+
+def _of_other_shape(report: LoadReport) -> str:
+    return f"of another shape: {_few(_shapes(report))}; " if report.other_shape else ""
 
 
 def _few(names: Iterable[str]) -> str:

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+from fnet.data.dataset import quoted
 from fnet.run.checkpoint import Restored
-from fnet.run.config import Config
+from fnet.run.config import Config, ConfigError
 from fnet.run.directory import RunDirectory
 from fnet.run.progress import State, initial_state
 from fnet.run.recipe import Experiment
@@ -40,10 +41,15 @@ def start_from(
     """Return the experiment with the preprocessing of the weights, and its first state.
 
     Raises:
-        ConfigError: no weight fits the network.
+        ConfigError: no weight fits the network, or one that does not is frozen.
     """
     experiment = with_its_preprocess(experiment, given.preprocess, splits)
     new = initial_state(experiment, config.seed, runtime.device)
     loaded = first_params(given, experiment.model, new.params, splits.train.classes)
+    if drawn := sorted(experiment.frozen.intersection(loaded.source.new)):
+        raise ConfigError(
+            f"{quoted(drawn)} would be frozen, but {given.path} has no values that fit: they would "
+            "stay random: do not --freeze them"
+        )
     opt_state = experiment.tx.init(loaded.params.trainable)
     return experiment, Start(new._replace(params=loaded.params, opt_state=opt_state), loaded)

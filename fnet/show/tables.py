@@ -68,10 +68,11 @@ def layer_totals(summary: Summary) -> list[str]:
 
 def evaluation_rows(found: Evaluation) -> list[list[str]]:
     """Return the name and the value of each figure over all images."""
+    top5 = [["top-5 accuracy", percent(found.top5)]] if len(found.confusion) > 5 else []
     return [
         ["loss", f"{found.loss:.4f}"],
         ["top-1 accuracy", percent(found.top1)],
-        ["top-5 accuracy", percent(found.top5)],
+        *top5,
         ["calibration error", percent(found.calibration_error)],
     ]
 

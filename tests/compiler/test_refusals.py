@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 from graphs import traced
+from torch import nn
 from torch.autograd import forward_ad
+from torch.func import grad
 
+from fnet import random
 from fnet.compiler import TraceError
+from fnet.nn import from_module
 
 X = torch.arange(3.0)
 Z = torch.tensor([1 + 2j, 3 + 4j]).conj()
@@ -89,6 +93,28 @@ def test_a_draw_from_an_own_generator_is_refused():
         traced(lambda x: x + torch.rand(3, generator=generator))(X)
     with pytest.raises(TraceError, match=r"from a torch\.Generator"):
         traced(lambda x, g: x.clone().normal_(generator=g))(X, generator)
+
+
+class Recurrent(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer(4, 5, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x)[0][:, -1]
+
+
+def test_the_gradient_of_an_lstm_is_refused():
+    # PyTorch's own error is of shapes: "output with shape ... doesn't match the broadcast shape".
+    network = from_module(lambda: Recurrent(nn.LSTM), input_shape=(3, 4))
+    params, x = network.init(random.key(0)), torch.ones(2, 3, 4)
+    torch.testing.assert_close(traced(network.apply)(params, x), network.apply(params, x))
+
+    def loss(trainable):
+        return network.apply(params._replace(trainable=trainable), x, train=True)[0].sum()
+
+    with pytest.raises(TraceError, match=r"cannot differentiate nn\.LSTM.*nn\.GRU"):
+        traced(grad(loss))(params.trainable)
 
 
 def test_a_branch_is_watched_as_the_function():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from records import read
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -19,7 +20,7 @@ from fnet.run.opened import open_run
 from fnet.run.source import Given, first_params, read_source
 from fnet.run.splits import Splits
 from recipes import cnn, finetune, networks
-from recipes.training import partly_trained
+from recipes.training import frozen_names, partly_trained
 
 pytestmark = pytest.mark.usefixtures("no_reports")
 
@@ -144,6 +145,16 @@ def test_a_run_that_stopped_before_its_first_step_begins_with_the_given_weights(
     straight = finetuned(tmp_path / "other", *options[:4], "--epochs", "1")
     for name, leaf in weights(straight).items():
         assert torch.equal(weights(run)[name], leaf)
+
+
+def test_weights_that_are_new_are_not_frozen(source, image_folder, tmp_path, capsys):
+    grey = shutil.copytree(image_folder, tmp_path / "grey")
+    for file in grey.glob("*/*/*.png"):
+        Image.open(file).convert("L").save(file)
+    options = ["--from", source, "--data", grey, "--out", tmp_path, "--freeze", "0", "1"]
+    assert finetune.main(list(map(str, options))) == 2
+    assert "'0.weight' would be frozen" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grey"]
 
 
 def test_a_run_without_its_first_checkpoint_begins_anew(source, three_classes, tmp_path, capsys):
@@ -307,7 +318,9 @@ def test_frozen_weights_stay_and_the_body_is_slower(average):
     model = cnn.models.cnn()
     params = model.init(random.key(0)).trainable
     grads = {name: torch.ones_like(leaf) for name, leaf in params.items()}
-    tx = partly_trained(optim.sgd(0.5, momentum=0.9), model, freeze=["0"], body_lr=0.25)
+    tx = partly_trained(
+        optim.sgd(0.5, momentum=0.9), model, frozen=frozen_names(model, ["0"]), body_lr=0.25
+    )
     if average:
         tx = optim.chain(tx, optim.ema_params(0.5))
     updates, state = tx.update(grads, tx.init(params), params)

@@ -101,6 +101,11 @@ def nothing(tmp_path):
     return tmp_path / "empty"
 
 
+def folders(tmp_path):
+    (tmp_path / "of/folders/cat").mkdir(parents=True)
+    return tmp_path / "of/folders"
+
+
 def text(tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     return tmp_path / "text.png"
@@ -109,6 +114,7 @@ def text(tmp_path):
 BAD_IMAGES = {
     "a text": (text, "text.png is not an image"),
     "an empty folder": (nothing, "empty contains no image"),
+    "a folder of folders": (folders, "of/folders/*"),
     "no file": (lambda t: t / "gone.png", "there is no image"),
     "a name too long": (lambda t: t / ("x" * 300), "there is no image"),
     "no name": (lambda t: "", "the name of an image is empty"),
