@@ -23,8 +23,8 @@ def show(value: object) -> str:
 def duration(seconds: float) -> str:
     """Return a time for people.
 
-    >>> [duration(seconds) for seconds in (4.26, 45.4, 126, 3660)]
-    ['4.3 s', '45 s', '2 min 06 s', '1 h 01 min']
+    >>> [duration(seconds) for seconds in (4.26, 45.4, 126, 707, 3660)]
+    ['4.3 s', '45 s', '2 min 06 s', '11.8 min', '1 h 01 min']
     """
     if not 0 <= seconds < 1e12:  # a damaged file may contain any number
         return MISSING
@@ -33,8 +33,10 @@ def duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
-    if whole < 3600:
+    if whole < 600:
         return f"{whole // 60} min {whole % 60:02} s"
+    if whole < 3597:
+        return f"{seconds / 60:.1f} min"
     minutes = round(seconds / 60)
     return f"{minutes // 60:,} h {minutes % 60:02} min"
 
