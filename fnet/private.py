@@ -168,11 +168,13 @@ def arguments(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[s
     return {**defaults, **dict(given), **kwargs}
 
 
-def written(op: Any, args: Sequence[Any]) -> list[Any]:
+def written(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
     """Return the arguments that an ATen operation writes to. Without the schema: none."""
     schema = getattr(op, "_schema", None)
-    found = [] if schema is None else zip(schema.arguments, args, strict=False)
-    return [value for it, value in found if it.alias_info is not None and it.alias_info.is_write]
+    known = [] if schema is None else schema.arguments
+    values = arguments(op, args, kwargs)
+    changed = [it.name for it in known if it.alias_info is not None and it.alias_info.is_write]
+    return [values[name] for name in changed if name in values]
 
 
 def is_mutable(op: Any) -> bool:

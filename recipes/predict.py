@@ -172,17 +172,17 @@ def _names(given: str) -> list[str]:
     if is_url(given) or not os.path.isdir(given):
         return [given]
     try:
-        files = sorted(file for file in Path(given).iterdir() if file.suffix.lower() in SUFFIXES)
+        entries = sorted(entry for entry in Path(given).iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise DataError(f"the folder {given} cannot be read: {error.strerror}") from error
-    visible = [str(file) for file in files if not file.name.startswith(".")]
-    if not visible:
-        inner = any(file.is_dir() for file in Path(given).iterdir())
+    images = [str(entry) for entry in entries if entry.suffix.lower() in SUFFIXES]
+    if not images:
+        inner = any(entry.is_dir() for entry in entries)
         raise DataError(
             f"the folder {given} contains no image (no file name ends with {', '.join(SUFFIXES)}): "
             + (f"give its folders, {given.rstrip('/')}/*" if inner else "give a folder of images")
         )
-    return visible
+    return images
 
 
 _Show: TypeAlias = Callable[[str, Tensor], None]

@@ -10,7 +10,7 @@ from torch import Tensor
 from fnet import private, tree
 from fnet.compiler.backend import Backend, no_restart, torch_compile
 from fnet.compiler.passes import Kernels, tracing_modes
-from fnet.compiler.refusals import Reads, explained
+from fnet.compiler.refusals import Refusals, explained
 from fnet.compiler.trace import Watch, identity, stand_in
 from fnet.tree import Tree
 from fnet.tree.arguments import split_tensors
@@ -111,9 +111,9 @@ class Graph:
         torch.clear_autocast_cache()  # it has weights that another run cast
         # Tensors that the function closes over are all found in the first run.
         watched = watch if is_first or self._closed_over else nullcontext()
-        reads = Reads(watch.recorded) if is_first else nullcontext()
+        refusals = Refusals(watch.recorded) if is_first else nullcontext()
         try:
-            with self._device, tracing_modes(self._kernels), watched, reads:
+            with self._device, tracing_modes(self._kernels), watched, refusals:
                 results = self._results(inputs)
         except Exception:
             if watch.errors:  # others follow from it

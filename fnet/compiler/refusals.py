@@ -51,10 +51,11 @@ _REFUSED = {
 _OF_NUMBERS = (torch.tensor, torch.as_tensor, torch.asarray)
 
 
-class Reads(TorchFunctionMode):
-    """A torch function mode that refuses reads of values which are no ATen operations, and LSTMs.
+class Refusals(TorchFunctionMode):
+    """A torch function mode that refuses functions by name, before they are ATen operations.
 
-    Such a read of a tensor that the function closes over would be a constant of the graph.
+    A read of values that is no ATen operation, of a tensor that the function closes over, would be
+    a constant of the graph. For an LSTM, PyTorch's own error says nothing.
 
     Args:
         recorded: a context manager that notes the exception.
@@ -67,18 +68,23 @@ class Reads(TorchFunctionMode):
     def __torch_function__(
         self, fn: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call the function unless it reads values."""
-        advice = _REFUSED.get(fn)
-        if fn in _OF_NUMBERS and args and _has_tensor(args[0]):
-            advice = _NO_VALUES
-        if fn is Tensor.__format__ and args[0].dim() == 0:
-            advice = _NO_VALUES
-        if fn is torch.lstm and any(map(_has_gradient, args)):
-            advice = _NO_LSTM
+        """Call the function unless it is refused."""
+        advice = _advice(fn, args)
         if advice is not None:
             with self._recorded():
                 raise TraceError(advice)
         return fn(*args, **(kwargs or {}))
+
+
+def _advice(fn: Any, args: tuple[Any, ...]) -> str | None:
+    """Return what to write instead of a call; None: it can be traced."""
+    if fn in _OF_NUMBERS and args and _has_tensor(args[0]):
+        return _NO_VALUES
+    if fn is Tensor.__format__ and args[0].dim() == 0:
+        return _NO_VALUES
+    if fn is torch.lstm and any(map(_has_gradient, args)):
+        return _NO_LSTM
+    return _REFUSED.get(fn)
 
 
 def _has_gradient(data: Any) -> bool:

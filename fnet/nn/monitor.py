@@ -52,7 +52,7 @@ class Monitor(private.dispatch_mode()):  # type: ignore[misc]
                 "model would not be a pure function, and fnet has no keyed form of it; use a layer "
                 "or function that it can key (nn.Dropout, F.dropout, torch.rand, torch.randn, ...)"
             )
-        for value in private.written(func, args):
+        for value in private.written(func, args, kwargs or {}):
             self._written(value)
         result = func(*args, **(kwargs or {}))
         if self.images is None and func is torch.ops.aten.clone.default:

@@ -35,7 +35,7 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     if whole < 600:
         return f"{whole // 60} min {whole % 60:02} s"
-    if whole < 3597:
+    if round(seconds / 60, 1) < 60:
         return f"{seconds / 60:.1f} min"
     minutes = round(seconds / 60)
     return f"{minutes // 60:,} h {minutes % 60:02} min"
