@@ -106,8 +106,8 @@ def fit(  # type: ignore[misc]  # the fourth argument has another name in each o
 ) -> Iterator[Record]:
     """Return the records of a training run, one per step: the caller logs, evaluates, saves, stops.
 
-    `fit(step, params, opt_state, batches)` takes any iterable of `Batch`. It iterates once, and
-    never fetches a batch in advance. With a DataLoader of your own:
+    `fit(step, params, opt_state, batches)` takes any iterable of `Batch`. It iterates over them
+    once, and fetches no batch before the step that needs it. With a DataLoader of your own:
 
         def stream():
             for epoch in range(epochs):

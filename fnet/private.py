@@ -134,7 +134,7 @@ def forget_values(inputs: Sequence[Any]) -> None:
     """Remove the values that Dynamo memoizes in fake 0-d integer and float64 tensors.
 
     Dynamo lets a function read these values (`if count > 3`) and adds a guard; we drop the guards.
-    Without the attribute: nothing is memoized.
+    If this PyTorch has no such attribute, it does not memoize, and nothing is done.
     """
     for x in inputs:
         if getattr(x, "item_memo", None) is not None:

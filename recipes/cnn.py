@@ -39,7 +39,7 @@ from recipes.training import TrainingConfig, experiment, normalization, short
 
 @dataclass(frozen=True)
 class Config(TrainingConfig):
-    """The options of CNN and those of all recipes; their defaults are the author's."""
+    """The options of all recipes, and CNN's own. The defaults are the author's."""
 
     epochs: int = 5
     """The number of epochs."""

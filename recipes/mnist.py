@@ -35,7 +35,7 @@ from recipes.training import TrainingConfig, experiment, normalization, short
 
 @dataclass(frozen=True)
 class Config(TrainingConfig):
-    """The options of the networks for MNIST and of all recipes; their defaults are the author's."""
+    """The options of all recipes, and those of this one. The defaults are the author's."""
 
     epochs: int = 5
     """The number of epochs."""

@@ -34,7 +34,7 @@ from recipes.training import TrainingConfig, experiment, normalization, short
 
 @dataclass(frozen=True)
 class Config(TrainingConfig):
-    """The options of Mynet and those of all recipes; their defaults are the author's."""
+    """The options of all recipes, and Mynet's own. The defaults are the author's."""
 
     epochs: int = 20
     """The number of epochs."""

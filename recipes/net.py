@@ -33,7 +33,7 @@ from recipes.training import TrainingConfig, experiment, normalization, short
 
 @dataclass(frozen=True)
 class Config(TrainingConfig):
-    """The options of Net and those of all recipes; their defaults are the author's."""
+    """The options of all recipes, and Net's own. The defaults are the author's."""
 
     epochs: int = 2
     """The number of epochs."""

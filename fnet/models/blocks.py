@@ -30,9 +30,9 @@ def grid_of(
 ) -> tuple[int, int]:
     """Return the height and width of the feature maps that the linear layers take.
 
-    They are those that the network makes of its images, but at most those that it makes of the
-    author's images: larger maps are pooled to them (`Flatten`), so that the linear layers do not
-    grow with the images.
+    Images up to the author's size keep the feature maps that the network computes. The feature maps
+    of larger images are pooled to those of the author's size (`Flatten`), so that the linear layers
+    do not grow with the images.
 
     Args:
         size: the height and width of the images, or one number for both.

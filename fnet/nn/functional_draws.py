@@ -105,7 +105,7 @@ def _in_place(draw: Draw, takes_tensor: bool = False) -> Instead:
 
     def instead(draws: KeyedDraws, func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         kwargs.pop("generator", None)
-        # The tensor's old values and its gradient have no effect.
+        # The result does not depend on the old values of x, so no gradient flows back to them.
         return x.copy_(draw(draws, x if takes_tensor else x.shape, *args, **kwargs))
 
     return instead

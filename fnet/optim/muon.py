@@ -19,10 +19,11 @@ from fnet.tree import Tree
 def newton_schulz(matrix: Tensor, steps: int = 5) -> Tensor:
     """Return approximately the nearest semi-orthogonal matrix: `U @ V.T` for `U @ S @ V.T`.
 
-    Five steps map singular values in [0.01, 1] times the Frobenius norm to about [0.7, 1.2], which
-    is as good for training as exactly 1. The computation is in the dtype of the matrix (`[...,
-    rows, columns]`); bfloat16 is precise enough. A zero matrix stays zero. Quintic iteration and
-    coefficients: Keller Jordan, "Muon", 2024 (kellerjordan.github.io/posts/muon).
+    Let f be the Frobenius norm. Five steps map singular values between 0.01 f and f to values
+    between about 0.7 and 1.2. For training, this is as good as exactly 1. The computation is in the
+    dtype of the matrix (`[..., rows, columns]`); bfloat16 is precise enough. A zero matrix stays
+    zero. Quintic iteration and coefficients: Keller Jordan, "Muon", 2024
+    (kellerjordan.github.io/posts/muon).
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.shape[-2] <= matrix.shape[-1]

@@ -180,8 +180,8 @@ def fast_bits(key: Tensor, shape: Sequence[int]) -> Tensor:
 def fast_bernoulli(key: Tensor, p: float | Tensor, shape: Sequence[int]) -> Tensor:
     """Return booleans [..., *shape], True with probability p rounded to a multiple of 2**-24.
 
-    It uses `fast_bits`. p is a float or a 0-d float tensor, whose value may change without
-    recompilation.
+    It uses `fast_bits`. p is a float or a 0-d float tensor. Another value of the tensor does not
+    recompile a compiled function.
 
     >>> fast_bernoulli(key(0), torch.tensor(1.0), (3,))
     tensor([True, True, True])

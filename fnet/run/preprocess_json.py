@@ -1,4 +1,4 @@
-"""A preprocess in a run's `config.json`: to JSON values and back."""
+"""Write a preprocessing to JSON values for `config.json`, and read it back."""
 
 from dataclasses import asdict, is_dataclass
 from typing import Any

@@ -99,7 +99,7 @@ class RunRecord:
 
     @property
     def begun(self) -> bool:
-        """Whether the run can be resumed, or could be before it ended."""
+        """Whether the run has got so far that it has something to resume."""
         if self.lines or self.damaged or self.result or self.unreadable.keys() - {ENVIRONMENT}:
             return True
         return os.path.lexists(self.path / CHECKPOINTS)

@@ -2,7 +2,7 @@
 
 For a small convolution, the overhead of a library call is longer than the computation. `direct.cpp`
 computes neighbouring outputs of a row in SIMD lanes, reads images and weights of any strides, and
-is called without Python.
+is called from compiled code, without the Python interpreter.
 """
 
 from collections.abc import Sequence

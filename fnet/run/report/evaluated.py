@@ -145,7 +145,7 @@ def evaluation_view(evaluated: Evaluated) -> EvaluationView:
 
 
 def _confusions(figures: Evaluation, classes: Sequence[str], n: int) -> Table | None:
-    """Return the n most frequent confusions; None where there is none."""
+    """Return the n most frequent confusions, or None if there is no confusion."""
     found = [
         (images, true, predicted)
         for true, row in enumerate(figures.confusion)

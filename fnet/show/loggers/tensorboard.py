@@ -54,7 +54,7 @@ class TensorBoardLog:
         self._writer.add_image("training images", make_grid(start.images.cpu(), padding=1))
         if self._graph:
             with warnings.catch_warnings():
-                # PyTorch's writer traces the network, which warns that tracing is deprecated.
+                # PyTorch's writer uses torch.jit.trace, which warns that it is deprecated.
                 warnings.simplefilter("ignore")
                 try:
                     self._writer.add_graph(start.module(), start.example)
