@@ -27,7 +27,7 @@ class Watch:
         Synchronizes with the device.
 
         Args:
-            record: newer than all records before.
+            record: the record of a step. Calls must be in the order of the steps.
             params: whether to check the parameters and batch statistics as well.
         """
         if not math.isfinite(record.metrics["loss"].item()):

@@ -50,8 +50,8 @@ def rate_curve(experiment: Experiment, lines: Sequence[Line]) -> list[tuple[floa
     last step the recorded one: a plateau changes that scale from epoch to epoch.
 
     Args:
-        experiment: that of the run.
-        lines: of its epochs.
+        experiment: the experiment of the run.
+        lines: the run's metrics lines, one for each epoch.
 
     Returns:
         The points by step; none where lines are lost, or where the optimizer cannot be asked for

@@ -1,4 +1,4 @@
-"""The arrays of a row's data on disk: written once, read by each contender."""
+"""The images and labels of a benchmark on disk: written once, read by each contender."""
 
 from pathlib import Path
 from typing import Any
