@@ -54,7 +54,8 @@ PLAIN = """
 from torch import nn
 from torch.func import functional_call, grad
 torch.manual_seed(0)
-parts = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+norm = nn.BatchNorm2d(8, track_running_stats=False)  # its counter would be written in grad
+parts = nn.Conv2d(3, 8, 3), norm, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
 net = nn.Sequential(*parts, nn.Linear(8 * 15 * 15, 10))
 weights, x = dict(net.named_parameters()), torch.randn(4, 3, 32, 32)
 def step(weights, x):
