@@ -134,8 +134,11 @@ def _compiled(fn: Callable[..., Tree], cpp_wrapper: bool, kernels: Kernels) -> C
     return call
 
 
-# As `functools.wraps`, but `__module__` stays the compiler's, where the wrapper is defined.
-_named = functools.partial(functools.wraps, assigned=("__name__", "__qualname__", "__doc__"))
+# As `functools.wraps`, but `__module__` stays the compiler's, where the wrapper is defined, and
+# `__dict__` is not updated: within `torch.compile`, Dynamo does not trace that (2.11, Python 3.12).
+_named = functools.partial(
+    functools.wraps, assigned=("__name__", "__qualname__", "__doc__"), updated=()
+)
 
 
 class _Signature:

@@ -18,8 +18,12 @@ from fnet.nn.errors import ModelError
 
 # An offset beyond the positions of dropout layers, which are folded into the same key.
 _DRAW_OFFSET = 2**31
-# Dynamo calls these without the mode (torch 2.14).
-_UNSEEN_BY_DYNAMO = frozenset({torch.rand_like, torch.randn_like, torch.randint_like})
+# Dynamo calls these without the mode (torch 2.11 to 2.15), and older versions also those that take
+# no tensor (torch 2.11; seen by 2.14).
+_FACTORIES = {torch.rand, torch.randn, torch.randint, torch.randperm}
+_UNSEEN_BY_DYNAMO = {torch.rand_like, torch.randn_like, torch.randint_like, torch.normal} | (
+    _FACTORIES if torch.__version__ < (2, 14) else set()
+)
 
 
 class Where:

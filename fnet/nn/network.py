@@ -188,8 +188,8 @@ class Network:
         """
         raise ModelError(
             f"{draw} cannot be keyed within torch.compile, because Dynamo calls it without fnet's "
-            "function mode: use the function that takes a shape "
-            "(torch.randn(x.shape, device=x.device)), or compile with fnet.compiler.compile"
+            "function mode: compile with fnet.compiler.compile, or draw in place "
+            "(torch.empty_like(x).normal_())"
         )
 
     def _ask_for_key(self, learned: Learned, train: bool) -> None:

@@ -712,6 +712,8 @@ def test_counters_outside_a_network_are_refused(function, message, monkeypatch):
         check(from_module(net(function)), (3, 8, 8))
 
 
+# Python 3.12 says that 3.14 will not copy it.
+@pytest.mark.filterwarnings("ignore:Pickle, copy, and deepcopy support:DeprecationWarning")
 @pytest.mark.parametrize("make", [Slotted, itertools.count])
 def test_counters_that_a_layer_holds_are_refused(make):
     def add(network, y):
