@@ -176,7 +176,9 @@ def train_many(
     Args:
         step: the step of one model, not compiled.
         strategy: "vmap": one compiled `vmap(step)`. Each model is the model trained alone within
-            rounding. "loop": one compiled step, called for each model. Each is the model trained
+            rounding, except for leaves whose gradient is only rounding error, such as a bias before
+            batch norm: Adam scales it to full steps. What the model computes does not depend on
+            them. "loop": one compiled step, called for each model. Each is the model trained
             alone bit for bit; memory for activations is that of one model. "auto": the first call
             compiles both, takes `_ROUNDS` timed steps of each, and keeps the faster one. Whether it
             rounds as "loop" or as "vmap" then depends on the machine: for a result that repeats

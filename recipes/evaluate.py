@@ -55,7 +55,7 @@ def _evaluate(options: Options) -> int:
         raise ConfigError(f"--mistakes must be at least 0; got {options.mistakes}")
     ensemble, runtime = options.open_all(options.compile)
     run = ensemble.first
-    dataset = options.open_data(run, options.split).to(runtime.device)
+    dataset = options.open_shared(ensemble, options.split).to(runtime.device)
     logits = ensemble.logits(dataset, flip=options.flip, compiled=runtime.compiled)
     labels, loss = dataset.labels, run.experiment.loss
     found = evaluate_logits(averaged(logits), labels, loss, max_mistakes=options.mistakes)

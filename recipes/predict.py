@@ -71,6 +71,7 @@ def _predict(options: Options) -> int:
     images = options.images[len(runs) - 1 :]
     _check(options, images)
     ensemble, runtime = open_ensemble(options, runs)
+    _check_fit(ensemble)
     pictures = Pictures(ensemble.first, images, options.timeout)
     found: dict[str, Tensor] = {}
     with _output(options, ensemble) as show:
@@ -107,6 +108,16 @@ def _check(options: Options, images: Sequence[str]) -> None:
         raise ConfigError(
             f"--timeout must be above 0 and at most {MAX_SECONDS:g}; got {options.timeout}"
         )
+
+
+def _check_fit(ensemble: Ensemble) -> None:
+    for member in ensemble.members[1:]:
+        if member.run.fit != ensemble.first.fit:
+            raise ConfigError(
+                f"{ensemble.first.path} prepares images with --fit {ensemble.first.fit}, and "
+                f"{member.run.path} with --fit {member.run.fit}: only runs with the same can be "
+                "averaged"
+            )
 
 
 class Pictures:

@@ -27,7 +27,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from fnet.data.load import expanded
-from fnet.run.command import exit_code
+from fnet.run.command import one_process
 from fnet.run.config import ConfigError, option
 from fnet.run.directory import new_directory
 from fnet.run.loading import load_recipe
@@ -66,7 +66,8 @@ OWN = {option(field.name)[2:] for field in fields(Options)}
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (None: those of this process); return the exit code."""
-    return exit_code(lambda: _main(sys.argv[1:] if args is None else args))
+    given = sys.argv[1:] if args is None else args
+    return one_process("python -m recipes.sweep", lambda: _main(given))
 
 
 def _main(args: Sequence[str]) -> int:

@@ -39,7 +39,7 @@ from fnet.run.resume import same_runtime
 from fnet.run.runtime import resolve
 from fnet.run.schema import config_from_json
 from fnet.step import make_grad
-from recipes import dainet7, evaluate
+from recipes import dainet7, evaluate, sweep
 
 GRAD_FN = make_grad(network(), losses.cross_entropy, preprocess=NORM_HALF)
 
@@ -162,8 +162,10 @@ def test_tools_refuse_torchrun(monkeypatch, capsys):
     for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
-    assert evaluate.main(["runs/none"]) == 2
-    assert "start it without torchrun: python -m recipes.evaluate" in capsys.readouterr().err
+    for tool, name in ((evaluate.main, "evaluate"), (sweep.main, "sweep")):
+        assert tool(["net"]) == 2
+        message = f"start it without torchrun: python -m recipes.{name}"
+        assert message in capsys.readouterr().err
     assert launched() == World(0, 2, 0, 2, 0)
 
 

@@ -124,7 +124,7 @@ def set_hyper(state: State, name: str, value: float | Tensor) -> State:
 
     Raises:
         ValueError: the name matches none or several (the message lists all names), or the value
-            comes from a schedule.
+            comes from a schedule, or does not broadcast.
 
     >>> from fnet import optim
     >>> state = optim.sgd(0.1).init({"w": torch.zeros(2)})
@@ -138,7 +138,14 @@ def set_hyper(state: State, name: str, value: float | Tensor) -> State:
             f"{target!r} follows a schedule, which would overwrite a value set here: change the "
             "schedule, or for the learning rate set 'lr_scale', which multiplies it"
         )
-    new = torch.as_tensor(value, dtype=old.dtype, device=old.device).expand(old.shape).clone()
+    new = torch.as_tensor(value, dtype=old.dtype, device=old.device)
+    try:
+        new = new.expand(old.shape).clone()
+    except RuntimeError:
+        raise ValueError(
+            f"{target!r} has shape {tuple(old.shape)}, which a value of shape {tuple(new.shape)} "
+            "does not broadcast to: give one number, or one for each model of a stacked state"
+        ) from None
 
     def replace(path: str, node: HyperState) -> HyperState:
         values = {key: new if path + key == target else v for key, v in node.values.items()}

@@ -15,6 +15,7 @@ from typing import Annotated, Generic, TextIO, TypeVar
 import tyro
 from rich.console import Console
 from rich.text import Text
+from torch import equal
 from tyro.conf import Positional, arg
 
 from fnet import private
@@ -65,15 +66,22 @@ class Tool(Generic[_Options]):
         prog, description = f"python -m recipes.{self.name}", (self.doc or "").strip()
 
         def work() -> int:
-            if launched().size > 1:
-                raise ConfigError(
-                    f"this command has one process: start it without torchrun: {prog}"
-                )
             options = tyro.cli(self.options, prog=prog, description=description, args=args)
             return self.work(options)
 
-        with only_first_prints():
-            return exit_code(work)
+        return one_process(prog, work)
+
+
+def one_process(prog: str, work: Callable[[], int]) -> int:
+    """Run a command that is not for `torchrun` and return its exit code; see `exit_code`."""
+
+    def checked() -> int:
+        if launched().size > 1:
+            raise ConfigError(f"this command has one process: start it without torchrun: {prog}")
+        return work()
+
+    with only_first_prints():
+        return exit_code(checked)
 
 
 @contextmanager
@@ -246,3 +254,24 @@ class DataOptions:
     def open_data(self, run: Run, split: Split = "test") -> Dataset:
         """Return the images; see `Run.open_data`."""
         return run.open_data(self.data, self.root, split)
+
+    def open_shared(self, ensemble: Ensemble, split: Split = "test") -> Dataset:
+        """Return the images, which must be the same for all runs.
+
+        They differ if the runs were trained on different data, or prepare them in different ways,
+        or draw the test images of an undivided folder from different seeds: then one run's test
+        images are another one's training images.
+
+        Raises:
+            ConfigError: they are not, or cannot be opened (see `Run.open_data`).
+        """
+        first, *others = (self.open_data(member.run, split) for member in ensemble.members)
+        for path, other in zip(ensemble.paths[1:], others, strict=True):
+            # torch.equal is False for different shapes.
+            if not (equal(first.images, other.images) and equal(first.labels, other.labels)):
+                raise ConfigError(
+                    f"{ensemble.first.path} and {path} have different {split} images (--data, "
+                    "--test with --seed, --size or --fit differ): evaluate each alone, or give "
+                    "--data with images that none of them was trained on, in folders train and test"
+                )
+        return first

@@ -27,14 +27,14 @@ class StopRequest:
 
 
 @contextmanager
-def stop_request(heard: Callable[[], None]) -> Iterator[StopRequest]:
+def stop_request(heard: Callable[[int], None]) -> Iterator[StopRequest]:
     """Turn the first signal within the context into a request.
 
     The second signal has its usual effect immediately. Outside the main thread, where Python cannot
     install signal handlers, there is never a request.
 
     Args:
-        heard: called in the signal handler, once.
+        heard: called in the signal handler, once, with the number of the signal.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -55,7 +55,7 @@ def stop_request(heard: Callable[[], None]) -> Iterator[StopRequest]:
         request.signal = number
         # If the message cannot be printed because the terminal is closed, the request still counts.
         with suppress(OSError, RuntimeError, SystemExit):
-            heard()
+            heard(number)
 
     for number, handler in before.items():
         # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP: keep that.

@@ -1,5 +1,6 @@
 """A run from its config to the finished run directory: `train` and `resume`."""
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,9 +204,12 @@ def _train_and_conclude(
     progress = trainer.progress
     status: Status = "diverged"
     reason = ""
-    with stop_request(
-        lambda: display.say("Stopping after this step. Press Ctrl-C again to stop immediately.")
-    ) as stop:
+
+    def heard(number: int) -> None:
+        again = " Press Ctrl-C again to stop immediately." if number == signal.SIGINT else ""
+        display.say(f"Stopping after this step.{again}")
+
+    with stop_request(heard) as stop:
         try:
             status = trainer.run(stop, restored, until)
         except NonFiniteError as error:

@@ -78,6 +78,8 @@ def test_a_name_that_fits_none_or_several_is_refused() -> None:
     with pytest.raises(ValueError, match="no hyper-parameter called 'other/learning_rate'"):
         optim.get_hyper(state, "other/learning_rate")
     assert optim.get_hyper(state, "momentum").item() == 0.9
+    with pytest.raises(ValueError, match=r"shape \(\), which a value of shape \(3,\) does not"):
+        optim.set_hyper(optim.sgd(0.1).init(PARAMS), "learning_rate", torch.ones(3))
 
 
 def test_a_value_set_is_used() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from records import edit
+from records import edit, edit_config
 
 from fnet.data import load
 from fnet.evaluation import make_forward
@@ -166,6 +166,19 @@ def test_runs_of_other_classes_are_not_averaged(trained_run, other_run, tmp_path
     captured = capsys.readouterr()
     assert "only runs with the same can be averaged" in captured.err
     assert len(captured.err.strip().splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:the images of train:fnet.data.DataWarning")
+def test_runs_that_drew_other_test_images_are_not_averaged(
+    trained_run, image_folder, tmp_path, capsys
+):
+    """The test images of one are training images of the other."""
+    runs = [shutil.copytree(trained_run, tmp_path / f"run{seed}") for seed in (0, 1)]
+    for seed, run in enumerate(runs):
+        edit_config(run, data=str(image_folder / "train"), test=0.3, seed=seed)
+    assert evaluate.main([str(run) for run in runs]) == 2
+    assert "have different test images" in capsys.readouterr().err
+    assert evaluate.main([*map(str, runs), "--data", str(image_folder)]) == 0
 
 
 def test_a_run_is_asked_for(capsys):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from records import edit_config
 from safetensors.torch import load_file, save_file
 from servers import serve
 
@@ -249,3 +250,13 @@ def test_several_runs_are_averaged(trained_run, picture, tmp_path, capsys):
     both = predictions(capsys, trained_run, other, picture)[0]["probabilities"]
     for name, value in both.items():
         assert value == pytest.approx((each[0][name] + each[1][name]) / 2, abs=1e-7)
+
+
+def test_runs_that_fit_images_in_other_ways_are_not_averaged(
+    trained_run, picture, tmp_path, capsys
+):
+    runs = [shutil.copytree(trained_run, tmp_path / fit) for fit in ("crop", "pad")]
+    for run in runs:
+        edit_config(run, size="32", fit=run.name)
+    assert predict.main([*map(str, runs), str(picture)]) == 2
+    assert f"{runs[1]} with --fit pad: only runs with the same" in capsys.readouterr().err

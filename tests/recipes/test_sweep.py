@@ -286,6 +286,39 @@ def test_a_terminal_shows_what_each_arm_is_doing(tmp_path):
     )
 
 
+def test_values_of_one_name_have_members_of_their_own(few, tmp_path, capsys, no_plots):
+    """Where labels are parts of file names, these two would be the same."""
+    source = few[few.index("--data") + 1]
+    (tmp_path / "a").mkdir()
+    data = [tmp_path / "a/b", tmp_path / "a_b", tmp_path / ("long" * 40)]
+    for path in data:
+        path.symlink_to(source)
+    options = [word for word in few if word not in ("--data", source)]
+    given = [*options, "--data", *map(str, data), "--epochs", "1", "--out", str(tmp_path)]
+    assert main(["net", *given]) == 0
+    record = sweep_json(tmp_path / "sweep-net")
+    runs = [arm["runs"] for arm in record["arms"]]
+    assert len({run for arm in runs for run in arm}) == 3
+    for arm, (run,) in zip(record["arms"], runs, strict=True):
+        config = read(tmp_path / "sweep-net" / run / "config.json")["config"]
+        assert config["data"] == arm["values"]["data"]
+
+
+def test_a_member_that_cannot_be_read_is_named(few, tmp_path, capsys, no_plots):
+    options = ["net", *few, "--lr", "0.1", "0.01", "--epochs", "1", "--out", str(tmp_path)]
+    assert main(options) == 0
+    directory = tmp_path / "sweep-net"
+    file = directory / "net-lr=0.01-s0/config.json"
+    file.write_text(file.read_text().replace('"epochs": 1', '"epochs": 2'))
+    capsys.readouterr()
+    assert main(["--resume", str(directory)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "lr=0.01, seed 0: Not continued: " in printed
+    assert "checksum is wrong" in printed
+    assert sweep_json(directory)["arms"][1]["runs"] == ["net-lr=0.01-s0-2"]
+    assert '"epochs": 2' in file.read_text()
+
+
 @pytest.mark.parametrize(
     ("values", "scale"),
     [([1e-3, 1e-1], "log"), ([0.0, 1e-3, 1e-1], "symlog"), ([1, 2], "linear"), (["a"], "linear")],
@@ -298,6 +331,8 @@ def test_an_axis_suits_its_values(values, scale):
         assert [text.get_text() for text in axes.get_xticklabels()] == ["x", "y"]
         return
     assert axes.get_xscale() == scale
+    if scale == "linear":
+        assert [text.get_text() for text in axes.get_xticklabels()] == [f"{v:g}" for v in values]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["b x", "b y"]
     assert axes.get_lines()[0].get_ydata() == pytest.approx([60] * len(values))
 

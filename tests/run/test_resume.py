@@ -287,10 +287,10 @@ def test_the_second_signal_has_its_usual_effect(number):
     # Below nohup it is ignored, and stays so.
     outside = signal.signal(number, signal.SIG_DFL)
     try:
-        with stop_request(lambda: heard.append(1)) as stop:
+        with stop_request(heard.append) as stop:
             assert not stop
             os.kill(os.getpid(), number)
-            assert (stop.signal, heard) == (number, [1])
+            assert (stop.signal, heard) == (number, [number])
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)
         assert signal.getsignal(number) is signal.SIG_DFL

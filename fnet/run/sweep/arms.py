@@ -116,15 +116,22 @@ class Member:
         Args:
             out: the directory of the sweep.
         """
+        return self._found(out)[0]
+
+    def _found(self, out: Path) -> tuple[RunRecord | None, list[str]]:
+        """Return the record, and why later directories of the member are not continued."""
         name = run_name(self.arm.recipe, self.arm.label, self.seed)
+        reasons = []
         for path in reversed(directories_of(out, name)):
             try:
                 record = read_run(path)
-            except ConfigError:  # it was killed before it began
+            except ConfigError as error:
+                reasons.append(str(error))
                 continue
             if record.begun:
-                return record
-        return None
+                return record, reasons
+            reasons.append(f"{path} was stopped before its first step")
+        return None, reasons
 
     def advance(self, out: Path, display: Display, until: int | None = None) -> Outcome | RunRecord:
         """Train the member to its end, or until an epoch is complete; redo nothing.
@@ -139,7 +146,9 @@ class Member:
         Raises:
             CheckpointError, ConfigError, DataError, ModelError: as for `train`.
         """
-        arm, record = self.arm, self.record(out)
+        arm, (record, reasons) = self.arm, self._found(out)
+        for reason in reasons:
+            display.say(f"Not continued: {reason}")
         if record is None:
             config = replace(arm.config, seed=self.seed, out=str(out))
             return train(arm.recipe, arm.label, config, display, until=until)

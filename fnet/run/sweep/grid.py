@@ -1,8 +1,11 @@
 """The grid of a sweep: several values of any options of a recipe, read from a command line."""
 
 import difflib
+import hashlib
 import itertools
+import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import field, fields, make_dataclass, replace
 from typing import Any, NamedTuple, TypeAlias, get_origin, get_type_hints
@@ -15,6 +18,8 @@ from fnet.run.sweep.arms import Arm
 
 MOST_ARMS = 1000
 """More arms than anybody means to train."""
+MOST_BYTES = 120
+"""The length of a label: it is a part of a directory's name, which may have 255 bytes."""
 
 Occurrences: TypeAlias = list[tuple[str, list[str]]]
 """The options of a command line in order: each name without dashes, with the words that follow."""
@@ -68,11 +73,11 @@ def grid(recipe: Recipe, variant: str, options: Occurrences) -> Grid:
     if "out" in swept:
         raise ConfigError("--out is the directory in which that of the sweep is created: give one")
     base = replace(base, **fixed)
-    arms = []
-    for values in itertools.product(*swept.values()):
-        chosen = dict(zip(swept, values, strict=True))
-        label = ",".join(f"{option(name)[2:]}={_text(value)}" for name, value in chosen.items())
-        arms.append(Arm(recipe, label or variant, replace(base, **chosen), values=_as_json(chosen)))
+    chosen = [dict(zip(swept, each, strict=True)) for each in itertools.product(*swept.values())]
+    arms = [
+        Arm(recipe, label or variant, replace(base, **values), values=_as_json(values))
+        for label, values in zip(_labels(chosen), chosen, strict=True)
+    ]
     return Grid(arms, seeds)
 
 
@@ -137,6 +142,36 @@ def _alternatives(name: str, given: Sequence[str], hint: Any) -> list[list[str]]
 
 def _prog(recipe: Recipe) -> str:
     return f"python -m recipes.sweep {recipe.name}"
+
+
+def _labels(chosen: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a label for each combination of values: short, and no two the same.
+
+    >>> _labels([{"data": "a/b"}, {"data": "c"}])
+    ['data=a_b', 'data=c']
+    >>> _labels([{"data": "a/b"}, {"data": "a_b"}])
+    ['data=a_b~aa510114', 'data=a_b~06469263']
+    """
+    plain = [
+        ",".join(f"{option(name)[2:]}={_text(value)}" for name, value in values.items())
+        for values in chosen
+    ]
+    # Some file systems do not distinguish upper and lower case.
+    counts = Counter(label.casefold() for label in plain)
+    return [
+        label
+        if counts[label.casefold()] == 1 and len(label.encode()) <= MOST_BYTES
+        else f"{_shortened(label)}~{_checksum(values)}"
+        for label, values in zip(plain, chosen, strict=True)
+    ]
+
+
+def _shortened(label: str) -> str:
+    return label.encode()[: MOST_BYTES - 10].decode(errors="ignore")
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(_as_json(values)).encode()).hexdigest()[:8]
 
 
 def _text(value: Any) -> str:

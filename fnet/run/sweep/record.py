@@ -108,7 +108,7 @@ def open_sweep(path: Path, recipe: str | None = None) -> tuple[Sweep, list[Stopp
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except ValueError as error:
         raise ConfigError(
-            f"{file} is damaged or from another version of fnet (it {error}): its runs can be "
+            f"{file} is damaged or from another version of fnet ({error}): its runs can be "
             "opened, but the sweep cannot be continued"
         ) from error
     arms = [_arm(arm, path, recipe) for arm in record.arms]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
 from statistics import mean
 from typing import Any, TypeAlias
 
@@ -17,6 +18,8 @@ Point: TypeAlias = tuple[Mapping[str, Any], Sequence[float]]
 _WIDE = 10.0
 """An axis is logarithmic if its values differ by at least this factor."""
 _MOST_LINES = 12
+_CLOSEST = 0.12
+"""Ticks closer than this fraction of the axis would have labels that overlap."""
 
 
 def swept(points: Sequence[Point]) -> Figure:
@@ -82,6 +85,12 @@ def _scale(axes: Axes, places: Sequence[float], names: Sequence[str] | None) -> 
         return
     positive = [place for place in places if place > 0]
     if min(places) < 0 or not positive or max(positive) / min(positive) < _WIDE:
+        ordered = sorted(places)
+        gaps = [high - low for low, high in pairwise(ordered)]
+        if gaps and min(gaps) >= _CLOSEST * (ordered[-1] - ordered[0]):
+            axes.set_xticks(ordered, [f"{place:g}" for place in ordered])
+        else:
+            axes.locator_params(axis="x", nbins=5)
         return
     if min(places) > 0:
         axes.set_xscale("log")
