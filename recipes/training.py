@@ -11,6 +11,7 @@ from fnet.data import Normalize, Preprocess, normalize_of, steps_per_epoch
 from fnet.losses import cross_entropy
 from fnet.nn import Model, Params
 from fnet.nn.head import head, trainable_names
+from fnet.nn.whitening import first_convolution, whitened
 from fnet.run.config import Config as CommonConfig
 from fnet.run.recipe import Experiment
 from fnet.run.splits import Splits
@@ -59,6 +60,9 @@ class TrainingConfig(CommonConfig):
     """The largest shift of crop, in pixels."""
     cutout: int = 0
     """The side in pixels of a black square on each training image (0: none)."""
+    whiten: bool = False
+    """Begin with a first convolution that decorrelates the patches of the training images, and do
+    not train it."""
     freeze: tuple[str, ...] = ()
     """Weights that are not trained: names or layers, with * for any text, such as "features.*".
     Batch norm in a frozen layer still updates its running statistics."""
@@ -104,6 +108,9 @@ def experiment(
     if plateau is None and config.schedule == "plateau":
         plateau = optim.plateau(config.lr)
     frozen = frozen_names(model, config.freeze)
+    if config.whiten:
+        frozen |= {first_convolution(model)}
+        model = whitened(model, splits.train.images, preprocess)
     tx = partly_trained(tx, model, frozen=frozen, body_lr=config.body_lr)
     if config.average:
         tx = optim.chain(tx, optim.ema_params(config.average))
