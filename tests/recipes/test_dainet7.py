@@ -39,6 +39,19 @@ def metrics_of(directory):
     return [{k: v for k, v in line.items() if k not in times} for line in lines]
 
 
+def test_a_first_convolution_that_whitens_is_not_trained(tmp_path, capsys):
+    directory = run(tmp_path, "--limit", "64", "--whiten")
+    weights = load_file(directory / "final.safetensors")
+    first, second = weights["0.weight"][:27], weights["4.weight"][:27]
+    assert torch.equal(first, -weights["0.weight"][27:54])
+    assert not torch.equal(second, -weights["4.weight"][27:54])
+    assert weights["0.bias"].abs().max() > 0
+    assert cli.main(RECIPE, ["--resume", str(directory), "--epochs", "2"]) == 0
+    resumed = load_file(directory / "final.safetensors")
+    assert torch.equal(resumed["0.weight"], weights["0.weight"])
+    assert not torch.equal(resumed["4.weight"], weights["4.weight"])
+
+
 def test_a_run_leaves_what_it_promises(tmp_path, capsys):
     directory = run(tmp_path, "--epochs", "2", "--limit", "64")
     assert directory.name == "dainet7-smoke-s0"
