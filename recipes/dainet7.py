@@ -76,7 +76,7 @@ AUTHOR = Config(
     dropout=1.0,
 )
 VARIANTS = {
-    "default": Config(epochs=8, sizes=(16, 16, 16, 16), augment="crop_alternate", whiten=True),
+    "default": Config(epochs=10, sizes=(16, 16, 16, 16), augment="crop_alternate"),
     "author": AUTHOR,
     "batch1024": replace(AUTHOR, batch_size=1024),
     "smoke": Config(data="shapes", epochs=1, limit=256, batch_size=32, compile=False),
