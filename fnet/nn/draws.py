@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.torch_version import TorchVersion
 
 from fnet import random
 from fnet.nn.dropout import rows
@@ -22,7 +23,7 @@ _DRAW_OFFSET = 2**31
 # no tensor (torch 2.11; seen by 2.14).
 _FACTORIES = {torch.rand, torch.randn, torch.randint, torch.randperm}
 _UNSEEN_BY_DYNAMO = {torch.rand_like, torch.randn_like, torch.randint_like, torch.normal} | (
-    _FACTORIES if torch.__version__ < (2, 14) else set()
+    _FACTORIES if torch.__version__ < TorchVersion("2.14") else set()
 )
 
 
