@@ -34,16 +34,6 @@ def test_newton_schulz_has_the_scale_of_its_argument_removed() -> None:
     assert_close(optim.newton_schulz(0.0 * matrix), torch.zeros(4, 6, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("shape", [(16, 160), (160, 16)])
-def test_a_wide_matrix_loses_no_digits_that_training_needs(shape: tuple[int, int]) -> None:
-    """It goes through the Gram matrix, whose eigenvalues are the squares of these values."""
-    u, _, vh = torch.linalg.svd(randn(*shape), full_matrices=False)
-    matrix = u * torch.logspace(0, -6, 16, dtype=torch.float64) @ vh
-    exact = optim.newton_schulz(matrix)
-    single = optim.newton_schulz(matrix.to(torch.float32))
-    assert_close(single.to(torch.float64), exact, rtol=0, atol=5e-3 * exact.abs().max().item())
-
-
 @pytest.mark.parametrize("shape", [(4, 6), (6, 4), (5, 5)])
 def test_one_step_follows_torch_to_bfloat16(shape: tuple[int, int]) -> None:
     start, grad = randn(*shape, dtype=torch.float32), randn(*shape, seed=1, dtype=torch.float32)
