@@ -13,8 +13,7 @@ Variants:
 
 On CIFAR-10 the default reached 92.10 % test accuracy after its 10 epochs (`--data cifar10`, one
 run, seed 0, one thread of an AMD EPYC, 2026-11-28), the first four of which are on images of
-16 x 16 pixels. With `--epochs 8 --whiten` it reached 91.36 % in 33 minutes (one run, seed 0, two
-cores of an AMD EPYC, alone on the machine, 2026-11-29).
+16 x 16 pixels.
 """
 
 from fnet.run.process import start_command

@@ -1,7 +1,6 @@
 """The grid of a sweep: several values of any options of a recipe, read from a command line."""
 
 import difflib
-import hashlib
 import itertools
 import json
 import math
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, get_origin, get_type_hints
 
 import tyro
 
+from fnet import files
 from fnet.run.config import Config, ConfigError, option
 from fnet.run.recipe import Recipe
 from fnet.run.sweep.arms import Arm
@@ -171,7 +171,7 @@ def _shortened(label: str) -> str:
 
 
 def _checksum(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(_as_json(values)).encode()).hexdigest()[:8]
+    return files.checksum([json.dumps(_as_json(values)).encode()])[:8]
 
 
 def _text(value: Any) -> str:
