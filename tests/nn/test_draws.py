@@ -114,7 +114,7 @@ def test_draws_agree_compiled_and_mapped(name):
     torch.testing.assert_close(vmap(drawn)(keys), expected)
     compiled = torch.compile(drawn, fullgraph=True, backend="aot_eager")
     if name in HIDDEN:
-        with pytest.raises(Exception, match="randn cannot be keyed within torch.compile"):
+        with pytest.raises(Exception, match="randn cannot be keyed"):
             compiled(keys[0])
     else:
         torch.testing.assert_close(compiled(keys[0]), expected[0])
@@ -132,7 +132,7 @@ def test_a_draw_within_dynamo_is_keyed_or_refused(name):
     compiled = torch.compile(drawn, fullgraph=True, backend="eager")
     if name in HIDDEN:
         # Dynamo puts errors of its own around that of fnet.
-        with pytest.raises(Exception, match=f"{name} cannot be keyed within torch.compile"):
+        with pytest.raises(Exception, match=f"{name} cannot be keyed"):
             compiled(random.key(2))
     else:
         torch.testing.assert_close(compiled(random.key(2)), drawn(random.key(2)))
